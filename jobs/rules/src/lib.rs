@@ -1,0 +1,6 @@
+//! What may happen, decided purely: no database, no runtime, no clock, no randomness.
+//!
+//! Time and randomness are arguments. Everything here can be tested with values alone; the crate
+//! `jobs` keeps what is decided here in Postgres.
+
+pub mod id;

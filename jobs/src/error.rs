@@ -1,0 +1,124 @@
+//! The one error that crosses rooms: closed, free of any transport, with a public and a private half.
+
+use std::fmt;
+
+/// What went wrong, as far as a caller may act on it.
+///
+/// `Display` is the public message: it names the thing, the reason and the remedy, in lowercase and
+/// without a full stop, and never holds a secret. The private half (`source`) is for logs only.
+#[derive(Debug)]
+pub struct Error {
+    /// Which of the closed set of faults this is.
+    pub code: Code,
+    message: String,
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+/// The closed set of faults. The API maps each to one GraphQL code and one HTTP status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Code {
+    /// The thing does not exist, or belongs to another tenant: the two are never told apart.
+    NotFound,
+    /// The input breaks a rule that the caller can mend.
+    Invalid,
+    /// The input is well formed and clashes with what is there.
+    Conflict,
+    /// The caller is known and may not do this.
+    Denied,
+    /// A named limit is reached; waiting or asking for less helps.
+    Exhausted,
+    /// A dependency, in practice Postgres, cannot be reached now; trying again later helps.
+    Unavailable,
+    /// A fault of ours. The message says nothing of its cause.
+    Internal,
+}
+
+/// A result with the house's error.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// An error of the given code with its public message.
+    pub fn new(code: Code, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), source: None }
+    }
+
+    /// Shorthand for [`Code::NotFound`].
+    pub fn not_found(message: impl Into<String>) -> Self {
+        Self::new(Code::NotFound, message)
+    }
+
+    /// Shorthand for [`Code::Invalid`].
+    pub fn invalid(message: impl Into<String>) -> Self {
+        Self::new(Code::Invalid, message)
+    }
+
+    /// Shorthand for [`Code::Conflict`].
+    pub fn conflict(message: impl Into<String>) -> Self {
+        Self::new(Code::Conflict, message)
+    }
+
+    /// Shorthand for [`Code::Denied`].
+    pub fn denied(message: impl Into<String>) -> Self {
+        Self::new(Code::Denied, message)
+    }
+
+    /// Shorthand for [`Code::Exhausted`].
+    pub fn exhausted(message: impl Into<String>) -> Self {
+        Self::new(Code::Exhausted, message)
+    }
+
+    /// A fault of ours: `what` goes to the log only, the public message says just that it happened.
+    pub fn internal(what: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self {
+            code: Code::Internal,
+            message: "internal error; the server's log has the cause".into(),
+            source: Some(what.into()),
+        }
+    }
+
+    /// Adds the private cause.
+    #[must_use]
+    pub fn because(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// Whether the same call may succeed later with nothing changed by the caller.
+    pub fn is_transient(&self) -> bool {
+        self.code == Code::Unavailable
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.source.as_ref().map(|s| &**s as &(dyn std::error::Error + 'static))
+    }
+}
+
+impl From<sqlx::Error> for Error {
+    fn from(error: sqlx::Error) -> Self {
+        let transient = match &error {
+            sqlx::Error::Io(_)
+            | sqlx::Error::Tls(_)
+            | sqlx::Error::PoolTimedOut
+            | sqlx::Error::PoolClosed
+            | sqlx::Error::WorkerCrashed => true,
+            // Classes 08 (connection), 53 (resources), 57P (shutdown) and 40 (rolled back).
+            sqlx::Error::Database(e) => e.code().is_some_and(|c| {
+                c.starts_with("08") || c.starts_with("53") || c.starts_with("57P") || c.starts_with("40")
+            }),
+            _ => false,
+        };
+        if transient {
+            Self::new(Code::Unavailable, "the database cannot be reached now; try again").because(error)
+        } else {
+            Self::internal(error)
+        }
+    }
+}

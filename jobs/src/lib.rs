@@ -1,0 +1,8 @@
+//! The heart: how what `rules` decides is kept in Postgres.
+//!
+//! Imports go downward only: `error` ← `config, metrics, trace, shutdown` ← `db` ← `tenant, access,
+//! seal` ← `queue` ← `payload` ← `dag` ← `listener`.
+
+pub mod error;
+
+pub use error::{Code, Error, Result};
