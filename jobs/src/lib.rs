@@ -3,6 +3,10 @@
 //! Imports go downward only: `error` ← `config, metrics, trace, shutdown` ← `db` ← `tenant, access,
 //! seal` ← `queue` ← `payload` ← `dag` ← `listener`.
 
+pub mod config;
+pub mod db;
 pub mod error;
+pub mod queue;
+pub mod shutdown;
 
 pub use error::{Code, Error, Result};

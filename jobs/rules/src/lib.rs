@@ -4,3 +4,4 @@
 //! `jobs` keeps what is decided here in Postgres.
 
 pub mod id;
+pub mod queue;

@@ -1,0 +1,129 @@
+//! Why a job waits, decided from what is known of it, its queue and the workers.
+
+use std::fmt;
+
+use chrono::{DateTime, Utc};
+
+use super::State;
+
+/// What is known of a live job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Facts {
+    /// Where it is.
+    pub state: State,
+    /// Its queue is paused.
+    pub queue_paused: bool,
+    /// A worker that serves its pool was seen lately.
+    pub pool_served: bool,
+    /// Such a worker knows its kind.
+    pub kind_known: bool,
+    /// The job that holds its order key.
+    pub key_head: Option<i64>,
+    /// When it falls due.
+    pub run_at: Option<DateTime<Utc>>,
+    /// It has failed before and waits for its next attempt.
+    pub retrying: bool,
+    /// Ready entries that will be claimed before it, counted up to a bound.
+    pub ahead: i64,
+}
+
+/// Why a job waits, the most telling reason first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Why {
+    /// Its queue is paused; nothing of it is claimed until somebody resumes it.
+    QueuePaused,
+    /// It is not due.
+    NotDue(DateTime<Utc>),
+    /// It failed and will be tried again.
+    Retrying(DateTime<Utc>),
+    /// Another job of its order key goes first.
+    KeyBusy(i64),
+    /// No worker serves its pool.
+    NoWorker,
+    /// Workers serve its pool, and none knows its kind.
+    KindUnknown,
+    /// It is ready, and this many go first.
+    InLine(i64),
+    /// A worker has it: it does not wait.
+    Running,
+}
+
+impl Why {
+    /// The reason for these facts; none when the job has ended.
+    pub fn of(facts: &Facts) -> Option<Self> {
+        let paused = facts.queue_paused.then_some(Self::QueuePaused);
+        match facts.state {
+            State::Leased => Some(Self::Running),
+            State::Scheduled => facts.run_at.map(|t| if facts.retrying { Self::Retrying(t) } else { Self::NotDue(t) }),
+            State::Blocked => Some(Self::KeyBusy(facts.key_head.unwrap_or_default())),
+            State::Ready if !facts.pool_served => paused.or(Some(Self::NoWorker)),
+            State::Ready if !facts.kind_known => paused.or(Some(Self::KindUnknown)),
+            State::Ready => paused.or(Some(Self::InLine(facts.ahead))),
+            State::Done | State::Cancelled | State::Dead => None,
+        }
+    }
+
+    /// The stable code that programs read.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::QueuePaused => "QUEUE_PAUSED",
+            Self::NotDue(_) => "NOT_DUE",
+            Self::Retrying(_) => "RETRYING",
+            Self::KeyBusy(_) => "KEY_BUSY",
+            Self::NoWorker => "NO_WORKER",
+            Self::KindUnknown => "KIND_UNKNOWN",
+            Self::InLine(_) => "IN_LINE",
+            Self::Running => "RUNNING",
+        }
+    }
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::QueuePaused => f.write_str("its queue is paused; resume it"),
+            Self::NotDue(time) => write!(f, "it is not due until {}", time.to_rfc3339()),
+            Self::Retrying(time) => write!(f, "its last attempt failed; it is tried again at {}", time.to_rfc3339()),
+            Self::KeyBusy(head) => write!(f, "job {head} holds its order key and goes first"),
+            Self::NoWorker => f.write_str("no worker serves its pool; start one"),
+            Self::KindUnknown => f.write_str("no worker of its pool knows its kind; start a newer one"),
+            Self::InLine(0) => f.write_str("it is next in line"),
+            Self::InLine(ahead) => write!(f, "{ahead} ready jobs go first"),
+            Self::Running => f.write_str("a worker has it"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn facts(state: State) -> Facts {
+        Facts {
+            state,
+            queue_paused: false,
+            pool_served: true,
+            kind_known: true,
+            key_head: None,
+            run_at: None,
+            retrying: false,
+            ahead: 0,
+        }
+    }
+
+    #[test]
+    fn the_most_telling_reason_is_given() {
+        let ready = facts(State::Ready);
+        assert_eq!(Why::of(&ready), Some(Why::InLine(0)));
+        assert_eq!(Why::of(&Facts { pool_served: false, ..ready.clone() }), Some(Why::NoWorker));
+        assert_eq!(Why::of(&Facts { kind_known: false, ..ready.clone() }), Some(Why::KindUnknown));
+        assert_eq!(Why::of(&Facts { queue_paused: true, pool_served: false, ..ready }), Some(Why::QueuePaused));
+        let due = DateTime::UNIX_EPOCH;
+        let later = Facts { run_at: Some(due), ..facts(State::Scheduled) };
+        assert_eq!(Why::of(&later), Some(Why::NotDue(due)));
+        assert_eq!(Why::of(&Facts { retrying: true, ..later }), Some(Why::Retrying(due)));
+        assert_eq!(Why::of(&Facts { key_head: Some(7), ..facts(State::Blocked) }), Some(Why::KeyBusy(7)));
+        assert_eq!(Why::of(&facts(State::Leased)), Some(Why::Running));
+        assert_eq!(Why::of(&facts(State::Dead)), None);
+    }
+}

@@ -1,0 +1,10 @@
+//! The way to Postgres: connections with limits, migrations, wake-ups.
+
+mod migrate;
+pub mod notify;
+mod pool;
+
+pub use migrate::{SchemaState, migrate, schema_state};
+pub use pool::{CALL_TIMEOUT, connect, connect_options};
+
+pub use sqlx::{PgConnection, PgPool};

@@ -1,0 +1,67 @@
+//! Connects to Postgres, with a limit on everything.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use secrecy::ExposeSecret;
+use sqlx::{Connection, PgPool};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+
+use crate::config::DatabaseConfig;
+use crate::{Error, Result};
+
+/// How long any one call to the database may take before its caller gives up and tries again.
+pub const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a caller waits for a free connection.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a connection may have rested before it is tested.
+const TRUSTED_IDLE: Duration = Duration::from_secs(1);
+
+/// How long Postgres lets one statement run, in its own words. Above [`CALL_TIMEOUT`], so that ours,
+/// which works when the server hangs too, is the one that speaks.
+const STATEMENT_TIMEOUT: &str = "15s";
+
+/// How long a transaction may stand idle: a process that hangs must not hold rows for ever.
+const IDLE_IN_TRANSACTION_TIMEOUT: &str = "30s";
+
+/// The options of every connection: the URL's, and our limits.
+///
+/// # Errors
+/// Invalid when the URL cannot be read.
+pub fn connect_options(config: &DatabaseConfig) -> Result<PgConnectOptions> {
+    let options = PgConnectOptions::from_str(config.url.expose_secret())
+        .map_err(|e| Error::invalid(format!("`DATABASE_URL` is no Postgres URL: {e}")))?;
+    Ok(options.application_name("millrace").options([
+        ("statement_timeout", STATEMENT_TIMEOUT),
+        ("idle_in_transaction_session_timeout", IDLE_IN_TRANSACTION_TIMEOUT),
+        // Compiling a query costs more than any of ours runs.
+        ("jit", "off"),
+    ]))
+}
+
+/// A pool of connections, at least one of which was made.
+///
+/// # Errors
+/// Invalid for a bad URL, Unavailable when nobody answers.
+pub async fn connect(config: &DatabaseConfig) -> Result<PgPool> {
+    let options = connect_options(config)?;
+    PgPoolOptions::new()
+        .max_connections(config.connections)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .test_before_acquire(false)
+        // A connection used a moment ago is not asked whether it lives: that would cost each call a
+        // round trip. One that rested is, so that a restart of Postgres is not a user's error.
+        .before_acquire(|conn, meta| {
+            Box::pin(async move {
+                if meta.idle_for > TRUSTED_IDLE {
+                    conn.ping().await?;
+                }
+                Ok(true)
+            })
+        })
+        .connect_with(options)
+        .await
+        .map_err(Error::from)
+}

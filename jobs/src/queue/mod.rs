@@ -1,0 +1,12 @@
+//! A job's life, kept in Postgres: enqueue, claim, acknowledge, and what keeps that honest.
+
+mod attempt;
+mod new_job;
+pub mod postgres;
+pub mod wake;
+
+pub use attempt::{Attempt, StopReason};
+pub use new_job::{Enqueued, MAX_DELAY, MAX_KEY_BYTES, MAX_PAYLOAD_BYTES, NewJob};
+pub use postgres::ack::{Ack, DeadJob, Settled, Stale, finish, settle};
+pub use postgres::enqueue::enqueue;
+pub use wake::Wake;

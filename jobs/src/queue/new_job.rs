@@ -1,0 +1,167 @@
+//! A job that is to be enqueued, and what became of it.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use rules::id::{JobId, TenantId};
+use rules::queue::{Job, Kind, Policy, Pool, Priority, Queue};
+
+use crate::{Error, Result};
+
+/// The largest payload, in bytes of JSON. What is larger belongs in a table of its own.
+pub const MAX_PAYLOAD_BYTES: usize = 256 * 1024;
+
+/// The longest order or uniqueness key, in bytes.
+pub const MAX_KEY_BYTES: usize = 512;
+
+/// The farthest a job may be put off.
+pub const MAX_DELAY: Duration = Duration::from_secs(366 * 24 * 3600);
+
+/// A job that is to be enqueued: a payload and what deviates from its kind's policy.
+#[derive(Debug, Clone)]
+pub struct NewJob {
+    pub(super) kind: Kind,
+    pub(super) queue: Queue,
+    pub(super) payload: String,
+    pub(super) tenant: Option<TenantId>,
+    pub(super) priority: Priority,
+    pub(super) due: Due,
+    pub(super) max_attempts: u16,
+    pub(super) order_key: Option<String>,
+    pub(super) unique: Option<(String, Option<Duration>)>,
+    pub(super) trace_parent: Option<String>,
+}
+
+/// When a job may run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Due {
+    Now,
+    After(Duration),
+    At(DateTime<Utc>),
+}
+
+/// What became of a [`NewJob`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use = "pass it to `Wake::send` after the commit, so that no worker waits for its poll"]
+pub struct Enqueued {
+    /// The job: a new one, or the one already there under the same uniqueness key.
+    pub id: JobId,
+    /// Whether it was there already, and nothing was written.
+    pub existing: bool,
+    /// The pool that will execute it.
+    pub pool: Pool,
+}
+
+impl NewJob {
+    /// A job of the payload's kind, due now, with its kind's policy.
+    ///
+    /// # Errors
+    /// Invalid when the payload is larger than [`MAX_PAYLOAD_BYTES`].
+    pub fn of<J: Job>(payload: &J) -> Result<Self> {
+        let payload = serde_json::to_string(payload).map_err(Error::internal)?;
+        if payload.len() > MAX_PAYLOAD_BYTES {
+            return Err(Error::invalid(format!(
+                "the payload of `{}` has {} bytes; at most {MAX_PAYLOAD_BYTES} fit in a job",
+                J::KIND,
+                payload.len()
+            )));
+        }
+        Ok(Self {
+            kind: J::KIND,
+            queue: J::KIND.queue(),
+            payload,
+            tenant: None,
+            priority: Priority::default(),
+            due: Due::Now,
+            max_attempts: Policy::of(J::KIND).max_attempts,
+            order_key: None,
+            unique: None,
+            trace_parent: None,
+        })
+    }
+
+    /// The tenant whose work it is; without one it is the installation's.
+    #[must_use]
+    pub fn tenant(mut self, tenant: TenantId) -> Self {
+        self.tenant = Some(tenant);
+        self
+    }
+
+    /// Another queue than the kind's own.
+    #[must_use]
+    pub fn queue(mut self, queue: Queue) -> Self {
+        self.queue = queue;
+        self
+    }
+
+    /// Not before this long from now, by the database's clock. Capped at [`MAX_DELAY`].
+    #[must_use]
+    pub fn after(mut self, delay: Duration) -> Self {
+        self.due = Due::After(delay.min(MAX_DELAY));
+        self
+    }
+
+    /// Not before this time, by the database's clock.
+    #[must_use]
+    pub fn at(mut self, time: DateTime<Utc>) -> Self {
+        self.due = Due::At(time);
+        self
+    }
+
+    /// Another priority than the ordinary.
+    #[must_use]
+    pub fn priority(mut self, priority: Priority) -> Self {
+        self.priority = priority;
+        self
+    }
+
+    /// At most one live job under this key, per tenant and kind: a second enqueue returns the first.
+    /// With `keep`, the key outlives its job until that long after the enqueue.
+    #[must_use]
+    pub fn unique(mut self, key: impl Into<String>, keep: Option<Duration>) -> Self {
+        self.unique = Some((key.into(), keep));
+        self
+    }
+
+    /// Jobs under one key run one at a time, in the order of their commits.
+    #[must_use]
+    pub fn ordered(mut self, key: impl Into<String>) -> Self {
+        self.order_key = Some(key.into());
+        self
+    }
+
+    /// Another number of attempts than the kind's policy; at least 1.
+    #[must_use]
+    pub fn max_attempts(mut self, attempts: u16) -> Self {
+        self.max_attempts = attempts.clamp(1, i16::MAX.unsigned_abs());
+        self
+    }
+
+    /// The W3C `traceparent` of what caused it.
+    #[must_use]
+    pub fn trace(mut self, trace_parent: Option<String>) -> Self {
+        self.trace_parent = trace_parent;
+        self
+    }
+
+    /// The uniqueness key as stored: scoped, so that tenants and kinds never meet.
+    pub(super) fn stored_unique_key(&self) -> Option<String> {
+        let (key, _) = self.unique.as_ref()?;
+        let tenant = self.tenant.map(|t| t.to_string()).unwrap_or_default();
+        Some(format!("{tenant}:{}:{key}", self.kind))
+    }
+
+    pub(super) fn check(&self) -> Result<()> {
+        let keys = [self.order_key.as_deref(), self.unique.as_ref().map(|(k, _)| k.as_str())];
+        for key in keys.into_iter().flatten() {
+            if key.is_empty() || key.len() > MAX_KEY_BYTES {
+                return Err(Error::invalid(format!(
+                    "a key of a `{}` job has {} bytes; it must have between 1 and {MAX_KEY_BYTES}",
+                    self.kind,
+                    key.len()
+                )));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,148 @@
+//! THE acknowledgement: what an attempt came to, over a batch, on the caller's connection.
+//!
+//! The batcher calls it for handlers without database effects; a handler whose result must commit with
+//! it calls [`finish`] in its own transaction. There is no other way for a job to leave its lease.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use rules::id::{JobId, LeaseToken, TenantId};
+use rules::queue::Outcome;
+use sqlx::PgConnection;
+
+use crate::Result;
+use crate::queue::Attempt;
+use crate::queue::postgres::enqueue::whole_ms;
+
+/// What one attempt came to.
+#[derive(Debug, Clone)]
+pub struct Ack {
+    /// The job.
+    pub id: JobId,
+    /// The attempt's token.
+    pub token: LeaseToken,
+    /// What it came to.
+    pub outcome: Outcome,
+    /// How long to wait before the next attempt, for [`Outcome::Retry`] and [`Outcome::Snooze`].
+    pub delay: Duration,
+    /// How long the attempt ran.
+    pub ran: Duration,
+}
+
+/// What an acknowledgement changed.
+#[derive(Debug, Clone, Default)]
+pub struct Settled {
+    /// Attempts whose lease was no longer theirs: nothing was written for them.
+    pub stale: Vec<JobId>,
+    /// Jobs that died by it.
+    pub dead: Vec<DeadJob>,
+    /// Pools that got work by it, to be woken after the commit.
+    pub woken: Vec<i32>,
+}
+
+/// A job that died, for whoever waits for it.
+#[derive(Debug, Clone)]
+pub struct DeadJob {
+    /// The job.
+    pub id: JobId,
+    /// Its kind's wire name, which this version may not know.
+    pub kind: String,
+    /// Whose work it was.
+    pub tenant: Option<TenantId>,
+    /// Its payload.
+    pub payload: serde_json::Value,
+    /// Its last error.
+    pub error: String,
+    /// When it died.
+    pub died_at: DateTime<Utc>,
+}
+
+/// The lease is not ours any more: another worker has the job, or it ended. Roll back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the lease of job {0} was lost; what this attempt did is rolled back")]
+pub struct Stale(pub JobId);
+
+impl From<Stale> for crate::Error {
+    fn from(stale: Stale) -> Self {
+        Self::conflict(stale.to_string())
+    }
+}
+
+/// Acknowledges attempts. An attempt is known by (job, token); one whose lease was lost is reported as
+/// stale and changes nothing.
+///
+/// # Errors
+/// Unavailable when nobody answers; then nothing was written, or, when the commit's answer was lost,
+/// all of it, which a repetition reports as stale.
+pub async fn settle(conn: &mut PgConnection, acks: &[Ack]) -> Result<Settled> {
+    // The statement wants ids in ascending order, each once. Two attempts of one job in one batch can
+    // only be an old, lost one and its successor; the later entry is taken, the other reported stale.
+    let by_id: BTreeMap<JobId, &Ack> = acks.iter().map(|a| (a.id, a)).collect();
+    let ids: Vec<i64> = by_id.keys().map(|id| id.0).collect();
+    let tokens: Vec<uuid::Uuid> = by_id.values().map(|a| a.token.0).collect();
+    let outcomes: Vec<i16> = by_id.values().map(|a| a.outcome.code()).collect();
+    let delays: Vec<i64> = by_id.values().map(|a| whole_ms(a.delay)).collect();
+    let errors: Vec<Option<&str>> = by_id.values().map(|a| error_of(&a.outcome)).collect();
+    let ran: Vec<i32> = by_id.values().map(|a| i32::try_from(a.ran.as_millis()).unwrap_or(i32::MAX)).collect();
+    let row = sqlx::query!(
+        r#"select accepted as "accepted!", died as "died!", woken as "woken!" from job_ack_v1($1, $2, $3, $4, $5, $6)"#,
+        &ids,
+        &tokens,
+        &outcomes,
+        &delays,
+        &errors as &[Option<&str>],
+        &ran,
+    )
+    .fetch_one(&mut *conn)
+    .await?;
+    let dead = if row.died.is_empty() { Vec::new() } else { dead_jobs(conn, &row.died).await? };
+    let accepted = |ack: &&Ack| {
+        row.accepted.binary_search(&ack.id.0).is_ok() && by_id.get(&ack.id).is_some_and(|taken| taken.token == ack.token)
+    };
+    let stale = acks.iter().filter(|a| !accepted(a)).map(|a| a.id).collect();
+    Ok(Settled { stale, dead, woken: row.woken })
+}
+
+/// Acknowledges one attempt as done, in its handler's own transaction: the result and the
+/// acknowledgement commit together or not at all. Returns the pools to wake after the commit.
+///
+/// # Errors
+/// Conflict ([`Stale`]) when the lease was lost: the caller must roll back. Unavailable when nobody
+/// answers.
+pub async fn finish(conn: &mut PgConnection, attempt: &Attempt, ran: Duration) -> Result<Vec<i32>> {
+    let ack = Ack { id: attempt.id, token: attempt.token, outcome: Outcome::Done, delay: Duration::ZERO, ran };
+    let settled = settle(conn, std::slice::from_ref(&ack)).await?;
+    if settled.stale.is_empty() { Ok(settled.woken) } else { Err(Stale(attempt.id).into()) }
+}
+
+/// Jobs among the dead, by id.
+///
+/// # Errors
+/// Unavailable when nobody answers.
+pub async fn dead_jobs(conn: &mut PgConnection, ids: &[i64]) -> Result<Vec<DeadJob>> {
+    let rows = sqlx::query!(
+        r#"select job_id, kind, tenant_id, payload, error, died_at from job_dead where job_id = any($1)"#,
+        ids
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|r| DeadJob {
+            id: JobId(r.job_id),
+            kind: r.kind,
+            tenant: r.tenant_id.map(TenantId),
+            payload: r.payload,
+            error: r.error,
+            died_at: r.died_at,
+        })
+        .collect())
+}
+
+fn error_of(outcome: &Outcome) -> Option<&str> {
+    match outcome {
+        Outcome::Retry { error, .. } | Outcome::Dead { error } => Some(error),
+        Outcome::Done | Outcome::Snooze { .. } | Outcome::Cancelled | Outcome::Released => None,
+    }
+}

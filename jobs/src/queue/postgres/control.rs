@@ -1,0 +1,103 @@
+//! What operators and users do to jobs and queues: cancel, pause, resume, retry, redrive.
+
+use rules::id::JobId;
+use sqlx::PgConnection;
+
+use crate::{Error, Result};
+
+/// What a cancellation came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Cancel {
+    /// It waited and is cancelled. The pools were given work by it, when it was the head of a key.
+    Cancelled(Vec<i32>),
+    /// It runs; its handler is told at the next renewal. Give [`Hint::Cancelled`](super::super::wake::Hint)
+    /// after the commit to make that now.
+    Cancelling,
+    /// It has ended before.
+    Ended,
+}
+
+/// Cancels a job, waiting or running.
+///
+/// # Errors
+/// NotFound for an unknown job, Unavailable when nobody answers.
+pub async fn cancel(conn: &mut PgConnection, id: JobId) -> Result<Cancel> {
+    let row = sqlx::query!(r#"select became as "became!", woken as "woken!" from job_cancel_v1($1)"#, id.0)
+        .fetch_one(conn)
+        .await?;
+    match row.became.as_str() {
+        "cancelled" => Ok(Cancel::Cancelled(row.woken)),
+        "cancelling" => Ok(Cancel::Cancelling),
+        "ended" => Ok(Cancel::Ended),
+        _ => Err(unknown(id)),
+    }
+}
+
+/// Pauses a queue: what runs goes on, nothing more is claimed. Pausing again changes nothing.
+///
+/// # Errors
+/// NotFound for an unknown queue.
+pub async fn pause(conn: &mut PgConnection, queue: &str, by: &str) -> Result<()> {
+    let done = sqlx::query!(
+        "update job_queue set paused_at = coalesce(paused_at, now()), paused_by = coalesce(paused_by, $2) where name = $1",
+        queue,
+        by
+    )
+    .execute(conn)
+    .await?;
+    found(queue, done.rows_affected())
+}
+
+/// Resumes a queue. Give [`Hint::Resumed`](super::super::wake::Hint) after the commit.
+///
+/// # Errors
+/// NotFound for an unknown queue.
+pub async fn resume(conn: &mut PgConnection, queue: &str) -> Result<()> {
+    let done = sqlx::query!("update job_queue set paused_at = null, paused_by = null where name = $1", queue)
+        .execute(conn)
+        .await?;
+    found(queue, done.rows_affected())
+}
+
+/// Gives a dead job `attempts` more attempts under its own id; its history stays with it. Returns the
+/// pools to wake after the commit.
+///
+/// # Errors
+/// NotFound when it is not among the dead, Conflict when another live job holds its uniqueness key.
+pub async fn redrive(conn: &mut PgConnection, id: JobId, attempts: u16) -> Result<Vec<i32>> {
+    let attempts = i16::try_from(attempts.max(1)).unwrap_or(i16::MAX);
+    let row = sqlx::query!(r#"select became as "became!", woken as "woken!" from job_redrive_v1($1, $2)"#, id.0, attempts)
+        .fetch_one(conn)
+        .await?;
+    match row.became.as_str() {
+        "redriven" => Ok(row.woken),
+        "unique_taken" => Err(Error::conflict(format!(
+            "job {id} cannot be redriven: a live job holds its uniqueness key; wait until that one has ended"
+        ))),
+        _ => Err(Error::not_found(format!("job {id} is not among the dead letters"))),
+    }
+}
+
+/// Makes a job that waits for its time due now. Returns the pools to wake after the commit.
+///
+/// # Errors
+/// Conflict when it does not wait for a time.
+pub async fn hasten(conn: &mut PgConnection, id: JobId) -> Result<Vec<i32>> {
+    let row = sqlx::query!(r#"select found_it as "found_it!", woken as "woken!" from job_hasten_v1($1)"#, id.0)
+        .fetch_one(conn)
+        .await?;
+    if row.found_it {
+        return Ok(row.woken);
+    }
+    Err(Error::conflict(format!(
+        "job {id} does not wait for a time; only a delayed job or one that waits for its next attempt can be hastened"
+    )))
+}
+
+fn unknown(id: JobId) -> Error {
+    Error::not_found(format!("there is no job {id}"))
+}
+
+fn found(queue: &str, rows: u64) -> Result<()> {
+    if rows == 1 { Ok(()) } else { Err(Error::not_found(format!("there is no queue `{queue}`"))) }
+}

@@ -1,0 +1,76 @@
+//! Counts for the whole installation. They read every live entry: for the scheduler's leader, operators
+//! and pages, never for the hot path.
+
+use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
+
+use crate::Result;
+
+/// What stands in one queue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueueDepth {
+    /// Its row.
+    pub id: i32,
+    /// Its name.
+    pub name: String,
+    /// Its pool's name.
+    pub pool: String,
+    /// Since when it is paused.
+    pub paused_at: Option<DateTime<Utc>>,
+    /// Who paused it.
+    pub paused_by: Option<String>,
+    /// May be claimed now.
+    pub ready: i64,
+    /// Wait for a time.
+    pub scheduled: i64,
+    /// Wait behind their order key.
+    pub blocked: i64,
+    /// Are held by workers.
+    pub leased: i64,
+    /// Are dead letters.
+    pub dead: i64,
+    /// Since when the oldest ready one may be claimed.
+    pub oldest_ready_at: Option<DateTime<Utc>>,
+    /// Workers seen lately that serve its pool.
+    pub workers: i64,
+}
+
+/// Every queue with its depth, by name.
+///
+/// # Errors
+/// Unavailable when nobody answers.
+pub async fn queues(conn: &mut PgConnection) -> Result<Vec<QueueDepth>> {
+    let rows = sqlx::query_as!(
+        QueueDepth,
+        r#"select q.id, q.name, p.name as pool, q.paused_at, q.paused_by,
+            coalesce(r.n, 0) as "ready!", coalesce(s.n, 0) as "scheduled!", coalesce(b.n, 0) as "blocked!",
+            coalesce(l.n, 0) as "leased!", coalesce(d.n, 0) as "dead!", r.oldest as oldest_ready_at,
+            (select count(*) from job_worker w where q.pool_id = any(w.pools) and w.seen_at > now() - interval '30 seconds') as "workers!"
+        from job_queue q
+        join job_pool p on p.id = q.pool_id
+        left join (select queue_id, count(*) as n, min(ready_at) as oldest from job_ready group by queue_id) r on r.queue_id = q.id
+        left join (select queue_id, count(*) as n from job_scheduled group by queue_id) s on s.queue_id = q.id
+        left join (select queue_id, count(*) as n from job_blocked group by queue_id) b on b.queue_id = q.id
+        left join (select queue_id, count(*) as n from job_lease group by queue_id) l on l.queue_id = q.id
+        left join (select queue_id, count(*) as n from job_dead group by queue_id) d on d.queue_id = q.id
+        order by q.name"#
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows)
+}
+
+/// Jobs that no worker of their pool knows, by kind.
+///
+/// # Errors
+/// Unavailable when nobody answers.
+pub async fn unknown_kinds(conn: &mut PgConnection) -> Result<Vec<(String, i64)>> {
+    let rows = sqlx::query!(
+        r#"select r.kind, count(*) as "count!" from job_ready r
+        where not exists (select from job_worker w where r.kind = any(w.kinds) and r.pool_id = any(w.pools) and w.seen_at > now() - interval '30 seconds')
+        group by r.kind"#
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows.into_iter().map(|r| (r.kind, r.count)).collect())
+}

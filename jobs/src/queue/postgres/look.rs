@@ -1,0 +1,214 @@
+//! Reads jobs for people: one with the reason why it waits, or a page of them.
+
+use chrono::{DateTime, Utc};
+use rules::id::{JobId, TenantId};
+use rules::queue::{Facts, State, Why};
+use sqlx::PgConnection;
+
+use crate::{Error, Result};
+
+/// The most jobs on one page.
+pub const MAX_PAGE: i64 = 100;
+
+/// A job as people see it, whatever its state.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct JobView {
+    /// Its id.
+    pub id: i64,
+    /// The name of its [`State`].
+    pub state: String,
+    /// Its kind's wire name.
+    pub kind: String,
+    /// Its queue's name.
+    pub queue: String,
+    /// Whose work it is.
+    pub tenant_id: Option<uuid::Uuid>,
+    /// 0 urgent to 3 low.
+    pub priority: i16,
+    /// Attempts made.
+    pub attempt: i16,
+    /// Workers that died under it.
+    pub crashes: i16,
+    /// When it was enqueued.
+    pub created_at: DateTime<Utc>,
+    /// When it falls due, for one that waits for a time.
+    pub run_at: Option<DateTime<Utc>>,
+    /// When its attempt began.
+    pub started_at: Option<DateTime<Utc>>,
+    /// When it ended.
+    pub finished_at: Option<DateTime<Utc>>,
+    /// How long its last attempt ran.
+    pub run_ms: Option<i32>,
+    /// The worker that has or had it.
+    pub worker_id: Option<uuid::Uuid>,
+    /// Why it is dead.
+    pub error: Option<String>,
+    /// The W3C `traceparent` of what caused it.
+    pub trace_parent: Option<String>,
+    /// Its payload.
+    pub payload: serde_json::Value,
+}
+
+/// A failed attempt.
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
+pub struct FailedAttempt {
+    /// Which one it was.
+    pub attempt: i16,
+    /// Whether its worker died.
+    pub crashed: bool,
+    /// When it began.
+    pub started_at: DateTime<Utc>,
+    /// How long it ran.
+    pub run_ms: i32,
+    /// Who made it.
+    pub worker_id: uuid::Uuid,
+    /// What went wrong.
+    pub error: String,
+}
+
+/// What a page shows. Without a state, all are shown.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    /// Only this tenant's.
+    pub tenant: Option<TenantId>,
+    /// Only those in this state.
+    pub state: Option<State>,
+    /// Only this kind.
+    pub kind: Option<String>,
+    /// Only those with a smaller id: the last id of the page before.
+    pub before: Option<i64>,
+}
+
+/// A page of jobs, newest first.
+///
+/// # Errors
+/// Unavailable when nobody answers.
+pub async fn page(conn: &mut PgConnection, filter: &Filter, limit: i64) -> Result<Vec<JobView>> {
+    let state = filter.state.map(State::as_str);
+    let rows = sqlx::query_as!(
+        JobView,
+        r#"select v.id as "id!", v.state as "state!", v.kind as "kind!", q.name as queue, v.tenant_id, v.priority as "priority!",
+            v.attempt as "attempt!", v.crashes as "crashes!", v.created_at as "created_at!", v.run_at, v.started_at, v.finished_at,
+            v.run_ms, v.worker_id, v.error, v.trace_parent, v.payload as "payload!"
+        from (
+            (select j.id, 'READY' as state, j.kind, j.queue_id, j.tenant_id, j.priority, t.attempt, t.crashes, j.created_at,
+                null::timestamptz as run_at, null::timestamptz as started_at, null::timestamptz as finished_at, null::integer as run_ms,
+                null::uuid as worker_id, null::text as error, j.trace_parent, j.payload
+            from job_ready t join job j on j.id = t.job_id
+            where coalesce($1, 'READY') = 'READY' and t.job_id < $2 and ($3::uuid is null or j.tenant_id = $3) and ($4::text is null or j.kind = $4)
+            order by t.job_id desc limit $5)
+            union all
+            (select j.id, 'SCHEDULED', j.kind, j.queue_id, j.tenant_id, j.priority, t.attempt, t.crashes, j.created_at,
+                t.run_at, null, null, null, null, null, j.trace_parent, j.payload
+            from job_scheduled t join job j on j.id = t.job_id
+            where coalesce($1, 'SCHEDULED') = 'SCHEDULED' and t.job_id < $2 and ($3::uuid is null or j.tenant_id = $3) and ($4::text is null or j.kind = $4)
+            order by t.job_id desc limit $5)
+            union all
+            (select j.id, 'BLOCKED', j.kind, j.queue_id, j.tenant_id, j.priority, t.attempt, t.crashes, j.created_at,
+                null, null, null, null, null, null, j.trace_parent, j.payload
+            from job_blocked t join job j on j.id = t.job_id
+            where coalesce($1, 'BLOCKED') = 'BLOCKED' and t.job_id < $2 and ($3::uuid is null or j.tenant_id = $3) and ($4::text is null or j.kind = $4)
+            order by t.job_id desc limit $5)
+            union all
+            (select j.id, 'LEASED', j.kind, j.queue_id, j.tenant_id, j.priority, t.attempt, t.crashes, j.created_at,
+                null, t.leased_at, null, null, t.worker_id, null, j.trace_parent, j.payload
+            from job_lease t join job j on j.id = t.job_id
+            where coalesce($1, 'LEASED') = 'LEASED' and t.job_id < $2 and ($3::uuid is null or j.tenant_id = $3) and ($4::text is null or j.kind = $4)
+            order by t.job_id desc limit $5)
+            union all
+            (select t.job_id, 'DEAD', t.kind, t.queue_id, t.tenant_id, t.priority, t.attempt, t.crashes, t.created_at,
+                null, null, t.died_at, null, null, t.error, t.trace_parent, t.payload
+            from job_dead t
+            where coalesce($1, 'DEAD') = 'DEAD' and t.job_id < $2 and ($3::uuid is null or t.tenant_id = $3) and ($4::text is null or t.kind = $4)
+            order by t.job_id desc limit $5)
+            union all
+            (select t.job_id, case t.outcome when 0 then 'DONE' else 'CANCELLED' end, t.kind, t.queue_id, t.tenant_id, t.priority, t.attempt, t.crashes,
+                t.created_at, null, t.started_at, t.finished_at, t.run_ms, t.worker_id, null, t.trace_parent, t.payload
+            from job_history t
+            where ($1::text is null or ($1 = 'DONE' and t.outcome = 0) or ($1 = 'CANCELLED' and t.outcome = 4))
+                and t.job_id < $2 and ($3::uuid is null or t.tenant_id = $3) and ($4::text is null or t.kind = $4)
+            order by t.job_id desc limit $5)
+        ) v join job_queue q on q.id = v.queue_id
+        order by v.id desc limit $5"#,
+        state,
+        filter.before.unwrap_or(i64::MAX),
+        filter.tenant.map(|t| t.0),
+        filter.kind,
+        limit.clamp(1, MAX_PAGE),
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows)
+}
+
+/// One job, whatever its state; with a tenant, only if it is that tenant's.
+///
+/// # Errors
+/// NotFound when there is none, or it belongs to another tenant.
+pub async fn job(conn: &mut PgConnection, id: JobId, tenant: Option<TenantId>) -> Result<JobView> {
+    let filter = Filter { tenant, before: Some(id.0.saturating_add(1)), ..Filter::default() };
+    // The page before id + 1 begins with the job itself, if it is there.
+    page(conn, &filter, 1)
+        .await?
+        .into_iter()
+        .find(|j| j.id == id.0)
+        .ok_or_else(|| Error::not_found(format!("there is no job {id}")))
+}
+
+/// Every failed attempt of a job, oldest first.
+///
+/// # Errors
+/// Unavailable when nobody answers.
+pub async fn attempts(conn: &mut PgConnection, id: JobId) -> Result<Vec<FailedAttempt>> {
+    let row = sqlx::query!(
+        r#"select coalesce(
+            (select attempts from job_dead where job_id = $1),
+            (select attempts from job_history where job_id = $1 limit 1),
+            (select jsonb_agg(to_jsonb(a) order by a.recorded_at) from job_attempt a where a.job_id = $1),
+            '[]') as "attempts!""#,
+        id.0
+    )
+    .fetch_one(conn)
+    .await?;
+    serde_json::from_value(row.attempts).map_err(Error::internal)
+}
+
+/// Why a live job waits; none when it has ended or does not exist.
+///
+/// # Errors
+/// Unavailable when nobody answers.
+pub async fn why(conn: &mut PgConnection, id: JobId) -> Result<Option<Why>> {
+    let row = sqlx::query!(
+        r#"select
+            case when r.job_id is not null then 'READY' when s.job_id is not null then 'SCHEDULED'
+                when b.job_id is not null then 'BLOCKED' when l.job_id is not null then 'LEASED' end as state,
+            q.paused_at is not null as "paused!", s.run_at as "run_at?", coalesce(s.reason = 1, false) as "retrying!",
+            (select k.head_id from job_key k where k.key = j.order_key) as key_head,
+            exists (select from job_worker w where j.pool_id = any(w.pools) and w.seen_at > now() - interval '30 seconds') as "served!",
+            exists (select from job_worker w where j.pool_id = any(w.pools) and j.kind = any(w.kinds) and w.seen_at > now() - interval '30 seconds') as "known!",
+            (select count(*) from (
+                select from job_ready x where x.pool_id = r.pool_id and (x.priority, x.pos) < (r.priority, r.pos) limit 10000) y) as "ahead!"
+        from job j
+        join job_queue q on q.id = j.queue_id
+        left join job_ready r on r.job_id = j.id
+        left join job_scheduled s on s.job_id = j.id
+        left join job_blocked b on b.job_id = j.id
+        left join job_lease l on l.job_id = j.id
+        where j.id = $1"#,
+        id.0
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(row.and_then(|row| {
+        Why::of(&Facts {
+            state: row.state.as_deref().and_then(State::from_name)?,
+            queue_paused: row.paused,
+            pool_served: row.served,
+            kind_known: row.known,
+            key_head: row.key_head,
+            run_at: row.run_at,
+            retrying: row.retrying,
+            ahead: row.ahead,
+        })
+    }))
+}

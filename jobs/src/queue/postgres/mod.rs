@@ -1,0 +1,13 @@
+//! The queue's statements: every file one step of a job's life, every function one statement.
+
+pub mod ack;
+pub mod claim;
+pub mod control;
+pub mod count;
+pub mod enqueue;
+pub mod lease;
+pub mod look;
+pub mod partition;
+pub mod promote;
+pub mod rescue;
+pub mod worker;

@@ -1,0 +1,111 @@
+//! Tells workers, here and elsewhere, that there may be something to do.
+
+use rules::queue::Pool;
+use sqlx::PgPool;
+use tokio::sync::broadcast;
+use tokio_util::sync::CancellationToken;
+
+use crate::db::notify::{Heard, Notifier, listen};
+use crate::queue::Enqueued;
+
+/// The channel on which processes wake each other.
+const CHANNEL: &str = "millrace_wake";
+
+/// How many hints may wait for a slow loop before it is told to look everywhere instead.
+const HINTS: usize = 128;
+
+/// What a worker is told. Hints only: each may be lost, and all are followed by a poll.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hint {
+    /// A pool has something ready.
+    Ready(i32),
+    /// Something ready may lie behind the marks: a queue was resumed.
+    Resumed,
+    /// Somebody cancelled a running job: renew now and learn which.
+    Cancelled,
+    /// Anything may have happened while nobody listened.
+    Anything,
+}
+
+/// Wakes workers. Cheap to clone; one per process.
+#[derive(Clone)]
+pub struct Wake {
+    here: broadcast::Sender<Hint>,
+    elsewhere: Notifier,
+}
+
+impl Wake {
+    /// Wakes this process only.
+    pub fn local() -> Self {
+        Self { here: broadcast::Sender::new(HINTS), elsewhere: Notifier::silent() }
+    }
+
+    /// Wakes this process at once and others through Postgres, until the shutdown.
+    pub fn start(db: &PgPool, shutdown: &CancellationToken) -> Self {
+        Self {
+            here: broadcast::Sender::new(HINTS),
+            elsewhere: Notifier::start(db.clone(), CHANNEL, shutdown.clone()),
+        }
+    }
+
+    /// Tells of new jobs. Call it after the commit: before it nobody could see them.
+    pub fn send(&self, enqueued: &[Enqueued]) {
+        let mut told = [false; Pool::ALL.len()];
+        for job in enqueued.iter().filter(|j| !j.existing) {
+            let place = Pool::ALL.iter().position(|p| *p == job.pool);
+            if let Some(told) = place.and_then(|i| told.get_mut(i))
+                && !std::mem::replace(told, true)
+            {
+                self.hint(Hint::Ready(job.pool.id()));
+            }
+        }
+    }
+
+    /// Tells that these pools got something ready.
+    pub fn pools(&self, pool_ids: &[i32]) {
+        for id in pool_ids {
+            self.hint(Hint::Ready(*id));
+        }
+    }
+
+    /// Gives a hint to this process and the others.
+    pub fn hint(&self, hint: Hint) {
+        self.here(hint);
+        let word = match hint {
+            Hint::Ready(pool) => pool.to_string(),
+            Hint::Resumed => "resumed".into(),
+            Hint::Cancelled => "cancelled".into(),
+            Hint::Anything => return,
+        };
+        self.elsewhere.send(word);
+    }
+
+    /// The hints of this process, and with [`Wake::listen`] those of the others.
+    pub fn subscribe(&self) -> broadcast::Receiver<Hint> {
+        self.here.subscribe()
+    }
+
+    /// Hears other processes until the shutdown. Only those that execute jobs need it.
+    pub async fn listen(self, db: PgPool, shutdown: CancellationToken) {
+        listen(db, CHANNEL, shutdown, |heard| {
+            let hint = match heard {
+                Heard::Anything => Hint::Anything,
+                Heard::Word(word) => match word.as_str() {
+                    "resumed" => Hint::Resumed,
+                    "cancelled" => Hint::Cancelled,
+                    // A word of a later version is a hint too.
+                    other => other.parse().map_or(Hint::Anything, Hint::Ready),
+                },
+            };
+            self.here(hint);
+        })
+        .await;
+    }
+
+    fn here(&self, hint: Hint) {
+        // Without a subscriber there is nobody here to wake, which is no fault.
+        if self.here.send(hint).is_err() {
+            tracing::trace!(?hint, "nobody here to wake");
+        }
+    }
+}
