@@ -76,7 +76,9 @@ async fn send_all(db: PgPool, channel: &'static str, pending: Arc<Pending>, shut
             let text = words.into_iter().collect::<Vec<_>>().join(",");
             match tokio::time::timeout(CALL_TIMEOUT, notify(&db, channel, &text)).await {
                 Ok(Ok(())) => {}
-                Ok(Err(error)) => tracing::debug!(%error, channel, "a wake-up was not sent; the poll will do"),
+                Ok(Err(error)) => {
+                    tracing::debug!(%error, channel, "a wake-up was not sent; the poll will do")
+                }
                 Err(_) => tracing::debug!(channel, "a wake-up took too long; the poll will do"),
             }
         }
@@ -100,7 +102,12 @@ pub enum Heard {
 
 /// Listens on `channel` until the shutdown, through every loss of the connection, and hands each word
 /// to `hear`. Uses a connection of its own, made with the pool's options.
-pub async fn listen(db: PgPool, channel: &'static str, shutdown: CancellationToken, hear: impl Fn(Heard) + Send) {
+pub async fn listen(
+    db: PgPool,
+    channel: &'static str,
+    shutdown: CancellationToken,
+    hear: impl Fn(Heard) + Send,
+) {
     while !shutdown.is_cancelled() {
         tokio::select! {
             () = shutdown.cancelled() => return,

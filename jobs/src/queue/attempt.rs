@@ -59,8 +59,9 @@ impl Attempt {
     /// # Errors
     /// Invalid when the stored JSON does not fit, which no retry can mend.
     pub fn payload<P: DeserializeOwned>(&self) -> Result<P> {
-        serde_json::from_str(self.payload.get())
-            .map_err(|e| Error::invalid(format!("the payload of `{}` job {} cannot be read: {e}", self.kind, self.id)))
+        serde_json::from_str(self.payload.get()).map_err(|e| {
+            Error::invalid(format!("the payload of `{}` job {} cannot be read: {e}", self.kind, self.id))
+        })
     }
 
     /// Whether an error now would be the last.

@@ -112,12 +112,18 @@ impl State {
     pub const fn after(self, change: Change) -> Result<Self, Illegal> {
         let next = match (self, change) {
             (Self::Ready, Change::Claim) => Self::Leased,
-            (Self::Scheduled, Change::FallDue { key_busy: true } | Change::Hasten { key_busy: true }) => Self::Blocked,
-            (Self::Scheduled, Change::FallDue { key_busy: false } | Change::Hasten { key_busy: false }) => Self::Ready,
+            (Self::Scheduled, Change::FallDue { key_busy: true } | Change::Hasten { key_busy: true }) => {
+                Self::Blocked
+            }
+            (Self::Scheduled, Change::FallDue { key_busy: false } | Change::Hasten { key_busy: false }) => {
+                Self::Ready
+            }
             (Self::Blocked, Change::PassKey) => Self::Ready,
             (Self::Leased, Change::Finish) => Self::Done,
             (Self::Leased, Change::Fail { again: true } | Change::Snooze) => Self::Scheduled,
-            (Self::Leased, Change::Fail { again: false } | Change::Die | Change::Expire { poison: true }) => Self::Dead,
+            (Self::Leased, Change::Fail { again: false } | Change::Die | Change::Expire { poison: true }) => {
+                Self::Dead
+            }
             (Self::Leased, Change::Release | Change::Expire { poison: false }) => Self::Ready,
             (Self::Ready | Self::Scheduled | Self::Blocked | Self::Leased, Change::Cancel) => Self::Cancelled,
             (Self::Dead, Change::Redrive { key_busy: false }) => Self::Ready,

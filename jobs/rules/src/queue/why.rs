@@ -54,7 +54,9 @@ impl Why {
         let paused = facts.queue_paused.then_some(Self::QueuePaused);
         match facts.state {
             State::Leased => Some(Self::Running),
-            State::Scheduled => facts.run_at.map(|t| if facts.retrying { Self::Retrying(t) } else { Self::NotDue(t) }),
+            State::Scheduled => {
+                facts.run_at.map(|t| if facts.retrying { Self::Retrying(t) } else { Self::NotDue(t) })
+            }
             State::Blocked => Some(Self::KeyBusy(facts.key_head.unwrap_or_default())),
             State::Ready if !facts.pool_served => paused.or(Some(Self::NoWorker)),
             State::Ready if !facts.kind_known => paused.or(Some(Self::KindUnknown)),
@@ -83,7 +85,9 @@ impl fmt::Display for Why {
         match self {
             Self::QueuePaused => f.write_str("its queue is paused; resume it"),
             Self::NotDue(time) => write!(f, "it is not due until {}", time.to_rfc3339()),
-            Self::Retrying(time) => write!(f, "its last attempt failed; it is tried again at {}", time.to_rfc3339()),
+            Self::Retrying(time) => {
+                write!(f, "its last attempt failed; it is tried again at {}", time.to_rfc3339())
+            }
             Self::KeyBusy(head) => write!(f, "job {head} holds its order key and goes first"),
             Self::NoWorker => f.write_str("no worker serves its pool; start one"),
             Self::KindUnknown => f.write_str("no worker of its pool knows its kind; start a newer one"),
@@ -117,7 +121,10 @@ mod tests {
         assert_eq!(Why::of(&ready), Some(Why::InLine(0)));
         assert_eq!(Why::of(&Facts { pool_served: false, ..ready.clone() }), Some(Why::NoWorker));
         assert_eq!(Why::of(&Facts { kind_known: false, ..ready.clone() }), Some(Why::KindUnknown));
-        assert_eq!(Why::of(&Facts { queue_paused: true, pool_served: false, ..ready }), Some(Why::QueuePaused));
+        assert_eq!(
+            Why::of(&Facts { queue_paused: true, pool_served: false, ..ready }),
+            Some(Why::QueuePaused)
+        );
         let due = DateTime::UNIX_EPOCH;
         let later = Facts { run_at: Some(due), ..facts(State::Scheduled) };
         assert_eq!(Why::of(&later), Some(Why::NotDue(due)));

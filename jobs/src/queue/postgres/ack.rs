@@ -84,7 +84,8 @@ pub async fn settle(conn: &mut PgConnection, acks: &[Ack]) -> Result<Settled> {
     let outcomes: Vec<i16> = by_id.values().map(|a| a.outcome.code()).collect();
     let delays: Vec<i64> = by_id.values().map(|a| whole_ms(a.delay)).collect();
     let errors: Vec<Option<&str>> = by_id.values().map(|a| error_of(&a.outcome)).collect();
-    let ran: Vec<i32> = by_id.values().map(|a| i32::try_from(a.ran.as_millis()).unwrap_or(i32::MAX)).collect();
+    let ran: Vec<i32> =
+        by_id.values().map(|a| i32::try_from(a.ran.as_millis()).unwrap_or(i32::MAX)).collect();
     let row = sqlx::query!(
         r#"select accepted as "accepted!", died as "died!", woken as "woken!" from job_ack_v1($1, $2, $3, $4, $5, $6)"#,
         &ids,
@@ -98,7 +99,8 @@ pub async fn settle(conn: &mut PgConnection, acks: &[Ack]) -> Result<Settled> {
     .await?;
     let dead = if row.died.is_empty() { Vec::new() } else { dead_jobs(conn, &row.died).await? };
     let accepted = |ack: &&Ack| {
-        row.accepted.binary_search(&ack.id.0).is_ok() && by_id.get(&ack.id).is_some_and(|taken| taken.token == ack.token)
+        row.accepted.binary_search(&ack.id.0).is_ok()
+            && by_id.get(&ack.id).is_some_and(|taken| taken.token == ack.token)
     };
     let stale = acks.iter().filter(|a| !accepted(a)).map(|a| a.id).collect();
     Ok(Settled { stale, dead, woken: row.woken })
@@ -111,7 +113,8 @@ pub async fn settle(conn: &mut PgConnection, acks: &[Ack]) -> Result<Settled> {
 /// Conflict ([`Stale`]) when the lease was lost: the caller must roll back. Unavailable when nobody
 /// answers.
 pub async fn finish(conn: &mut PgConnection, attempt: &Attempt, ran: Duration) -> Result<Vec<i32>> {
-    let ack = Ack { id: attempt.id, token: attempt.token, outcome: Outcome::Done, delay: Duration::ZERO, ran };
+    let ack =
+        Ack { id: attempt.id, token: attempt.token, outcome: Outcome::Done, delay: Duration::ZERO, ran };
     let settled = settle(conn, std::slice::from_ref(&ack)).await?;
     if settled.stale.is_empty() { Ok(settled.woken) } else { Err(Stale(attempt.id).into()) }
 }

@@ -38,7 +38,12 @@ pub struct Claimed {
 ///
 /// # Errors
 /// Unavailable when nobody answers.
-pub async fn claim(conn: &mut PgConnection, worker: WorkerId, kinds: &[Kind], wants: &[Want]) -> Result<Vec<Claimed>> {
+pub async fn claim(
+    conn: &mut PgConnection,
+    worker: WorkerId,
+    kinds: &[Kind],
+    wants: &[Want],
+) -> Result<Vec<Claimed>> {
     let kinds: Vec<&str> = kinds.iter().map(|k| k.as_str()).collect();
     let pools: Vec<i32> = wants.iter().map(|w| w.pool.id()).collect();
     let limits: Vec<i32> = wants.iter().map(|w| w.limit).collect();

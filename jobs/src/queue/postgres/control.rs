@@ -66,9 +66,13 @@ pub async fn resume(conn: &mut PgConnection, queue: &str) -> Result<()> {
 /// NotFound when it is not among the dead, Conflict when another live job holds its uniqueness key.
 pub async fn redrive(conn: &mut PgConnection, id: JobId, attempts: u16) -> Result<Vec<i32>> {
     let attempts = i16::try_from(attempts.max(1)).unwrap_or(i16::MAX);
-    let row = sqlx::query!(r#"select became as "became!", woken as "woken!" from job_redrive_v1($1, $2)"#, id.0, attempts)
-        .fetch_one(conn)
-        .await?;
+    let row = sqlx::query!(
+        r#"select became as "became!", woken as "woken!" from job_redrive_v1($1, $2)"#,
+        id.0,
+        attempts
+    )
+    .fetch_one(conn)
+    .await?;
     match row.became.as_str() {
         "redriven" => Ok(row.woken),
         "unique_taken" => Err(Error::conflict(format!(
@@ -83,9 +87,10 @@ pub async fn redrive(conn: &mut PgConnection, id: JobId, attempts: u16) -> Resul
 /// # Errors
 /// Conflict when it does not wait for a time.
 pub async fn hasten(conn: &mut PgConnection, id: JobId) -> Result<Vec<i32>> {
-    let row = sqlx::query!(r#"select found_it as "found_it!", woken as "woken!" from job_hasten_v1($1)"#, id.0)
-        .fetch_one(conn)
-        .await?;
+    let row =
+        sqlx::query!(r#"select found_it as "found_it!", woken as "woken!" from job_hasten_v1($1)"#, id.0)
+            .fetch_one(conn)
+            .await?;
     if row.found_it {
         return Ok(row.woken);
     }

@@ -4,8 +4,8 @@ use rules::id::JobId;
 use rules::queue::Pool;
 use sqlx::PgConnection;
 
-use crate::queue::new_job::{Due, NewJob};
 use crate::queue::Enqueued;
+use crate::queue::new_job::{Due, NewJob};
 use crate::{Error, Result};
 
 /// The most jobs in one call.
@@ -22,7 +22,10 @@ pub async fn enqueue(conn: &mut PgConnection, jobs: &[NewJob]) -> Result<Vec<Enq
         return Ok(Vec::new());
     }
     if jobs.len() > MAX_BATCH {
-        return Err(Error::invalid(format!("{} jobs in one call; at most {MAX_BATCH} are taken", jobs.len())));
+        return Err(Error::invalid(format!(
+            "{} jobs in one call; at most {MAX_BATCH} are taken",
+            jobs.len()
+        )));
     }
     jobs.iter().try_for_each(NewJob::check)?;
     let columns = Columns::of(jobs);

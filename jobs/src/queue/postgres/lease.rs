@@ -41,7 +41,11 @@ pub async fn renew(conn: &mut PgConnection, leases: &[(JobId, LeaseToken)]) -> R
         .map(|(id, token)| match held.get(&id.0) {
             // Of two attempts of one job only the one that was sent can be held.
             Some(cancel) if by_id.get(&id.0) == Some(&token.0) => {
-                if *cancel { Renewed::CancelRequested } else { Renewed::Held }
+                if *cancel {
+                    Renewed::CancelRequested
+                } else {
+                    Renewed::Held
+                }
             }
             _ => Renewed::Lost,
         })

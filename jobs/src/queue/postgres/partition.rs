@@ -10,6 +10,7 @@ use crate::Result;
 /// # Errors
 /// Unavailable when nobody answers.
 pub async fn ensure_days(conn: &mut PgConnection, days_ahead: i32) -> Result<i32> {
-    let row = sqlx::query!(r#"select job_history_ensure_v1($1) as "made!""#, days_ahead).fetch_one(conn).await?;
+    let row =
+        sqlx::query!(r#"select job_history_ensure_v1($1) as "made!""#, days_ahead).fetch_one(conn).await?;
     Ok(row.made)
 }

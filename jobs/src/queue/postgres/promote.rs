@@ -36,5 +36,11 @@ pub async fn promote(conn: &mut PgConnection, after: Option<DateTime<Utc>>) -> R
     )
     .fetch_one(conn)
     .await?;
-    Ok(Promoted { count: row.promoted, woken: row.woken, last: row.last_run_at, next: row.next_run_at, now: row.now })
+    Ok(Promoted {
+        count: row.promoted,
+        woken: row.woken,
+        last: row.last_run_at,
+        next: row.next_run_at,
+        now: row.now,
+    })
 }
