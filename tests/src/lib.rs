@@ -1,1 +1,21 @@
-//! Harness.
+//! The harness of everything that needs Postgres, a process, or more than one crate.
+//!
+//! A test asks for a [`Database`] of its own, waits on conditions with [`wait`], starts the real
+//! executable with [`Millrace`] and breaks things with [`fault`].
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a harness reports by panicking, like the tests that call it"
+)]
+
+pub mod database;
+pub mod fault;
+pub mod postgres;
+pub mod process;
+pub mod wait;
+
+pub use database::Database;
+pub use postgres::{Own, Postgres};
+pub use process::Millrace;

@@ -1,1 +1,12 @@
-//! Suite.
+//! One binary for all tests that need Postgres, a process, or the whole house.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "tests report by panicking"
+)]
+
+mod ground;
+mod tidy;

@@ -1,8 +1,9 @@
-//! The way to Postgres: connections with limits, migrations, wake-ups.
+//! The way to Postgres: connections with limits, migrations, wake-ups, the private cluster.
 
 mod migrate;
 pub mod notify;
 mod pool;
+pub mod private;
 
 pub use migrate::{SchemaState, migrate, schema_state};
 pub use pool::{CALL_TIMEOUT, connect, connect_options};

@@ -1,0 +1,1 @@
+//! Enforces the laws of the house that the compiler cannot see.
