@@ -6,6 +6,7 @@
 pub mod config;
 pub mod db;
 pub mod error;
+pub mod payload;
 pub mod queue;
 pub mod shutdown;
 

@@ -1,1 +1,78 @@
-//! The hands.
+//! Hands: claim, act, report.
+//!
+//! One process serves any set of pools. A fetcher claims for all of them in one statement, an apalis
+//! worker per pool runs the handlers, a settler acknowledges in batches, a renewer keeps the leases and
+//! an upkeeper promotes what falls due and rescues what dead workers hold. None of them ends on a
+//! database error.
+
+mod backend;
+pub mod config;
+pub mod context;
+mod fetch;
+mod handle;
+mod held;
+mod mark;
+mod perform;
+mod pool;
+mod registry;
+mod renew;
+mod retry;
+mod settle;
+mod upkeep;
+
+use std::sync::Arc;
+
+use jobs::Result;
+use jobs::queue::Wake;
+use rules::id::WorkerId;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+pub use config::WorkerConfig;
+pub use context::Context;
+
+use crate::held::Held;
+
+/// Works until the shutdown, then hands back what has not begun, lets what has begun finish within the
+/// grace, and acknowledges the last of it.
+///
+/// # Errors
+/// None while running: faults of the database are waited out. Kept for what a later start may refuse.
+pub async fn run(config: WorkerConfig, context: Context, shutdown: CancellationToken) -> Result<()> {
+    let worker = WorkerId(uuid::Uuid::new_v4());
+    tracing::info!(worker.id = %worker, pools = ?config.pools, "worker started");
+    let context = Arc::new(context);
+    let held = Arc::new(Held::new(&config));
+
+    // What must outlive the handlers, so that their results are written and their leases kept.
+    let stopped = CancellationToken::new();
+    let mut behind = JoinSet::new();
+    let (settler, settling) = settle::start(Arc::clone(&context), Arc::clone(&held));
+    behind.spawn(renew::run(
+        Arc::clone(&context),
+        Arc::clone(&held),
+        worker,
+        config.clone(),
+        stopped.clone(),
+    ));
+    behind.spawn(Wake::listen(context.wake.clone(), context.db.clone(), stopped.clone()));
+
+    // What ends with the shutdown.
+    let mut ahead = JoinSet::new();
+    ahead.spawn(upkeep::run(Arc::clone(&context), shutdown.clone()));
+    let (feeds, pools) = pool::start(&config, &context, &held, &settler, &shutdown);
+    ahead.spawn(fetch::run(Arc::clone(&context), Arc::clone(&held), worker, feeds, shutdown.clone()));
+
+    shutdown.cancelled().await;
+    pool::drain(pools, config.grace, &held).await;
+    while ahead.join_next().await.is_some() {}
+    drop(settler);
+    if let Err(error) = settling.await {
+        tracing::error!(%error, "the settler ended badly; what it held is rescued when its leases run out");
+    }
+    stopped.cancel();
+    while behind.join_next().await.is_some() {}
+    renew::leave(&context, worker).await;
+    tracing::info!(worker.id = %worker, "worker stopped");
+    Ok(())
+}

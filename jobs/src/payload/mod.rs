@@ -1,0 +1,3 @@
+//! What stands in jobs: one file per domain, plain data that knows ids and never rows.
+
+pub mod noop;

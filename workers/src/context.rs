@@ -1,0 +1,12 @@
+//! All that a handler may reach.
+
+use jobs::db::PgPool;
+use jobs::queue::Wake;
+
+/// All that a handler may reach.
+pub struct Context {
+    /// The database.
+    pub db: PgPool,
+    /// Wakes workers after a commit.
+    pub wake: Wake,
+}

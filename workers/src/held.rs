@@ -1,0 +1,168 @@
+//! The leases that this process holds: how many of each pool, until when, and how to stop each.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use jobs::queue::{Attempt, StopReason};
+use rules::id::{JobId, LeaseToken};
+use rules::queue::{LEASE_MS, Pool};
+use std::sync::Arc;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::WorkerConfig;
+
+/// How long before its lease ends a handler is stopped when no renewal came through: time to stop
+/// before another worker may begin.
+const STOP_BEFORE: Duration = Duration::from_secs(3);
+
+/// The most jobs that may wait in memory for a slot, per pool. Reached only when jobs are so short that
+/// fetching them is the bottleneck.
+const MAX_AHEAD: i64 = 500;
+
+/// For how long ahead jobs are fetched: about one claim and its acknowledgement.
+const AHEAD: Duration = Duration::from_millis(25);
+
+/// The leases of this process.
+pub(crate) struct Held {
+    leases: Mutex<HashMap<(JobId, LeaseToken), Lease>>,
+    pools: Vec<Load>,
+    /// Told whenever a slot becomes free.
+    pub(crate) freed: Notify,
+    slots: u32,
+}
+
+struct Lease {
+    until: Instant,
+    cancel: CancellationToken,
+    reason: Arc<OnceLock<StopReason>>,
+}
+
+/// How busy one pool is.
+struct Load {
+    pool: Pool,
+    /// Claimed and not yet through its handler.
+    in_hand: AtomicI64,
+    finished: AtomicI64,
+    /// How many to hold beyond the slots, from the rate at which jobs finish.
+    ahead: AtomicI64,
+}
+
+impl Held {
+    pub(crate) fn new(config: &WorkerConfig) -> Self {
+        let load = |pool: &Pool| Load {
+            pool: *pool,
+            in_hand: AtomicI64::new(0),
+            finished: AtomicI64::new(0),
+            ahead: AtomicI64::new(0),
+        };
+        Self {
+            leases: Mutex::default(),
+            pools: config.pools.iter().map(load).collect(),
+            freed: Notify::new(),
+            slots: config.slots,
+        }
+    }
+
+    /// Takes a claimed attempt in. `claimed_at` is when the claim was sent: the lease began no earlier.
+    pub(crate) fn take(&self, attempt: &Attempt, claimed_at: Instant) {
+        let lease =
+            Lease { until: claimed_at + lease(), cancel: attempt.cancel.clone(), reason: Arc::default() };
+        self.leases().insert((attempt.id, attempt.token), lease);
+        if let Some(load) = self.load(attempt.pool) {
+            load.in_hand.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Notes that an attempt is through its handler: its slot is free, its lease still to be settled.
+    pub(crate) fn through(&self, pool: Pool) {
+        if let Some(load) = self.load(pool) {
+            load.in_hand.fetch_sub(1, Ordering::Relaxed);
+            load.finished.fetch_add(1, Ordering::Relaxed);
+        }
+        self.freed.notify_one();
+    }
+
+    /// Lets a lease go, once it is settled or lost.
+    pub(crate) fn release(&self, id: JobId, token: LeaseToken) {
+        self.leases().remove(&(id, token));
+    }
+
+    /// Why an attempt was told to stop, if it was.
+    pub(crate) fn stop_reason(&self, id: JobId, token: LeaseToken) -> Option<StopReason> {
+        self.leases().get(&(id, token)).and_then(|l| l.reason.get().copied())
+    }
+
+    /// Tells one handler to stop.
+    pub(crate) fn stop(&self, id: JobId, token: LeaseToken, reason: StopReason) {
+        if let Some(lease) = self.leases().get(&(id, token)) {
+            lease.stop(reason);
+        }
+    }
+
+    /// Tells every handler to stop.
+    pub(crate) fn stop_all(&self, reason: StopReason) {
+        self.leases().values().for_each(|l| l.stop(reason));
+    }
+
+    /// Every lease, to be renewed.
+    pub(crate) fn all(&self) -> Vec<(JobId, LeaseToken)> {
+        self.leases().keys().copied().collect()
+    }
+
+    /// Notes a renewal that was sent at `sent_at`.
+    pub(crate) fn renewed(&self, id: JobId, token: LeaseToken, sent_at: Instant) {
+        if let Some(entry) = self.leases().get_mut(&(id, token)) {
+            entry.until = sent_at + lease();
+        }
+    }
+
+    /// Stops handlers whose lease is about to end without a renewal. Uses this machine's steady clock,
+    /// which needs no agreement with the database's: both count the same 30 seconds.
+    pub(crate) fn stop_expiring(&self, now: Instant) -> usize {
+        let leases = self.leases();
+        let expiring = leases.values().filter(|l| l.until < now + STOP_BEFORE && l.reason.get().is_none());
+        expiring.map(|l| l.stop(StopReason::LeaseLost)).count()
+    }
+
+    /// How many jobs to claim for a pool now: free slots and a little ahead. None when so few are free
+    /// that a claim would cost more than it brings.
+    pub(crate) fn wanted(&self, pool: Pool) -> Option<i32> {
+        let load = self.load(pool)?;
+        let room = i64::from(self.slots) + load.ahead.load(Ordering::Relaxed);
+        let free = room - load.in_hand.load(Ordering::Relaxed);
+        (free > 0 && free * 4 >= room).then(|| i32::try_from(free).unwrap_or(i32::MAX))
+    }
+
+    /// Sets how far to fetch ahead from what finished during `elapsed`.
+    pub(crate) fn pace(&self, elapsed: Duration) {
+        for load in &self.pools {
+            let finished = load.finished.swap(0, Ordering::Relaxed);
+            let per_second = finished as f64 / elapsed.as_secs_f64().max(0.001);
+            let ahead = (per_second * AHEAD.as_secs_f64()) as i64;
+            load.ahead.store(ahead.min(MAX_AHEAD), Ordering::Relaxed);
+        }
+    }
+
+    fn load(&self, pool: Pool) -> Option<&Load> {
+        self.pools.iter().find(|l| l.pool == pool)
+    }
+
+    fn leases(&self) -> MutexGuard<'_, HashMap<(JobId, LeaseToken), Lease>> {
+        self.leases.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Lease {
+    fn stop(&self, reason: StopReason) {
+        // The first reason stands.
+        self.reason.get_or_init(|| reason);
+        self.cancel.cancel();
+    }
+}
+
+fn lease() -> Duration {
+    Duration::from_millis(LEASE_MS.unsigned_abs().into())
+}

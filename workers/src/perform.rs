@@ -1,0 +1,126 @@
+//! Runs one handler: bounded in time, stoppable, safe from its panics, its result turned into a report.
+
+use std::panic::AssertUnwindSafe;
+use std::time::{Duration, Instant};
+
+use futures::FutureExt;
+use jobs::queue::{Ack, Attempt, StopReason};
+use jobs::{Code, Error};
+use rules::queue::Outcome;
+use tracing::Instrument;
+
+use crate::context::Context;
+use crate::handle::Handled;
+use crate::held::Held;
+use crate::registry;
+use crate::retry::jitter;
+use crate::settle::{Report, Settler};
+
+/// Runs the handler of an attempt and reports what it came to.
+pub(crate) async fn perform(context: &Context, held: &Held, settler: &Settler, attempt: Attempt) {
+    let span = tracing::info_span!(
+        "job",
+        job.id = %attempt.id,
+        job.kind = %attempt.kind,
+        job.attempt = attempt.attempt,
+        trace.parent = attempt.trace_parent.as_deref().unwrap_or("")
+    );
+    let began = Instant::now();
+    let outcome = conduct(context, held, &attempt).instrument(span.clone()).await;
+    let ran = began.elapsed();
+    held.through(attempt.pool);
+    match outcome {
+        Some(outcome) => {
+            span.in_scope(|| log(&outcome, ran));
+            let report = report(&attempt, outcome, ran);
+            // The settler lives as long as a handler can report.
+            if settler.send(report).is_err() {
+                tracing::error!(job.id = %attempt.id, "a result came after the settler ended; the job will run again");
+            }
+        }
+        // Settled in the handler's own transaction, or no longer ours to settle.
+        None => held.release(attempt.id, attempt.token),
+    }
+}
+
+/// What the attempt came to; none when nothing is left to acknowledge.
+async fn conduct(context: &Context, held: &Held, attempt: &Attempt) -> Option<Outcome> {
+    let timeout = attempt.policy().timeout;
+    let handler = AssertUnwindSafe(registry::call(context, attempt)).catch_unwind();
+    let result = tokio::select! {
+        biased;
+        () = attempt.cancel.cancelled() => return stopped(held, attempt),
+        result = tokio::time::timeout(timeout, handler) => result,
+    };
+    match result {
+        Ok(Ok(Ok(Handled::Settled))) => None,
+        Ok(Ok(Ok(Handled::Outcome(outcome)))) => Some(outcome),
+        Ok(Ok(Err(error))) => classify(&error),
+        Ok(Err(panic)) => Some(retry(format!("the handler panicked: {}", panic_text(&*panic)))),
+        Err(_) => Some(retry(format!("timed out after {} s", timeout.as_secs()))),
+    }
+}
+
+/// The handler was told to stop, and has been: its future is dropped, its transaction rolled back.
+fn stopped(held: &Held, attempt: &Attempt) -> Option<Outcome> {
+    match held.stop_reason(attempt.id, attempt.token) {
+        Some(StopReason::Cancelled) => Some(Outcome::Cancelled),
+        Some(StopReason::Shutdown) => Some(Outcome::Released),
+        Some(StopReason::LeaseLost) | None => None,
+    }
+}
+
+/// What an error means for the job.
+fn classify(error: &Error) -> Option<Outcome> {
+    match error.code {
+        // Nothing the job did: it is handed back and costs no attempt.
+        Code::Unavailable => {
+            Some(Outcome::Snooze { after: Duration::from_millis(500).mul_f64(0.5 + jitter()) })
+        }
+        Code::Invalid | Code::NotFound | Code::Denied => Some(Outcome::Dead { error: error.to_string() }),
+        Code::Conflict | Code::Exhausted => Some(retry(error.to_string())),
+        Code::Internal => {
+            tracing::error!(error = ?error, "the handler failed");
+            Some(retry(error.to_string()))
+        }
+    }
+}
+
+fn retry(error: String) -> Outcome {
+    Outcome::Retry { error, after: None }
+}
+
+fn report(attempt: &Attempt, outcome: Outcome, ran: Duration) -> Report {
+    let delay = match &outcome {
+        Outcome::Retry { after: Some(after), .. } | Outcome::Snooze { after } => *after,
+        Outcome::Retry { after: None, .. } => attempt.policy().wait_after(attempt.attempt, jitter()),
+        Outcome::Done | Outcome::Dead { .. } | Outcome::Cancelled | Outcome::Released => Duration::ZERO,
+    };
+    let may_die = match &outcome {
+        Outcome::Dead { .. } => true,
+        Outcome::Retry { .. } => attempt.is_last(),
+        Outcome::Done | Outcome::Snooze { .. } | Outcome::Cancelled | Outcome::Released => false,
+    };
+    Report { ack: Ack { id: attempt.id, token: attempt.token, outcome, delay, ran }, may_die }
+}
+
+fn log(outcome: &Outcome, ran: Duration) {
+    let ran_ms = ran.as_millis() as u64;
+    match outcome {
+        Outcome::Retry { error, .. } => {
+            tracing::warn!(ran_ms, error, "attempt failed; it will be tried again")
+        }
+        Outcome::Dead { error } => tracing::warn!(ran_ms, error, "attempt failed for good"),
+        Outcome::Done | Outcome::Snooze { .. } | Outcome::Cancelled | Outcome::Released => {
+            tracing::debug!(ran_ms, outcome = outcome.as_str(), "attempt ended");
+        }
+    }
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
+    panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message")
+}

@@ -1,0 +1,22 @@
+//! Which handler takes which kind: a match without a wildcard, so that none can be forgotten.
+
+use jobs::queue::Attempt;
+use rules::queue::Kind;
+
+use crate::context::Context;
+use crate::handle::{Handled, noop};
+
+/// Calls the handler of the attempt's kind.
+pub(crate) async fn call(context: &Context, attempt: &Attempt) -> jobs::Result<Handled> {
+    match attempt.kind {
+        Kind::Noop => noop::handle(context, attempt).await,
+        Kind::RunNode
+        | Kind::RunAdvance
+        | Kind::RunWake
+        | Kind::ListenerEvent
+        | Kind::ListenerAction
+        | Kind::AuditFlush => {
+            Err(jobs::Error::invalid(format!("`{}` jobs have no handler in this version", attempt.kind)))
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! Keeps the leases of this process, learns of cancellations, and says that the worker is there.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jobs::queue::StopReason;
+use jobs::queue::postgres::lease::{Renewed, renew};
+use jobs::queue::postgres::worker::{self, Worker};
+use jobs::queue::wake::Hint;
+use rules::id::WorkerId;
+use rules::queue::RENEW_EVERY_MS;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::WorkerConfig;
+use crate::context::Context;
+use crate::held::Held;
+use crate::retry::{bounded, jitter};
+
+/// The most leases in one statement.
+const BATCH: usize = 1_000;
+
+/// How often expiring leases are looked for, and how soon a failed renewal is repeated.
+const WATCH_EVERY: Duration = Duration::from_secs(1);
+
+/// Renews until told that nothing is held any more.
+pub(crate) async fn run(
+    context: Arc<Context>,
+    held: Arc<Held>,
+    id: WorkerId,
+    config: WorkerConfig,
+    stopped: CancellationToken,
+) {
+    let me = Worker {
+        id,
+        name: name(),
+        pools: config.pools.clone(),
+        slots: config.slots.saturating_mul(u32::try_from(config.pools.len()).unwrap_or(u32::MAX)),
+    };
+    let mut hints = context.wake.subscribe();
+    let mut next = Instant::now();
+    while !stopped.is_cancelled() {
+        if Instant::now() >= next {
+            let renewed = renew_all(&context, &held).await;
+            let here = bounded(beat(&context, &me)).await;
+            for error in [renewed.err(), here.err()].into_iter().flatten() {
+                tracing::warn!(%error, "renewing leases failed; trying again");
+                next = Instant::now() + WATCH_EVERY;
+            }
+            if next <= Instant::now() {
+                next = Instant::now() + Duration::from_millis(RENEW_EVERY_MS).mul_f64(0.9 + 0.2 * jitter());
+            }
+        }
+        let lost = held.stop_expiring(Instant::now());
+        if lost > 0 {
+            tracing::error!(jobs = lost, "leases ran out unrenewed; their handlers were stopped");
+        }
+        tokio::select! {
+            () = stopped.cancelled() => {}
+            () = tokio::time::sleep(WATCH_EVERY.min(next.saturating_duration_since(Instant::now()))) => {}
+            hint = hints.recv() => if matches!(hint, Ok(Hint::Cancelled) | Err(_)) {
+                next = Instant::now();
+            },
+        }
+    }
+}
+
+/// Takes the worker out of the register; if that fails, its row is pruned later.
+pub(crate) async fn leave(context: &Context, id: WorkerId) {
+    let left = bounded(async {
+        let mut conn = context.db.acquire().await?;
+        worker::leave(&mut conn, id).await
+    });
+    if let Err(error) = left.await {
+        tracing::debug!(%error, "the worker's row stays until it is pruned");
+    }
+}
+
+async fn renew_all(context: &Context, held: &Held) -> jobs::Result<()> {
+    let all = held.all();
+    for leases in all.chunks(BATCH) {
+        let sent = Instant::now();
+        let told = bounded(async {
+            let mut conn = context.db.acquire().await?;
+            renew(&mut conn, leases).await
+        })
+        .await?;
+        for ((id, token), told) in leases.iter().zip(told) {
+            match told {
+                Renewed::Held => held.renewed(*id, *token, sent),
+                Renewed::CancelRequested => {
+                    held.renewed(*id, *token, sent);
+                    held.stop(*id, *token, StopReason::Cancelled);
+                }
+                // Settled a moment ago, or taken by another: in both cases there is nothing to hold.
+                Renewed::Lost => held.stop(*id, *token, StopReason::LeaseLost),
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn beat(context: &Context, me: &Worker) -> jobs::Result<()> {
+    let mut conn = context.db.acquire().await?;
+    worker::beat(&mut conn, me).await
+}
+
+fn name() -> String {
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    format!("{host}:{}", std::process::id())
+}
