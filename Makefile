@@ -1,0 +1,54 @@
+# The commands of the house. `make` alone explains them.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+# rustup puts cargo here and a terminal opened before that does not know it yet.
+export PATH := $(PATH):$(HOME)/.cargo/bin
+
+# One selection of packages for every build: another one would resolve other features and compile
+# the dependencies a second time.
+ALL := --workspace --locked
+MILLRACE := $(or $(CARGO_TARGET_DIR),target)/debug/millrace
+
+.PHONY: help setup build up demo down reset test check bench sqlx
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+
+setup: ## install what is missing, by apt only; does nothing when all is there
+	@.ci/setup
+
+build: setup
+	@cargo build $(ALL) --bin millrace
+
+up: build ## start everything on a private Postgres; ctrl-c stops it
+	@exec $(MILLRACE) up
+
+demo: build ## tell the whole story on the running system; fails if any part is untrue
+	@exec $(MILLRACE) demo
+
+down: build ## stop what `make up` started, from another terminal
+	@exec $(MILLRACE) down
+
+reset: build ## stop everything and delete this clone's data, keys included
+	@exec $(MILLRACE) reset --yes
+
+test: setup ## the whole gate
+	cargo fmt --all --check
+	.ci/sqlx check
+	cargo clippy $(ALL) --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc $(ALL) --no-deps
+	cargo build $(ALL) --bin millrace
+	cargo test $(ALL)
+
+check: setup ## the quick part of the gate: format and lints
+	cargo fmt --all --check
+	cargo clippy $(ALL) --all-targets -- -D warnings
+
+bench: setup ## measure on a durable private Postgres, release build
+	cargo build $(ALL) --release --bin millrace
+	cargo bench $(ALL)
+
+sqlx: setup ## renew the cache of checked queries after a change of SQL or schema
+	.ci/sqlx write
