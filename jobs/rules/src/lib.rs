@@ -3,5 +3,10 @@
 //! Time and randomness are arguments. Everything here can be tested with values alone; the crate
 //! `jobs` keeps what is decided here in Postgres.
 
+pub mod apikey;
 pub mod id;
 pub mod queue;
+pub mod redact;
+pub mod seal;
+pub mod signature;
+pub mod unique;
