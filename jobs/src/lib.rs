@@ -3,11 +3,13 @@
 //! Imports go downward only: `error` ← `config, metrics, trace, shutdown` ← `db` ← `tenant, access,
 //! seal` ← `queue` ← `payload` ← `dag` ← `listener`.
 
+pub mod access;
 pub mod config;
 pub mod db;
 pub mod error;
 pub mod payload;
 pub mod queue;
 pub mod shutdown;
+pub mod tenant;
 
 pub use error::{Code, Error, Result};

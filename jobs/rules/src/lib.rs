@@ -3,6 +3,7 @@
 //! Time and randomness are arguments. Everything here can be tested with values alone; the crate
 //! `jobs` keeps what is decided here in Postgres.
 
+pub mod access;
 pub mod apikey;
 pub mod id;
 pub mod queue;

@@ -1,10 +1,12 @@
 //! The way to Postgres: connections with limits, migrations, wake-ups, the private cluster.
 
+mod constraint;
 mod migrate;
 pub mod notify;
 mod pool;
 pub mod private;
 
+pub use constraint::violates;
 pub use migrate::{SchemaState, migrate, schema_state};
 pub use pool::{CALL_TIMEOUT, connect, connect_options};
 

@@ -1,0 +1,5 @@
+//! Tenants, and who belongs to them.
+
+pub mod store;
+
+pub use store::{Member, Tenant};

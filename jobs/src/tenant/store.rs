@@ -1,0 +1,202 @@
+//! Keeps tenants and memberships.
+
+use chrono::{DateTime, Utc};
+use rules::access::{Slug, TenantRole, Title};
+use rules::id::{TenantId, UserId};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use crate::db::violates;
+use crate::{Error, Result};
+
+/// A tenant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tenant {
+    /// Its id.
+    pub id: Uuid,
+    /// Its name in addresses.
+    pub slug: String,
+    /// Its name for people.
+    pub title: String,
+    /// Since when it is closed.
+    pub disabled_at: Option<DateTime<Utc>>,
+    /// When it was made.
+    pub created_at: DateTime<Utc>,
+}
+
+/// A user's place in a tenant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    /// Who.
+    pub user_id: Uuid,
+    /// Their address.
+    pub email: String,
+    /// Their role there: the name of a [`TenantRole`].
+    pub role: String,
+    /// Since when.
+    pub created_at: DateTime<Utc>,
+}
+
+/// Makes a tenant. Nobody belongs to it yet.
+///
+/// # Errors
+/// Conflict when the slug is taken.
+pub async fn insert(conn: &mut PgConnection, slug: &Slug, title: &Title) -> Result<Tenant> {
+    sqlx::query_as!(
+        Tenant,
+        "insert into tenant (id, slug, title) values ($1, $2, $3) returning id, slug, title, disabled_at, created_at",
+        Uuid::now_v7(),
+        slug.as_str(),
+        title.as_str()
+    )
+    .fetch_one(conn)
+    .await
+    .map_err(|e| match violates(&e, "tenant_slug_unique") {
+        true => Error::conflict(format!("the slug `{slug}` is taken; choose another")),
+        false => e.into(),
+    })
+}
+
+/// A tenant with a user's role in it, found by id or by slug. Without a user, the role is none.
+///
+/// # Errors
+/// Unavailable when nobody answers.
+pub async fn find(
+    conn: &mut PgConnection,
+    id: Option<TenantId>,
+    slug: Option<&str>,
+    user: Option<UserId>,
+) -> Result<Option<(Tenant, Option<TenantRole>)>> {
+    let row = sqlx::query!(
+        r#"select t.id, t.slug, t.title, t.disabled_at, t.created_at, m.role as "role?"
+        from tenant t left join membership m on m.tenant_id = t.id and m.user_id = $3
+        where t.id = $1 or t.slug = $2"#,
+        id.map(|t| t.0),
+        slug,
+        user.map(|u| u.0)
+    )
+    .fetch_optional(conn)
+    .await?;
+    row.map(|r| {
+        let role = r.role.map(|role| role.parse().map_err(Error::internal)).transpose()?;
+        let tenant = Tenant {
+            id: r.id,
+            slug: r.slug,
+            title: r.title,
+            disabled_at: r.disabled_at,
+            created_at: r.created_at,
+        };
+        Ok((tenant, role))
+    })
+    .transpose()
+}
+
+/// A page of tenants, oldest first, after the given one; with a user, only those that they belong to.
+///
+/// # Errors
+/// Unavailable when nobody answers.
+pub async fn page(
+    conn: &mut PgConnection,
+    user: Option<UserId>,
+    after: Option<TenantId>,
+    limit: i64,
+) -> Result<Vec<Tenant>> {
+    let rows = sqlx::query_as!(
+        Tenant,
+        "select t.id, t.slug, t.title, t.disabled_at, t.created_at from tenant t
+        where ($1::uuid is null or exists (select from membership m where m.tenant_id = t.id and m.user_id = $1))
+            and ($2::uuid is null or t.id > $2)
+        order by t.id limit $3",
+        user.map(|u| u.0),
+        after.map(|t| t.0),
+        limit
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows)
+}
+
+/// Locks a tenant until the transaction ends, so that changes of its members follow one another.
+///
+/// # Errors
+/// Unavailable when nobody answers.
+pub async fn lock(conn: &mut PgConnection, tenant: TenantId) -> Result<()> {
+    sqlx::query!("select id from tenant where id = $1 for update", tenant.0).fetch_optional(conn).await?;
+    Ok(())
+}
+
+/// Takes a user into a tenant.
+///
+/// # Errors
+/// Conflict when they belong to it already; NotFound when there is no such user.
+pub async fn add_member(
+    conn: &mut PgConnection,
+    tenant: TenantId,
+    user: UserId,
+    role: TenantRole,
+) -> Result<()> {
+    let done = sqlx::query!(
+        "insert into membership (tenant_id, user_id, role) values ($1, $2, $3)",
+        tenant.0,
+        user.0,
+        role.as_str()
+    )
+    .execute(conn)
+    .await;
+    match done {
+        Ok(_) => Ok(()),
+        Err(e) if violates(&e, "membership_unique") => {
+            Err(Error::conflict(format!("user `{user}` belongs to this tenant already")))
+        }
+        Err(e) if violates(&e, "membership_user_id_fkey") => {
+            Err(Error::not_found(format!("there is no user `{user}`")))
+        }
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// Takes a user out of a tenant, unless they are its last administrator. [`lock`] the tenant before, or
+/// two administrators could remove each other at the same moment.
+///
+/// # Errors
+/// Conflict when they are the last administrator, or do not belong to it.
+pub async fn remove_member(conn: &mut PgConnection, tenant: TenantId, user: UserId) -> Result<()> {
+    let done = sqlx::query!(
+        "delete from membership m where m.tenant_id = $1 and m.user_id = $2 and (m.role <> 'ADMIN' or exists (
+            select from membership o where o.tenant_id = $1 and o.user_id <> $2 and o.role = 'ADMIN'))",
+        tenant.0,
+        user.0
+    )
+    .execute(conn)
+    .await?;
+    if done.rows_affected() == 1 {
+        return Ok(());
+    }
+    Err(Error::conflict(format!(
+        "user `{user}` cannot be removed: they do not belong to this tenant, or are its last administrator; \
+         appoint another administrator first"
+    )))
+}
+
+/// A page of a tenant's members, by user, after the given one.
+///
+/// # Errors
+/// Unavailable when nobody answers.
+pub async fn members(
+    conn: &mut PgConnection,
+    tenant: TenantId,
+    after: Option<UserId>,
+    limit: i64,
+) -> Result<Vec<Member>> {
+    let rows = sqlx::query_as!(
+        Member,
+        "select m.user_id, u.email, m.role, m.created_at from membership m join app_user u on u.id = m.user_id
+        where m.tenant_id = $1 and ($2::uuid is null or m.user_id > $2) order by m.user_id limit $3",
+        tenant.0,
+        after.map(|u| u.0),
+        limit
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows)
+}
