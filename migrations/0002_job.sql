@@ -214,7 +214,7 @@ comment on table job_worker is 'Worker processes, to tell why a job waits. Nothi
 -- --------------------------------------------------------------------------------------- functions
 --
 -- One round trip each; each statement inside sees what committed before it, which the promotion of an
--- order key needs. Plans are fixed to index access: the planner's statistics of these tables are wrong
+-- order key needs. Plans are fixed to plain index access, in index order: the planner's statistics of these tables are wrong
 -- most of the time (they say "empty" while a hundred thousand rows wait), and a plan that believes them
 -- turned a 2 ms claim into 8 s. Rows are reached by `= any(array)`, never by join, and values that
 -- travel beside an id are found by `width_bucket`, a binary search in the sorted array of ids: callers
@@ -272,6 +272,7 @@ end $$;
 create function job_pass_keys_v1(p_keys text[], p_ended bigint[]) returns integer[]
 language plpgsql
 set enable_seqscan = off
+set enable_bitmapscan = off
 as $$
 declare
     v_key text;
@@ -305,6 +306,7 @@ create function job_enqueue_v1(
     out ids bigint[], out existing boolean[])
 language plpgsql
 set enable_seqscan = off
+set enable_bitmapscan = off
 set plan_cache_mode = force_generic_plan
 as $$
 declare
@@ -378,6 +380,7 @@ returns table (
     created_at timestamptz, payload jsonb)
 language plpgsql
 set enable_seqscan = off
+set enable_bitmapscan = off
 set plan_cache_mode = force_generic_plan
 as $$
 #variable_conflict use_column
@@ -429,6 +432,7 @@ create function job_renew_v1(p_ids bigint[], p_tokens uuid[], p_lease_ms integer
 returns table (job_id bigint, cancel_requested boolean)
 language plpgsql
 set enable_seqscan = off
+set enable_bitmapscan = off
 set plan_cache_mode = force_generic_plan
 as $$
 #variable_conflict use_column
@@ -447,6 +451,7 @@ create function job_end_v1(
 returns integer[]
 language plpgsql
 set enable_seqscan = off
+set enable_bitmapscan = off
 set plan_cache_mode = force_generic_plan
 as $$
 declare
@@ -501,6 +506,7 @@ create function job_ack_v1(
     out accepted bigint[], out died bigint[], out woken integer[])
 language plpgsql
 set enable_seqscan = off
+set enable_bitmapscan = off
 set plan_cache_mode = force_generic_plan
 as $$
 declare
@@ -592,6 +598,7 @@ end $$;
 create function job_promote_v1(p_after timestamptz, p_limit integer, out promoted integer, out woken integer[], out last_run_at timestamptz, out next_run_at timestamptz)
 language plpgsql
 set enable_seqscan = off
+set enable_bitmapscan = off
 set plan_cache_mode = force_generic_plan
 as $$
 declare
@@ -621,7 +628,9 @@ end $$;
 -- Takes expired leases back. A crash is counted apart from errors: the attempt is not, so that a job is
 -- not blamed for its worker; a job under which p_poison workers died is quarantined among the dead.
 create function job_rescue_v1(p_limit integer, p_poison integer, out rescued integer, out died bigint[], out woken integer[])
-language plpgsql as $$
+language plpgsql
+set enable_bitmapscan = off
+as $$
 declare
     v_ids bigint[];
     v_attempts smallint[];
@@ -670,6 +679,7 @@ end $$;
 create function job_cancel_v1(p_id bigint, out became text, out woken integer[])
 language plpgsql
 set enable_seqscan = off
+set enable_bitmapscan = off
 as $$
 declare
     v_try integer;
@@ -710,6 +720,7 @@ end $$;
 create function job_redrive_v1(p_id bigint, p_attempts smallint, out became text, out woken integer[])
 language plpgsql
 set enable_seqscan = off
+set enable_bitmapscan = off
 as $$
 declare
     v_dead job_dead;
@@ -750,6 +761,7 @@ end $$;
 create function job_hasten_v1(p_id bigint, out found_it boolean, out woken integer[])
 language plpgsql
 set enable_seqscan = off
+set enable_bitmapscan = off
 as $$
 declare
     v_row job_scheduled;

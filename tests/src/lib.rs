@@ -12,10 +12,12 @@
 
 pub mod database;
 pub mod fault;
+pub mod hands;
 pub mod postgres;
 pub mod process;
 pub mod wait;
 
 pub use database::Database;
+pub use hands::Hands;
 pub use postgres::{Own, Postgres};
 pub use process::Millrace;

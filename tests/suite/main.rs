@@ -9,4 +9,7 @@
 )]
 
 mod ground;
+mod plans;
+mod queue;
 mod tidy;
+mod workers;

@@ -10,3 +10,10 @@ pub struct Context {
     /// Wakes workers after a commit.
     pub wake: Wake,
 }
+
+impl Context {
+    /// A context over these connections.
+    pub fn new(db: PgPool, wake: Wake) -> Self {
+        Self { db, wake }
+    }
+}

@@ -4,6 +4,7 @@
 //! it calls [`finish`] in its own transaction. There is no other way for a job to leave its lease.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -76,16 +77,34 @@ impl From<Stale> for crate::Error {
 /// Unavailable when nobody answers; then nothing was written, or, when the commit's answer was lost,
 /// all of it, which a repetition reports as stale.
 pub async fn settle(conn: &mut PgConnection, acks: &[Ack]) -> Result<Settled> {
-    // The statement wants ids in ascending order, each once. Two attempts of one job in one batch can
-    // only be an old, lost one and its successor; the later entry is taken, the other reported stale.
-    let by_id: BTreeMap<JobId, &Ack> = acks.iter().map(|a| (a.id, a)).collect();
-    let ids: Vec<i64> = by_id.keys().map(|id| id.0).collect();
-    let tokens: Vec<uuid::Uuid> = by_id.values().map(|a| a.token.0).collect();
-    let outcomes: Vec<i16> = by_id.values().map(|a| a.outcome.code()).collect();
-    let delays: Vec<i64> = by_id.values().map(|a| whole_ms(a.delay)).collect();
-    let errors: Vec<Option<&str>> = by_id.values().map(|a| error_of(&a.outcome)).collect();
-    let ran: Vec<i32> =
-        by_id.values().map(|a| i32::try_from(a.ran.as_millis()).unwrap_or(i32::MAX)).collect();
+    let mut all = Settled::default();
+    let mut rest: Vec<&Ack> = acks.iter().collect();
+    while !rest.is_empty() {
+        // The statement wants ids in ascending order, each once. Two attempts of one job can meet in a
+        // batch, an old, lost one and its successor; they go one after the other.
+        let mut round: BTreeMap<JobId, &Ack> = BTreeMap::new();
+        rest.retain(|ack| match round.entry(ack.id) {
+            Entry::Vacant(free) => {
+                free.insert(ack);
+                false
+            }
+            Entry::Occupied(_) => true,
+        });
+        let settled = settle_distinct(conn, &round).await?;
+        all.stale.extend(settled.stale);
+        all.dead.extend(settled.dead);
+        all.woken.extend(settled.woken);
+    }
+    Ok(all)
+}
+
+async fn settle_distinct(conn: &mut PgConnection, acks: &BTreeMap<JobId, &Ack>) -> Result<Settled> {
+    let ids: Vec<i64> = acks.keys().map(|id| id.0).collect();
+    let tokens: Vec<uuid::Uuid> = acks.values().map(|a| a.token.0).collect();
+    let outcomes: Vec<i16> = acks.values().map(|a| a.outcome.code()).collect();
+    let delays: Vec<i64> = acks.values().map(|a| whole_ms(a.delay)).collect();
+    let errors: Vec<Option<&str>> = acks.values().map(|a| error_of(&a.outcome)).collect();
+    let ran: Vec<i32> = acks.values().map(|a| i32::try_from(a.ran.as_millis()).unwrap_or(i32::MAX)).collect();
     let row = sqlx::query!(
         r#"select accepted as "accepted!", died as "died!", woken as "woken!" from job_ack_v1($1, $2, $3, $4, $5, $6)"#,
         &ids,
@@ -98,11 +117,7 @@ pub async fn settle(conn: &mut PgConnection, acks: &[Ack]) -> Result<Settled> {
     .fetch_one(&mut *conn)
     .await?;
     let dead = if row.died.is_empty() { Vec::new() } else { dead_jobs(conn, &row.died).await? };
-    let accepted = |ack: &&Ack| {
-        row.accepted.binary_search(&ack.id.0).is_ok()
-            && by_id.get(&ack.id).is_some_and(|taken| taken.token == ack.token)
-    };
-    let stale = acks.iter().filter(|a| !accepted(a)).map(|a| a.id).collect();
+    let stale = acks.keys().filter(|id| row.accepted.binary_search(&id.0).is_err()).copied().collect();
     Ok(Settled { stale, dead, woken: row.woken })
 }
 

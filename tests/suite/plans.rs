@@ -1,0 +1,135 @@
+//! The hot statements touch as few pages with a million rows as with a thousand.
+//!
+//! A function's plan is not shown by EXPLAIN, but its pages are counted, and they are what a bad plan
+//! costs: a sequential scan of a million rows cannot hide in a bound of some pages per job.
+
+use jobs::db::PgConnection;
+use sqlx::Row;
+use tests::Database;
+
+/// Jobs handled by each measured call.
+const BATCH: i64 = 200;
+
+/// Pages that a claim may touch per job: take from ready, lease, read the job.
+const CLAIM_PAGES: i64 = 24;
+
+/// Pages that an acknowledgement may touch per job: leave the lease and the job, enter the history.
+const ACK_PAGES: i64 = 24;
+
+/// Pages that a promotion may touch per job.
+const PROMOTE_PAGES: i64 = 24;
+
+/// Pages that a rescue may touch in all when nothing has expired, above those of the leases themselves.
+const RESCUE_PAGES: i64 = 200;
+
+/// Pages touched by a statement and everything that it calls.
+async fn pages(conn: &mut PgConnection, statement: &str) -> i64 {
+    let explain = format!("explain (analyze, buffers, costs off, timing off, format json) {statement}");
+    let row = sqlx::query(sqlx::AssertSqlSafe(explain)).fetch_one(conn).await.unwrap();
+    let plan: serde_json::Value = row.get(0);
+    let top = &plan[0]["Plan"];
+    top["Shared Hit Blocks"].as_i64().unwrap() + top["Shared Read Blocks"].as_i64().unwrap()
+}
+
+async fn run(conn: &mut PgConnection, statement: &str) {
+    sqlx::query(sqlx::AssertSqlSafe(statement.to_owned())).execute(conn).await.unwrap();
+}
+
+/// Fills the tables with `rows` ready, as many scheduled far ahead, and as many finished.
+async fn fill(conn: &mut PgConnection, rows: i64) {
+    run(
+        conn,
+        &format!(
+            "with j as (
+                insert into job (pool_id, queue_id, priority, max_attempts, kind, payload)
+                select 4, 4, 2, 3, 'queue.noop', '{{}}' from generate_series(1, {rows}) returning id)
+            insert into job_ready (job_id, pool_id, queue_id, priority, attempt, crashes, kind)
+            select id, 4, 4, 2, 0, 0, 'queue.noop' from j"
+        ),
+    )
+    .await;
+    run(
+        conn,
+        &format!(
+            "with j as (
+                insert into job (pool_id, queue_id, priority, max_attempts, kind, payload)
+                select 4, 4, 2, 3, 'queue.noop', '{{}}' from generate_series(1, {rows}) returning id)
+            insert into job_scheduled (run_at, job_id, pool_id, queue_id, priority, attempt, crashes, reason, holds_key, kind)
+            select now() + id * interval '1 second' + interval '1 day', id, 4, 4, 2, 0, 0, 0, false, 'queue.noop' from j"
+        ),
+    )
+    .await;
+    run(
+        conn,
+        &format!(
+            "insert into job_history (job_id, created_at, run_ms, queue_id, priority, attempt, crashes, outcome, kind, payload)
+            select -i, now(), 1, 4, 2, 1, 0, 0, 'queue.noop', '{{}}' from generate_series(1, {rows}) i"
+        ),
+    )
+    .await;
+}
+
+async fn measure(conn: &mut PgConnection, what: &str) {
+    run(
+        conn,
+        &format!(
+            "with j as (
+                insert into job (pool_id, queue_id, priority, max_attempts, kind, payload)
+                select 4, 4, 2, 3, 'queue.noop', '{{}}' from generate_series(1, {BATCH}) returning id)
+            insert into job_scheduled (run_at, job_id, pool_id, queue_id, priority, attempt, crashes, reason, holds_key, kind)
+            select now() - interval '1 hour', id, 4, 4, 2, 0, 0, 0, false, 'queue.noop' from j"
+        ),
+    )
+    .await;
+    let promote = pages(conn, &format!("select * from job_promote_v1('-infinity', {BATCH})")).await;
+    let claim = pages(
+        conn,
+        &format!(
+            "select * from job_claim_v1(gen_random_uuid(), 30000, '{{queue.noop}}', '{{4}}', '{{{BATCH}}}', '{{0,0,0,0}}')"
+        ),
+    )
+    .await;
+    let leased: i64 =
+        sqlx::query_scalar("select count(*) from job_lease").fetch_one(&mut *conn).await.unwrap();
+    assert_eq!(leased, BATCH);
+    let rescue = pages(conn, "select * from job_rescue_v1(1000, 5)").await;
+    let arrays = "(select array_agg(job_id), array_agg(token) from (select * from job_lease order by job_id) s) x(i, t)";
+    let settle = pages(
+        conn,
+        &format!(
+            "select a.* from {arrays}, job_ack_v1(x.i, x.t, array_fill(0::smallint, array[{BATCH}]), array_fill(0::bigint, array[{BATCH}]), array_fill(null::text, array[{BATCH}]), array_fill(1, array[{BATCH}])) a"
+        ),
+    )
+    .await;
+    println!(
+        "pages per job, {what}: promote {}, claim {}, ack {}; rescue in all {rescue}",
+        promote / BATCH,
+        claim / BATCH,
+        settle / BATCH
+    );
+    assert!(claim <= CLAIM_PAGES * BATCH, "{what}: a claim touches {claim} pages");
+    assert!(settle <= ACK_PAGES * BATCH, "{what}: an acknowledgement touches {settle} pages");
+    assert!(promote <= PROMOTE_PAGES * BATCH, "{what}: a promotion touches {promote} pages");
+    assert!(rescue <= RESCUE_PAGES, "{what}: a rescue touches {rescue} pages");
+}
+
+#[tokio::test]
+async fn claim_ack_promote_and_rescue_do_not_grow_with_the_tables() {
+    let database = Database::new().await;
+    let mut conn = database.connect().await;
+    // Plans made on empty tables, with statistics that say so, must serve the full ones too.
+    for table in ["job", "job_ready", "job_scheduled", "job_lease"] {
+        run(&mut conn, &format!("vacuum analyze {table}")).await;
+    }
+    measure(&mut conn, "empty").await;
+    fill(&mut conn, 100_000).await;
+    measure(&mut conn, "100,000 of each, statistics of empty tables").await;
+    fill(&mut conn, 900_000).await;
+    measure(&mut conn, "1,000,000 of each, statistics of empty tables").await;
+    for table in ["job", "job_ready", "job_scheduled", "job_lease"] {
+        run(&mut conn, &format!("analyze {table}")).await;
+    }
+    measure(&mut conn, "1,000,000 of each, fresh statistics").await;
+    let mut fresh = database.connect().await;
+    measure(&mut fresh, "1,000,000 of each, a fresh session").await;
+}
