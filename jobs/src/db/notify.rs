@@ -74,15 +74,18 @@ async fn send_all(db: PgPool, channel: &'static str, pending: Arc<Pending>, shut
         };
         if !words.is_empty() {
             let text = words.into_iter().collect::<Vec<_>>().join(",");
-            match tokio::time::timeout(CALL_TIMEOUT, notify(&db, channel, &text)).await {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => {
-                    tracing::debug!(%error, channel, "a wake-up was not sent; the poll will do")
-                }
-                Err(_) => tracing::debug!(channel, "a wake-up took too long; the poll will do"),
-            }
+            tell(&db, channel, &text).await;
         }
         tokio::time::sleep(SEND_INTERVAL).await;
+    }
+}
+
+/// Sends words now. A failure is only noted: the poll will do.
+pub(crate) async fn tell(db: &PgPool, channel: &'static str, text: &str) {
+    match tokio::time::timeout(CALL_TIMEOUT, notify(db, channel, text)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!(%error, channel, "a wake-up was not sent; the poll will do"),
+        Err(_) => tracing::debug!(channel, "a wake-up took too long; the poll will do"),
     }
 }
 

@@ -5,7 +5,7 @@ use sqlx::PgPool;
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
-use crate::db::notify::{Heard, Notifier, listen};
+use crate::db::notify::{Heard, Notifier, listen, tell};
 use crate::queue::Enqueued;
 
 /// The channel on which processes wake each other.
@@ -71,13 +71,16 @@ impl Wake {
     /// Gives a hint to this process and the others.
     pub fn hint(&self, hint: Hint) {
         self.here(hint);
-        let word = match hint {
-            Hint::Ready(pool) => pool.to_string(),
-            Hint::Resumed => "resumed".into(),
-            Hint::Cancelled => "cancelled".into(),
-            Hint::Anything => return,
-        };
-        self.elsewhere.send(word);
+        if let Some(word) = word(hint) {
+            self.elsewhere.send(word);
+        }
+    }
+
+    /// Gives one hint to all processes and waits until it is said: for a command that ends right after.
+    pub async fn tell(db: &PgPool, hint: Hint) {
+        if let Some(word) = word(hint) {
+            tell(db, CHANNEL, &word).await;
+        }
     }
 
     /// The hints of this process, and with [`Wake::listen`] those of the others.
@@ -107,5 +110,15 @@ impl Wake {
         if self.here.send(hint).is_err() {
             tracing::trace!(?hint, "nobody here to wake");
         }
+    }
+}
+
+/// What a hint is called on the channel. That anything may have happened is never said, only concluded.
+fn word(hint: Hint) -> Option<String> {
+    match hint {
+        Hint::Ready(pool) => Some(pool.to_string()),
+        Hint::Resumed => Some("resumed".into()),
+        Hint::Cancelled => Some("cancelled".into()),
+        Hint::Anything => None,
     }
 }

@@ -1,0 +1,212 @@
+//! What can be typed: every command, its arguments and its help.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use rules::queue::{Pool, State};
+
+/// A durable job queue, workflows and webhooks on Postgres, in one executable.
+#[derive(Debug, Parser)]
+#[command(name = "millrace", version, propagate_version = true, arg_required_else_help = true)]
+#[command(
+    after_help = "Settings come from the environment; README.md lists them. Without DATABASE_URL every \
+    command uses the private cluster of the clone it is called in.\n\
+    Exit codes: 0 done, 1 failed, 2 wrong arguments or configuration."
+)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Start everything in one process: Postgres, migrations, API, all worker pools, scheduler
+    Up,
+    /// Stop what `up` started in this clone, the private cluster included
+    Down,
+    /// Stop everything and delete this clone's data, its keys included
+    Reset {
+        /// Really do it
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Work the jobs of some pools
+    Worker {
+        /// Which pools, separated by commas: dag, events, audit, maintenance
+        #[arg(long, value_delimiter = ',', required = true, value_parser = parse_pool)]
+        pools: Vec<Pool>,
+    },
+    /// Bring the database's schema up to this executable
+    Migrate,
+    /// Look at jobs and act on them
+    #[command(subcommand)]
+    Job(Job),
+    /// Look at queues, pause and resume them
+    #[command(subcommand)]
+    Queue(Queue),
+    /// Look at dead letters and give them new attempts
+    #[command(subcommand)]
+    Dlq(Dlq),
+    /// Help the senders of webhooks
+    #[command(subcommand)]
+    Webhook(Webhook),
+}
+
+/// How a result is shown.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct Output {
+    /// Print JSON for programs instead of a table for people
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Job {
+    /// The newest jobs, whatever their state
+    List {
+        /// Only those in this state: ready, scheduled, blocked, leased, done, cancelled, dead
+        #[arg(long, value_parser = parse_state)]
+        state: Option<State>,
+        /// Only this kind, such as run.node
+        #[arg(long)]
+        kind: Option<String>,
+        /// Only this tenant's, by id
+        #[arg(long)]
+        tenant: Option<rules::id::TenantId>,
+        /// Only those before this id, which continues a list
+        #[arg(long)]
+        before: Option<i64>,
+        /// How many, at most 100
+        #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(i64).range(1..=100))]
+        limit: i64,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// One job: where it is, why it waits, what its attempts came to
+    Show {
+        /// Its id
+        id: i64,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Cancel jobs, waiting or running
+    Cancel {
+        /// Their ids
+        #[arg(required = true)]
+        ids: Vec<i64>,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Try jobs again now: a waiting one at once, a dead one with new attempts
+    Retry {
+        /// Their ids
+        #[arg(required = true)]
+        ids: Vec<i64>,
+        #[command(flatten)]
+        output: Output,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Queue {
+    /// Every queue with its depth, its workers and the age of its oldest ready job
+    List {
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Pause a queue: what runs goes on, nothing more is claimed
+    Pause {
+        /// Its name
+        name: String,
+    },
+    /// Resume a queue
+    Resume {
+        /// Its name
+        name: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Dlq {
+    /// The newest dead letters
+    List {
+        /// Only this kind, such as listener.action
+        #[arg(long)]
+        kind: Option<String>,
+        /// Only this tenant's, by id
+        #[arg(long)]
+        tenant: Option<rules::id::TenantId>,
+        /// Only those before this id, which continues a list
+        #[arg(long)]
+        before: Option<i64>,
+        /// How many, at most 100
+        #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(i64).range(1..=100))]
+        limit: i64,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// One dead letter with every attempt's error, duration and worker
+    Show {
+        /// Its job's id
+        id: i64,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Give dead letters new attempts under their own ids
+    Redrive {
+        /// Their jobs' ids
+        #[arg(required = true)]
+        ids: Vec<i64>,
+        /// How many new attempts each gets; its kind's own number when left out
+        #[arg(long, value_parser = clap::value_parser!(u16).range(1..=100))]
+        attempts: Option<u16>,
+        #[command(flatten)]
+        output: Output,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Webhook {
+    /// Sign a body as Standard Webhooks says, and print the three headers
+    #[command(after_help = "Example:\n  export WEBHOOK_SECRET=whsec_…\n  \
+        millrace webhook sign body.json > headers\n  \
+        curl -H @headers -H 'content-type: application/json' --data-binary @body.json URL")]
+    Sign {
+        /// The file with the body; standard input when left out or `-`
+        body: Option<PathBuf>,
+        /// The listener's signing secret. Prefer the variable: arguments are visible to other users
+        #[arg(long, env = "WEBHOOK_SECRET", hide_env_values = true)]
+        secret: String,
+        /// The delivery's id, the same for each repeat; a new one when left out
+        #[arg(long)]
+        id: Option<String>,
+        /// The time of signing in seconds since 1970; now when left out
+        #[arg(long)]
+        timestamp: Option<u64>,
+        #[command(flatten)]
+        output: Output,
+    },
+}
+
+fn parse_pool(text: &str) -> Result<Pool, String> {
+    text.parse().map_err(|e: rules::queue::UnknownPool| e.to_string())
+}
+
+fn parse_state(text: &str) -> Result<State, String> {
+    State::from_name(text).ok_or_else(|| {
+        let names: Vec<String> = State::ALL.iter().map(|s| s.as_str().to_lowercase()).collect();
+        format!("there are {}", names.join(", "))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::Cli;
+
+    #[test]
+    fn the_commands_are_well_formed() {
+        Cli::command().debug_assert();
+    }
+}

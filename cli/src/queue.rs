@@ -1,0 +1,70 @@
+//! `millrace queue`: look at queues, pause and resume them.
+
+use chrono::Utc;
+use jobs::queue::Wake;
+use jobs::queue::postgres::{control, count};
+use jobs::queue::wake::Hint;
+use serde_json::json;
+
+use crate::command::{Output, Queue};
+use crate::settings;
+use crate::table::{cell, print, time};
+
+pub(crate) async fn run(command: Queue) -> anyhow::Result<()> {
+    let db = settings::operator().await?;
+    let mut conn = db.acquire().await.map_err(jobs::Error::from)?;
+    match command {
+        Queue::List { output } => list(&mut conn, output).await?,
+        Queue::Pause { name } => {
+            let by = std::env::var("USER").unwrap_or_else(|_| "operator".into());
+            control::pause(&mut conn, &name, &by).await?;
+            println!("`{name}` is paused; `millrace queue resume {name}` lets it go on");
+        }
+        Queue::Resume { name } => {
+            control::resume(&mut conn, &name).await?;
+            Wake::tell(&db, Hint::Resumed).await;
+            println!("`{name}` goes on");
+        }
+    }
+    Ok(())
+}
+
+async fn list(conn: &mut jobs::db::PgConnection, output: Output) -> jobs::Result<()> {
+    let queues = count::queues(conn).await?;
+    let now = Utc::now();
+    let age = |q: &count::QueueDepth| q.oldest_ready_at.map(|at| (now - at).num_seconds().max(0));
+    let rows: Vec<Vec<String>> = queues
+        .iter()
+        .map(|q| {
+            vec![
+                q.name.clone(),
+                q.pool.clone(),
+                q.workers.to_string(),
+                q.ready.to_string(),
+                q.scheduled.to_string(),
+                q.blocked.to_string(),
+                q.leased.to_string(),
+                q.dead.to_string(),
+                cell(age(q).map(|s| format!("{s} s"))),
+                match (q.paused_at, &q.paused_by) {
+                    (Some(at), by) => format!("paused {} by {}", time(at), by.as_deref().unwrap_or("-")),
+                    (None, _) if q.workers == 0 => "no worker".into(),
+                    (None, _) => "open".into(),
+                },
+            ]
+        })
+        .collect();
+    let json: Vec<_> = queues
+        .iter()
+        .map(|q| {
+            json!({
+                "name": q.name, "pool": q.pool, "workers": q.workers, "ready": q.ready,
+                "scheduled": q.scheduled, "blocked": q.blocked, "leased": q.leased, "dead": q.dead,
+                "oldest_ready_s": age(q), "paused_at": q.paused_at, "paused_by": q.paused_by,
+            })
+        })
+        .collect();
+    let head =
+        ["QUEUE", "POOL", "WORKERS", "READY", "SCHEDULED", "BLOCKED", "LEASED", "DEAD", "OLDEST", "STATE"];
+    print(output, &json, &head, &rows)
+}
