@@ -7,9 +7,11 @@ pub mod access;
 pub mod config;
 pub mod db;
 pub mod error;
+pub mod metrics;
 pub mod payload;
 pub mod queue;
 pub mod shutdown;
 pub mod tenant;
+pub mod trace;
 
 pub use error::{Code, Error, Result};

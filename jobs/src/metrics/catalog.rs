@@ -1,0 +1,209 @@
+//! Every metric once: its name, labels, buckets and meaning.
+
+/// One metric.
+#[derive(Debug, Clone, Copy)]
+pub struct Metric {
+    /// Its name, with prefix and unit.
+    pub name: &'static str,
+    /// What kind of figure it is.
+    pub shape: Shape,
+    /// Its labels, sorted.
+    pub labels: &'static [&'static str],
+    /// What it means, for people.
+    pub help: &'static str,
+}
+
+/// What kind of figure a metric is.
+#[derive(Debug, Clone, Copy)]
+pub enum Shape {
+    /// Only grows.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// How many values were at most each bound. Histograms of several processes can be added up, which
+    /// the summaries that the exporter makes without bounds cannot.
+    Histogram(&'static [f64]),
+}
+
+const fn counter(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Metric {
+    Metric { name, shape: Shape::Counter, labels, help }
+}
+
+const fn gauge(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Metric {
+    Metric { name, shape: Shape::Gauge, labels, help }
+}
+
+const fn histogram(
+    name: &'static str,
+    labels: &'static [&'static str],
+    bounds: &'static [f64],
+    help: &'static str,
+) -> Metric {
+    Metric { name, shape: Shape::Histogram(bounds), labels, help }
+}
+
+/// Bounds for what may wait from milliseconds to an hour, in seconds.
+const WAIT_S: &[f64] = &[
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0,
+    3600.0,
+];
+/// Bounds for handlers, in seconds.
+const RUN_S: &[f64] =
+    &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0];
+/// Bounds for answers to people and programs, in seconds.
+const ANSWER_S: &[f64] =
+    &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+/// Bounds for scripts, which are stopped at a tenth of a second, in seconds.
+const SCRIPT_S: &[f64] = &[0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.25];
+
+// What each process counts of its own doing.
+pub(super) const JOBS_ENQUEUED: Metric = counter(
+    "millrace_jobs_enqueued_total",
+    &["pool"],
+    "Jobs accepted into the queue, by the pool that will run them.",
+);
+pub(super) const JOBS_FINISHED: Metric = counter(
+    "millrace_jobs_finished_total",
+    &["kind", "outcome"],
+    "Jobs that left the queue: done, dead or cancelled.",
+);
+pub(super) const JOB_ATTEMPTS: Metric =
+    counter("millrace_job_attempts_total", &["kind", "outcome"], "Attempts by what they came to.");
+pub(super) const JOB_QUEUE_WAIT: Metric =
+    histogram("millrace_job_queue_wait_seconds", &["kind"], WAIT_S, "From ready to claimed.");
+pub(super) const JOB_RUN: Metric =
+    histogram("millrace_job_run_seconds", &["kind", "outcome"], RUN_S, "How long handlers ran.");
+pub(super) const WORKER_SLOTS: Metric =
+    gauge("millrace_worker_slots", &["pool", "state"], "Slots of this process: used, and total.");
+pub(super) const LEASE_EXPIRED: Metric = counter(
+    "millrace_lease_expired_total",
+    &[],
+    "Leases that ran out and were taken back: their worker died or lost touch.",
+);
+pub(super) const LEASE_LOST: Metric = counter(
+    "millrace_lease_lost_total",
+    &[],
+    "Handlers stopped because this process could not renew their lease.",
+);
+pub(super) const STALE_ACKS: Metric = counter(
+    "millrace_stale_acks_total",
+    &[],
+    "Acknowledgements refused because the lease had gone to another.",
+);
+pub(super) const RUNS_STARTED: Metric = counter("millrace_runs_started_total", &[], "Workflow runs started.");
+pub(super) const RUNS_FINISHED: Metric =
+    counter("millrace_runs_finished_total", &["outcome"], "Workflow runs that ended.");
+pub(super) const SCRIPT_RUN: Metric =
+    histogram("millrace_script_run_seconds", &["outcome"], SCRIPT_S, "How long scripts ran.");
+pub(super) const WEBHOOK_RECEIVED: Metric =
+    counter("millrace_webhook_received_total", &["outcome"], "Webhook deliveries by what became of them.");
+pub(super) const HTTP_REQUEST: Metric = histogram(
+    "millrace_http_request_duration_seconds",
+    &["method", "route", "status"],
+    ANSWER_S,
+    "HTTP requests by route and class of status.",
+);
+pub(super) const GRAPHQL_OPERATION: Metric = histogram(
+    "millrace_graphql_operation_seconds",
+    &["operation", "outcome"],
+    ANSWER_S,
+    "GraphQL operations: query or mutation, ok or error.",
+);
+pub(super) const GRAPHQL_ERRORS: Metric =
+    counter("millrace_graphql_errors_total", &["code"], "GraphQL errors by code.");
+pub(super) const AUTH_FAILURES: Metric =
+    counter("millrace_auth_failures_total", &["reason"], "Refused credentials by reason.");
+pub(super) const RATE_LIMITED: Metric =
+    counter("millrace_rate_limited_total", &["limit"], "Requests refused by a limit on their rate.");
+pub(super) const DB_POOL: Metric = gauge(
+    "millrace_db_pool_connections",
+    &["state"],
+    "Database connections of this process: in_use, idle, and max.",
+);
+pub(super) const SCHEDULER_LEADER: Metric =
+    gauge("millrace_scheduler_leader", &[], "1 where the leader of the schedulers runs, else 0.");
+pub(super) const DUTY: Metric =
+    histogram("millrace_scheduler_duty_seconds", &["duty", "outcome"], ANSWER_S, "The scheduler's duties.");
+pub(super) const BUILD_INFO: Metric =
+    gauge("millrace_build_info", &["version"], "Always 1; the version is the label.");
+
+// What the leader of the schedulers alone reports of the whole installation, else sums would double.
+pub(super) const QUEUE_DEPTH: Metric = gauge(
+    "millrace_queue_depth",
+    &["queue", "state"],
+    "Live jobs: ready, scheduled, blocked behind their key, leased.",
+);
+pub(super) const QUEUE_OLDEST_READY: Metric = gauge(
+    "millrace_queue_oldest_ready_age_seconds",
+    &["queue"],
+    "How long the oldest ready job has waited; 0 without one.",
+);
+pub(super) const QUEUE_PAUSED: Metric =
+    gauge("millrace_queue_paused", &["queue"], "1 while the queue is paused.");
+pub(super) const QUEUE_WORKERS: Metric =
+    gauge("millrace_workers_alive", &["queue"], "Worker processes seen lately that serve the queue.");
+pub(super) const UNKNOWN_KINDS: Metric =
+    gauge("millrace_jobs_of_unknown_kind", &[], "Ready jobs of a kind that no live worker knows.");
+pub(super) const DLQ_DEPTH: Metric = gauge("millrace_dlq_depth", &["queue"], "Dead letters.");
+pub(super) const DLQ_OLDEST: Metric =
+    gauge("millrace_dlq_oldest_age_seconds", &[], "Age of the oldest dead letter; 0 without one.");
+pub(super) const HISTORY_DAYS_AHEAD: Metric =
+    gauge("millrace_history_days_ahead", &[], "Days for which finished jobs already have a partition.");
+pub(super) const PG_DEAD_TUPLES: Metric = gauge(
+    "millrace_pg_table_dead_tuples",
+    &["table"],
+    "Dead row versions in the queue's tables, by Postgres' estimate.",
+);
+pub(super) const PG_LIVE_TUPLES: Metric = gauge(
+    "millrace_pg_table_live_tuples",
+    &["table"],
+    "Live rows in the queue's tables, by Postgres' estimate.",
+);
+pub(super) const PG_XMIN_AGE: Metric = gauge(
+    "millrace_pg_xmin_horizon_age_seconds",
+    &["blocker"],
+    "Age of the oldest transaction that keeps dead rows, by what holds it: a session or a prepared transaction.",
+);
+pub(super) const PG_NOTIFY_USAGE: Metric = gauge(
+    "millrace_pg_notify_queue_usage_ratio",
+    &[],
+    "How full Postgres' queue of notifications is, 0 to 1.",
+);
+
+/// All of them.
+pub const CATALOG: &[Metric] = &[
+    JOBS_ENQUEUED,
+    JOBS_FINISHED,
+    JOB_ATTEMPTS,
+    JOB_QUEUE_WAIT,
+    JOB_RUN,
+    WORKER_SLOTS,
+    LEASE_EXPIRED,
+    LEASE_LOST,
+    STALE_ACKS,
+    RUNS_STARTED,
+    RUNS_FINISHED,
+    SCRIPT_RUN,
+    WEBHOOK_RECEIVED,
+    HTTP_REQUEST,
+    GRAPHQL_OPERATION,
+    GRAPHQL_ERRORS,
+    AUTH_FAILURES,
+    RATE_LIMITED,
+    DB_POOL,
+    SCHEDULER_LEADER,
+    DUTY,
+    BUILD_INFO,
+    QUEUE_DEPTH,
+    QUEUE_OLDEST_READY,
+    QUEUE_PAUSED,
+    QUEUE_WORKERS,
+    UNKNOWN_KINDS,
+    DLQ_DEPTH,
+    DLQ_OLDEST,
+    HISTORY_DAYS_AHEAD,
+    PG_DEAD_TUPLES,
+    PG_LIVE_TUPLES,
+    PG_XMIN_AGE,
+    PG_NOTIFY_USAGE,
+];

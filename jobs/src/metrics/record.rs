@@ -1,0 +1,202 @@
+//! One typed function for each thing that is counted, timed or measured.
+//!
+//! Labels given as `&'static str` are literals at the call, so that no input can become a label.
+
+use std::time::Duration;
+
+use metrics::{counter, gauge, histogram};
+use rules::queue::{Kind, Outcome, Pool};
+use sqlx::PgPool;
+
+use super::catalog as c;
+
+/// Jobs were accepted; call it once they are committed.
+pub fn jobs_enqueued(pool: Pool, count: u64) {
+    counter!(c::JOBS_ENQUEUED.name, "pool" => pool.as_str()).increment(count);
+}
+
+/// An attempt ended. `outcome` is [`Outcome::as_str`], or `done` of a handler that settled by itself.
+pub fn job_attempt(kind: Kind, outcome: &'static str, ran: Duration) {
+    counter!(c::JOB_ATTEMPTS.name, "kind" => kind.as_str(), "outcome" => outcome).increment(1);
+    histogram!(c::JOB_RUN.name, "kind" => kind.as_str(), "outcome" => outcome).record(ran);
+}
+
+/// A job left the queue. Outcomes that keep it there are not counted.
+pub fn job_finished(kind: Kind, outcome: &Outcome) {
+    match outcome {
+        Outcome::Done | Outcome::Dead { .. } | Outcome::Cancelled => {
+            job_left(kind.as_str(), outcome.as_str())
+        }
+        Outcome::Retry { .. } | Outcome::Snooze { .. } | Outcome::Released => {}
+    }
+}
+
+/// A job died: of a last error, or as poison. `kind` is the wire name that stands in the table.
+pub fn job_died(kind: &str) {
+    // A table may hold kinds of another version; they share one label, for labels are bounded.
+    job_left(kind.parse::<Kind>().map_or("unknown", |k| k.as_str()), "dead");
+}
+
+fn job_left(kind: &'static str, outcome: &'static str) {
+    counter!(c::JOBS_FINISHED.name, "kind" => kind, "outcome" => outcome).increment(1);
+}
+
+/// A job was claimed this long after it became ready.
+pub fn job_queue_wait(kind: Kind, waited: Duration) {
+    histogram!(c::JOB_QUEUE_WAIT.name, "kind" => kind.as_str()).record(waited);
+}
+
+/// How many slots of a pool this process uses and has.
+pub fn worker_slots(pool: Pool, used: usize, total: usize) {
+    gauge!(c::WORKER_SLOTS.name, "pool" => pool.as_str(), "state" => "used").set(used as f64);
+    gauge!(c::WORKER_SLOTS.name, "pool" => pool.as_str(), "state" => "total").set(total as f64);
+}
+
+/// Expired leases of other workers were taken back.
+pub fn leases_expired(count: u64) {
+    counter!(c::LEASE_EXPIRED.name).increment(count);
+}
+
+/// Handlers of this process were stopped, for their leases could not be renewed.
+pub fn leases_lost(count: u64) {
+    counter!(c::LEASE_LOST.name).increment(count);
+}
+
+/// Acknowledgements came after their lease was lost.
+pub fn stale_acks(count: u64) {
+    counter!(c::STALE_ACKS.name).increment(count);
+}
+
+/// A workflow run started.
+pub fn run_started() {
+    counter!(c::RUNS_STARTED.name).increment(1);
+}
+
+/// A workflow run ended: `completed`, `failed` or `cancelled`.
+pub fn run_finished(outcome: &'static str) {
+    counter!(c::RUNS_FINISHED.name, "outcome" => outcome).increment(1);
+}
+
+/// A script ran: `ok`, `error`, or the limit that stopped it.
+pub fn script_ran(outcome: &'static str, ran: Duration) {
+    histogram!(c::SCRIPT_RUN.name, "outcome" => outcome).record(ran);
+}
+
+/// A webhook delivery came: `accepted`, `duplicate`, or why it was refused.
+pub fn webhook_received(outcome: &'static str) {
+    counter!(c::WEBHOOK_RECEIVED.name, "outcome" => outcome).increment(1);
+}
+
+/// An HTTP request was answered. `route` is the pattern that matched, never the path as it came.
+pub fn http_request(method: &'static str, route: &'static str, status: u16, took: Duration) {
+    let class = match status / 100 {
+        1 => "1xx",
+        2 => "2xx",
+        3 => "3xx",
+        4 => "4xx",
+        _ => "5xx",
+    };
+    histogram!(c::HTTP_REQUEST.name, "method" => method, "route" => route, "status" => class).record(took);
+}
+
+/// A GraphQL operation was executed. `operation` is `query` or `mutation`.
+pub fn graphql_operation(operation: &'static str, ok: bool, took: Duration) {
+    let outcome = if ok { "ok" } else { "error" };
+    histogram!(c::GRAPHQL_OPERATION.name, "operation" => operation, "outcome" => outcome).record(took);
+}
+
+/// A GraphQL answer held an error.
+pub fn graphql_error(code: &'static str) {
+    counter!(c::GRAPHQL_ERRORS.name, "code" => code).increment(1);
+}
+
+/// Credentials were refused.
+pub fn auth_failure(reason: &'static str) {
+    counter!(c::AUTH_FAILURES.name, "reason" => reason).increment(1);
+}
+
+/// A request came too soon after others.
+pub fn rate_limited(limit: &'static str) {
+    counter!(c::RATE_LIMITED.name, "limit" => limit).increment(1);
+}
+
+/// How much of its pool of connections this process uses. Call it before [`super::render`].
+pub fn db_pool(db: &PgPool) {
+    let (size, idle) = (f64::from(db.size()), db.num_idle() as f64);
+    gauge!(c::DB_POOL.name, "state" => "in_use").set((size - idle).max(0.0));
+    gauge!(c::DB_POOL.name, "state" => "idle").set(idle);
+    gauge!(c::DB_POOL.name, "state" => "max").set(f64::from(db.options().get_max_connections()));
+}
+
+/// Whether this process leads the schedulers.
+pub fn scheduler_leader(leads: bool) {
+    gauge!(c::SCHEDULER_LEADER.name).set(if leads { 1.0 } else { 0.0 });
+}
+
+/// A duty was done, or failed.
+pub fn duty(name: &'static str, ok: bool, took: Duration) {
+    let outcome = if ok { "ok" } else { "error" };
+    histogram!(c::DUTY.name, "duty" => name, "outcome" => outcome).record(took);
+}
+
+/// What stands in one queue, as the leader saw it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct QueueFigures {
+    /// The queue.
+    pub queue: String,
+    /// Ready, scheduled, blocked and leased jobs.
+    pub depth: [i64; 4],
+    /// How long the oldest ready job has waited, in seconds.
+    pub oldest_ready_age_s: f64,
+    /// Whether it is paused.
+    pub paused: bool,
+    /// Live workers that serve it.
+    pub workers: i64,
+    /// Dead letters.
+    pub dead: i64,
+}
+
+/// Reports one queue. From the leader only.
+pub fn queue(figures: &QueueFigures) {
+    let queue = &figures.queue;
+    for (state, count) in ["ready", "scheduled", "blocked", "leased"].into_iter().zip(figures.depth) {
+        gauge!(c::QUEUE_DEPTH.name, "queue" => queue.clone(), "state" => state).set(count as f64);
+    }
+    gauge!(c::QUEUE_OLDEST_READY.name, "queue" => queue.clone()).set(figures.oldest_ready_age_s);
+    gauge!(c::QUEUE_PAUSED.name, "queue" => queue.clone()).set(if figures.paused { 1.0 } else { 0.0 });
+    gauge!(c::QUEUE_WORKERS.name, "queue" => queue.clone()).set(figures.workers as f64);
+    gauge!(c::DLQ_DEPTH.name, "queue" => queue.clone()).set(figures.dead as f64);
+}
+
+/// Figures of the whole installation that belong to no queue.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct ClusterFigures {
+    /// Ready jobs of a kind that no live worker knows.
+    pub unknown_kinds: i64,
+    /// Age of the oldest dead letter in seconds.
+    pub dlq_oldest_age_s: f64,
+    /// Days for which the history already has a partition.
+    pub history_days_ahead: i64,
+    /// Age of the oldest open transaction in seconds.
+    pub session_age_s: f64,
+    /// Age of the oldest prepared transaction in seconds.
+    pub prepared_age_s: f64,
+    /// How full the queue of notifications is, 0 to 1.
+    pub notify_usage: f64,
+}
+
+/// Reports the installation. From the leader only.
+pub fn cluster(figures: &ClusterFigures) {
+    gauge!(c::UNKNOWN_KINDS.name).set(figures.unknown_kinds as f64);
+    gauge!(c::DLQ_OLDEST.name).set(figures.dlq_oldest_age_s);
+    gauge!(c::HISTORY_DAYS_AHEAD.name).set(figures.history_days_ahead as f64);
+    gauge!(c::PG_XMIN_AGE.name, "blocker" => "session").set(figures.session_age_s);
+    gauge!(c::PG_XMIN_AGE.name, "blocker" => "prepared").set(figures.prepared_age_s);
+    gauge!(c::PG_NOTIFY_USAGE.name).set(figures.notify_usage);
+}
+
+/// Reports one of our tables. From the leader only.
+pub fn table(name: &str, live: i64, dead: i64) {
+    gauge!(c::PG_LIVE_TUPLES.name, "table" => name.to_owned()).set(live as f64);
+    gauge!(c::PG_DEAD_TUPLES.name, "table" => name.to_owned()).set(dead as f64);
+}
