@@ -1,0 +1,83 @@
+//! Says at each moment whether the script of this thread may go on.
+
+use std::cell::Cell;
+use std::time::Instant;
+
+use rhai::{Dynamic, EvalAltResult, Position};
+
+use crate::alloc;
+use crate::limits::Limits;
+
+/// Why a script was stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Trip {
+    Time,
+    Memory,
+}
+
+#[derive(Clone, Copy)]
+struct Watch {
+    /// `None` while no script runs: everything is allowed.
+    deadline: Option<Instant>,
+    base: isize,
+    memory_bytes: isize,
+    /// Sticky: a function of ours that cannot return an error leaves its verdict here.
+    tripped: Option<Trip>,
+}
+
+const IDLE: Watch = Watch { deadline: None, base: 0, memory_bytes: isize::MAX, tripped: None };
+
+thread_local! {
+    static WATCH: Cell<Watch> = const { Cell::new(IDLE) };
+}
+
+/// Starts the clock and the account of this thread.
+pub(crate) fn arm(limits: &Limits) {
+    alloc::reset_peak();
+    WATCH.with(|watch| {
+        watch.set(Watch {
+            deadline: Instant::now().checked_add(limits.time),
+            base: alloc::live(),
+            memory_bytes: isize::try_from(limits.memory_bytes).unwrap_or(isize::MAX),
+            tripped: None,
+        });
+    });
+}
+
+/// Ends the watch; says why it tripped, if it did, and the peak of memory in bytes.
+pub(crate) fn disarm() -> (Option<Trip>, usize) {
+    let watch = WATCH.with(|watch| watch.replace(IDLE));
+    let peak = alloc::peak().wrapping_sub(watch.base);
+    (watch.tripped, usize::try_from(peak).unwrap_or(0))
+}
+
+
+/// Asked before each operation: is there time left, and is no more than half of the memory held?
+pub(crate) fn tick() -> Result<(), Trip> {
+    room(0)
+}
+
+/// Asked before something large is made: would `bytes` more still fit under the ceiling?
+/// With zero, asks whether the script may start another operation.
+pub(crate) fn room(bytes: usize) -> Result<(), Trip> {
+    WATCH.with(|cell| {
+        let mut watch = cell.get();
+        let Some(deadline) = watch.deadline else { return Ok(()) };
+        if watch.tripped.is_none() {
+            let held = alloc::live().wrapping_sub(watch.base);
+            let more = isize::try_from(bytes).unwrap_or(isize::MAX);
+            if held > watch.memory_bytes / 2 || held.saturating_add(more) > watch.memory_bytes {
+                watch.tripped = Some(Trip::Memory);
+            } else if Instant::now() >= deadline {
+                watch.tripped = Some(Trip::Time);
+            }
+            cell.set(watch);
+        }
+        watch.tripped.map_or(Ok(()), Err)
+    })
+}
+
+/// The verdict as the error that a script cannot catch.
+pub(crate) fn stop(_: Trip) -> Box<EvalAltResult> {
+    Box::new(EvalAltResult::ErrorTerminated(Dynamic::UNIT, Position::NONE))
+}
