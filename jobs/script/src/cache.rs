@@ -58,7 +58,8 @@ impl Cache {
         }
         while shelf.entries.len() > CACHED_SCRIPTS || shelf.bytes > CACHED_BYTES {
             // A walk over at most a few hundred entries, and only when a new script comes.
-            let Some(oldest) = shelf.entries.iter().min_by_key(|(_, entry)| entry.used).map(|(key, _)| key.clone())
+            let Some(oldest) =
+                shelf.entries.iter().min_by_key(|(_, entry)| entry.used).map(|(key, _)| key.clone())
             else {
                 break;
             };

@@ -137,7 +137,8 @@ pub(crate) fn to_json(value: &Dynamic, depth: usize, left: &mut usize) -> Result
         take(left, frame(items.len()))?;
         let depth = depth.checked_sub(1).ok_or(Refusal::TooDeep)?;
         guard::room(items.len() * size_of::<Value>())?;
-        let items: Result<Vec<Value>, Refusal> = items.iter().map(|item| to_json(item, depth, left)).collect();
+        let items: Result<Vec<Value>, Refusal> =
+            items.iter().map(|item| to_json(item, depth, left)).collect();
         return Ok(Value::Array(items?));
     }
     if let Ok(fields) = value.as_map_ref() {

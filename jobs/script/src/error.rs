@@ -135,17 +135,21 @@ impl From<ParseError> for ScriptError {
 
 fn hint(fault: &ParseErrorType) -> Option<&'static str> {
     match fault {
-        ParseErrorType::Reserved(word) | ParseErrorType::BadInput(LexError::ImproperSymbol(word, _)) => match word.as_str() {
-            "eval" => Some("code made at run time is not allowed: write it out"),
-            "import" | "export" => Some("a script stands alone: put the functions into it"),
-            "print" | "debug" => Some("a script has no output but its result: make what you want to see part of it"),
-            "this" => Some("`this` is not available: pass the value as an argument"),
-            "await" | "async" => Some("a script does not wait: use a delay node"),
-            "var" => Some("declare variables with `let`"),
-            "null" => Some("write `()` for null"),
-            "new" => Some("write an object as `#{ key: value }`"),
-            _ => None,
-        },
+        ParseErrorType::Reserved(word) | ParseErrorType::BadInput(LexError::ImproperSymbol(word, _)) => {
+            match word.as_str() {
+                "eval" => Some("code made at run time is not allowed: write it out"),
+                "import" | "export" => Some("a script stands alone: put the functions into it"),
+                "print" | "debug" => {
+                    Some("a script has no output but its result: make what you want to see part of it")
+                }
+                "this" => Some("`this` is not available: pass the value as an argument"),
+                "await" | "async" => Some("a script does not wait: use a delay node"),
+                "var" => Some("declare variables with `let`"),
+                "null" => Some("write `()` for null"),
+                "new" => Some("write an object as `#{ key: value }`"),
+                _ => None,
+            }
+        }
         ParseErrorType::UnexpectedEOF => Some("a brace, bracket or quote is not closed"),
         ParseErrorType::MissingToken(token, _) if token == ";" => {
             Some("statements end with `;`, and an object is written `#{ key: value }`")

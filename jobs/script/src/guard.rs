@@ -51,7 +51,6 @@ pub(crate) fn disarm() -> (Option<Trip>, usize) {
     (watch.tripped, usize::try_from(peak).unwrap_or(0))
 }
 
-
 /// Asked before each operation: is there time left, and is no more than half of the memory held?
 pub(crate) fn tick() -> Result<(), Trip> {
     room(0)

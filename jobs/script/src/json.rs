@@ -25,10 +25,14 @@ pub(crate) fn register(engine: &mut Engine, limits: &Limits) {
     for name in ["to_string", "to_debug"] {
         FuncRegistration::new(name)
             .with_purity(true)
-            .register_into_engine(engine, move |items: &mut Array| ImmutableString::from(print_array(items, bytes)));
+            .register_into_engine(engine, move |items: &mut Array| {
+                ImmutableString::from(print_array(items, bytes))
+            });
         FuncRegistration::new(name)
             .with_purity(true)
-            .register_into_engine(engine, move |fields: &mut Map| ImmutableString::from(print_map(fields, bytes)));
+            .register_into_engine(engine, move |fields: &mut Map| {
+                ImmutableString::from(print_map(fields, bytes))
+            });
     }
     FuncRegistration::new("to_debug").with_purity(true).register_into_engine(
         engine,

@@ -23,6 +23,6 @@ mod sequence;
 mod text;
 
 pub use alloc::CountingAllocator;
-pub use error::{Subject, ScriptError};
+pub use error::{ScriptError, Subject};
 pub use limits::Limits;
 pub use sandbox::{Sandbox, Usage};

@@ -99,7 +99,12 @@ impl Sandbox {
         }
     }
 
-    fn start(&self, code: &str, vars: &[(&str, Value)], expression: bool) -> (Result<Value, ScriptError>, Usage) {
+    fn start(
+        &self,
+        code: &str,
+        vars: &[(&str, Value)],
+        expression: bool,
+    ) -> (Result<Value, ScriptError>, Usage) {
         let nothing = Usage { wall: Duration::ZERO, peak_bytes: 0 };
         if !alloc::installed() {
             return (Err(ScriptError::NotAccounted), nothing);
@@ -173,8 +178,12 @@ impl Sandbox {
         let mut left = self.limits.output_bytes;
         convert::to_json(&result, self.limits.depth, &mut left).map_err(|refusal| match refusal {
             Refusal::Stopped(trip) => self.stopped(trip, None),
-            Refusal::TooLarge => ScriptError::TooLarge { subject: Subject::Output, limit: self.limits.output_bytes },
-            Refusal::TooDeep => ScriptError::TooLarge { subject: Subject::OutputDepth, limit: self.limits.depth },
+            Refusal::TooLarge => {
+                ScriptError::TooLarge { subject: Subject::Output, limit: self.limits.output_bytes }
+            }
+            Refusal::TooDeep => {
+                ScriptError::TooLarge { subject: Subject::OutputDepth, limit: self.limits.depth }
+            }
             Refusal::NoJsonForm(kind) => ScriptError::Runtime {
                 line: 0,
                 column: 0,

@@ -23,13 +23,17 @@ pub(crate) fn register(engine: &mut Engine) {
     register_split(engine);
     register_cut(engine);
     engine
-        .register_fn("pad", |text: &mut Text, length: i64, with: char| pad(text, length, with.encode_utf8(&mut [0; 4])))
+        .register_fn("pad", |text: &mut Text, length: i64, with: char| {
+            pad(text, length, with.encode_utf8(&mut [0; 4]))
+        })
         .register_fn("pad", |text: &mut Text, length: i64, with: Text| pad(text, length, &with))
         .register_fn("to_upper", |text: Text| upper(&text))
         .register_fn("to_lower", |text: Text| lower(&text))
         .register_fn("make_upper", |text: &mut Text| change(text, upper))
         .register_fn("make_lower", |text: &mut Text| change(text, lower))
-        .register_fn("index_of", |text: Text, what: char, start: i64| index_of(&text, what.encode_utf8(&mut [0; 4]), start))
+        .register_fn("index_of", |text: Text, what: char, start: i64| {
+            index_of(&text, what.encode_utf8(&mut [0; 4]), start)
+        })
         .register_fn("index_of", |text: Text, what: Text, start: i64| index_of(&text, &what, start));
 }
 
@@ -37,7 +41,9 @@ pub(crate) fn register(engine: &mut Engine) {
 pub(crate) fn iteration() -> Module {
     let mut module = Module::new();
     module.set_iter(TypeId::of::<Text>(), |value| {
-        Box::new(Characters { text: value.into_immutable_string().unwrap_or_default(), at: 0 }.map(Dynamic::from))
+        Box::new(
+            Characters { text: value.into_immutable_string().unwrap_or_default(), at: 0 }.map(Dynamic::from),
+        )
     });
     module
 }
@@ -88,7 +94,9 @@ fn register_sum(engine: &mut Engine) {
         engine
             .register_fn(name, |a: &mut Text, b: Text| add(a, &b))
             .register_fn(name, move |a: &mut Text, b: char| add(a, &letter(b)))
-            .register_fn(name, |context: NativeCallContext, a: &mut Text, b: Dynamic| add(a, &shown(&context, b)?));
+            .register_fn(name, |context: NativeCallContext, a: &mut Text, b: Dynamic| {
+                add(a, &shown(&context, b)?)
+            });
     }
 }
 
@@ -160,11 +168,15 @@ fn register_split(engine: &mut Engine) {
         .register_fn("split", |text: Text| collect(text.split_whitespace()))
         .register_fn("split", |text: Text, by: Text| collect(text.split(by.as_str())))
         .register_fn("split", |text: Text, by: char| collect(text.split(by)))
-        .register_fn("split", |text: Text, by: Text, most: i64| collect(text.splitn(parts(most), by.as_str())))
+        .register_fn("split", |text: Text, by: Text, most: i64| {
+            collect(text.splitn(parts(most), by.as_str()))
+        })
         .register_fn("split", |text: Text, by: char, most: i64| collect(text.splitn(parts(most), by)))
         .register_fn("split_rev", |text: Text, by: Text| collect(text.rsplit(by.as_str())))
         .register_fn("split_rev", |text: Text, by: char| collect(text.rsplit(by)))
-        .register_fn("split_rev", |text: Text, by: Text, most: i64| collect(text.rsplitn(parts(most), by.as_str())))
+        .register_fn("split_rev", |text: Text, by: Text, most: i64| {
+            collect(text.rsplitn(parts(most), by.as_str()))
+        })
         .register_fn("split_rev", |text: Text, by: char, most: i64| collect(text.rsplitn(parts(most), by)));
 }
 
@@ -190,7 +202,9 @@ fn register_cut(engine: &mut Engine) {
             .register_fn(name, |text: Text, start: i64, length: i64| cut(&text, start, length))
             .register_fn(name, |text: Text, start: i64| cut(&text, start, i64::MAX))
             .register_fn(name, |text: Text, range: Range| cut(&text, range.start.max(0), open(&range)))
-            .register_fn(name, |text: Text, range: Closed| cut(&text, (*range.start()).max(0), closed(&range)));
+            .register_fn(name, |text: Text, range: Closed| {
+                cut(&text, (*range.start()).max(0), closed(&range))
+            });
     }
     engine
         .register_fn("chars", |text: Text| text)
@@ -198,7 +212,9 @@ fn register_cut(engine: &mut Engine) {
         .register_fn("crop", |text: &mut Text, start: i64, length: i64| crop(text, start, length))
         .register_fn("crop", |text: &mut Text, start: i64| crop(text, start, i64::MAX))
         .register_fn("crop", |text: &mut Text, range: Range| crop(text, range.start.max(0), open(&range)))
-        .register_fn("crop", |text: &mut Text, range: Closed| crop(text, (*range.start()).max(0), closed(&range)));
+        .register_fn("crop", |text: &mut Text, range: Closed| {
+            crop(text, (*range.start()).max(0), closed(&range))
+        });
 }
 
 fn open(range: &std::ops::Range<i64>) -> i64 {

@@ -26,8 +26,13 @@ fn fault(code: &str) -> String {
 #[test]
 fn the_last_expression_is_the_result() {
     assert_eq!(run("ctx.a + 1", json!({"a": 41})), json!(42));
-    assert_eq!(run("#{ total: ctx.items.map(|i| i.price * i.count).reduce(|s, x| s + x, 0) }",
-        json!({"items": [{"price": 2, "count": 3}, {"price": 5, "count": 1}]})), json!({"total": 11}));
+    assert_eq!(
+        run(
+            "#{ total: ctx.items.map(|i| i.price * i.count).reduce(|s, x| s + x, 0) }",
+            json!({"items": [{"price": 2, "count": 3}, {"price": 5, "count": 1}]})
+        ),
+        json!({"total": 11})
+    );
     assert_eq!(run("if ctx.a > 1 { return \"early\"; } \"late\"", json!({"a": 2})), json!("early"));
     assert_eq!(run("let x = 1;", json!(null)), json!(null));
     assert_eq!(run("ctx.missing", json!({})), json!(null));
@@ -63,7 +68,10 @@ fn texts_and_lists_work_as_rhai_says() {
         ("let a = [3, 1, 2]; a.sort(); a", json!([1, 2, 3])),
         ("let a = [3, 1.5, 2]; a.sort_desc(); a", json!([3, 2, 1.5])),
         ("let a = [3, 1, 2]; a.sort(|x, y| y - x); a", json!([3, 2, 1])),
-        (r#"[#{n: 2, t: "a"}, #{n: 1, t: "b"}, #{n: 2, t: "c"}].order_by(|x, y| x.n < y.n).map(|x| x.t)"#, json!(["b", "a", "c"])),
+        (
+            r#"[#{n: 2, t: "a"}, #{n: 1, t: "b"}, #{n: 2, t: "c"}].order_by(|x, y| x.n < y.n).map(|x| x.t)"#,
+            json!(["b", "a", "c"]),
+        ),
         ("let a = [1]; a.pad(3, 0); a", json!([1, 0, 0])),
         (r#"`${[1, "x", #{a: ()}]}`"#, json!(r#"[1, "x", #{"a": }]"#)),
         (r#"#{a: [1, "x"], b: 1.5}.to_json()"#, json!(r#"{"a":[1,"x"],"b":1.5}"#)),
@@ -80,7 +88,8 @@ fn texts_and_lists_work_as_rhai_says() {
 fn a_list_built_in_a_loop_costs_no_more_than_its_length() {
     // Under the data limits of Rhai this is quadratic.
     let roomy = Sandbox::new(Limits { time: Duration::from_secs(5), ..Limits::default() });
-    let made = roomy.run("let a = []; for i in 0..10000 { a.push(#{id: i, even: i % 2 == 0}); } a.len()", &[]);
+    let made =
+        roomy.run("let a = []; for i in 0..10000 { a.push(#{id: i, even: i % 2 == 0}); } a.len()", &[]);
     assert_eq!(made, Ok(json!(10000)));
 }
 
@@ -100,15 +109,24 @@ fn conditions_are_true_or_false() {
 fn faults_name_their_place() {
     let cases = [
         ("let x = 1;\nlet y = x +;", "script does not compile: Unexpected ';' (line 2, column 12)"),
-        ("let a = [1, 2", "script does not compile: Expecting ']' to end this array literal (line 1, column 14)"),
+        (
+            "let a = [1, 2",
+            "script does not compile: Expecting ']' to end this array literal (line 1, column 14)",
+        ),
         ("eval(\"1\")", "script does not compile: reserved keyword 'eval' is disabled (line 1, column 1)"),
         ("ctx.a = 1;\nctx.nothing()", "script failed: Function not found: nothing (map) (line 2, column 5)"),
         ("let x = 1;\n\n  y", "script failed: Variable not found: y (line 3, column 3)"),
         ("fn f(x) {\n  x / 0\n}\nf(1)", "script failed: Division by zero: 1 / 0 (line 2, column 5)"),
         ("throw \"the order has no items\"", "script failed: the order has no items (line 1, column 1)"),
         ("throw #{code: 7}", "script failed: #{\"code\": 7} (line 1, column 1)"),
-        ("[1, 2][5]", "script failed: Array index 5 out of bounds: only 2 elements in array (line 1, column 8)"),
-        ("1 + \"a\" - 1", "script failed: Function not found: - (&str | ImmutableString | String, i64) (line 1, column 9)"),
+        (
+            "[1, 2][5]",
+            "script failed: Array index 5 out of bounds: only 2 elements in array (line 1, column 8)",
+        ),
+        (
+            "1 + \"a\" - 1",
+            "script failed: Function not found: - (&str | ImmutableString | String, i64) (line 1, column 9)",
+        ),
     ];
     for (code, expected) in cases {
         assert_eq!(fault(code), expected, "{code}");
@@ -121,7 +139,10 @@ fn the_editor_is_told_the_remedy() {
         Err(ScriptError::Compile { hint, .. }) => hint,
         other => panic!("{code}: {other:?}"),
     };
-    assert_eq!(hint("print(1)"), Some("a script has no output but its result: make what you want to see part of it"));
+    assert_eq!(
+        hint("print(1)"),
+        Some("a script has no output but its result: make what you want to see part of it")
+    );
     assert_eq!(hint("var x = 1"), Some("declare variables with `let`"));
     assert_eq!(hint("let a = {"), Some("a brace, bracket or quote is not closed"));
     assert_eq!(sandbox().check("ctx.a + event.b"), Ok(()));
