@@ -1,0 +1,42 @@
+//! Measures the queue and the engine on a durable private Postgres, beside a pgbench baseline of the
+//! same run. Prints the tables that `docs/BENCHMARKS.md` keeps.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a benchmark reports by printing, and a fault ends it"
+)]
+
+mod baseline;
+mod drain;
+mod enqueue;
+mod pickup;
+mod settings;
+
+use tests::{Database, Postgres};
+
+/// Every measured part, in order. A word on the command line picks those whose name holds it.
+const PARTS: [&str; 4] = ["baseline", "enqueue", "drain", "pickup"];
+
+fn main() {
+    let picked: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
+    let wanted = |part: &str| picked.is_empty() || picked.iter().any(|p| part.contains(p.as_str()));
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let own = Postgres::own().await;
+        let database = Database::on(&own.postgres).await;
+        settings::print(&database).await;
+        let limits = baseline::measure(&database).await;
+        for part in PARTS.into_iter().filter(|p| wanted(p)) {
+            match part {
+                "baseline" => limits.print(),
+                "enqueue" => enqueue::measure(&database, &limits).await,
+                "drain" => drain::measure(&database, &limits).await,
+                "pickup" => pickup::measure(&database).await,
+                other => unreachable!("`{other}` is no part"),
+            }
+        }
+    });
+}
