@@ -9,6 +9,7 @@
 )]
 
 mod ground;
+mod model;
 mod plans;
 mod queue;
 mod tidy;
