@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use jobs::queue::{Attempt, StopReason};
 use rules::id::{JobId, LeaseToken};
-use rules::queue::{LEASE_MS, Pool};
+use rules::queue::{Kind, LEASE_MS, Pool};
 use std::sync::Arc;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -35,6 +35,7 @@ pub(crate) struct Held {
 }
 
 struct Lease {
+    kind: Kind,
     until: Instant,
     cancel: CancellationToken,
     reason: Arc<OnceLock<StopReason>>,
@@ -68,8 +69,12 @@ impl Held {
 
     /// Takes a claimed attempt in. `claimed_at` is when the claim was sent: the lease began no earlier.
     pub(crate) fn take(&self, attempt: &Attempt, claimed_at: Instant) {
-        let lease =
-            Lease { until: claimed_at + lease(), cancel: attempt.cancel.clone(), reason: Arc::default() };
+        let lease = Lease {
+            kind: attempt.kind,
+            until: claimed_at + lease(),
+            cancel: attempt.cancel.clone(),
+            reason: Arc::default(),
+        };
         self.leases().insert((attempt.id, attempt.token), lease);
         if let Some(load) = self.load(attempt.pool) {
             load.in_hand.fetch_add(1, Ordering::Relaxed);
@@ -85,9 +90,9 @@ impl Held {
         self.freed.notify_one();
     }
 
-    /// Lets a lease go, once it is settled or lost.
-    pub(crate) fn release(&self, id: JobId, token: LeaseToken) {
-        self.leases().remove(&(id, token));
+    /// Lets a lease go, once it is settled or lost; tells the job's kind.
+    pub(crate) fn release(&self, id: JobId, token: LeaseToken) -> Option<Kind> {
+        self.leases().remove(&(id, token)).map(|l| l.kind)
     }
 
     /// Why an attempt was told to stop, if it was.
@@ -136,11 +141,13 @@ impl Held {
         (free > 0 && free * 4 >= room).then(|| i32::try_from(free).unwrap_or(i32::MAX))
     }
 
-    /// Sets how far to fetch ahead from what finished during `elapsed`.
+    /// Sets how far to fetch ahead from what finished during `elapsed`, and shows how busy the slots are.
     pub(crate) fn pace(&self, elapsed: Duration) {
         for load in &self.pools {
             let finished = load.finished.swap(0, Ordering::Relaxed);
             let per_second = finished as f64 / elapsed.as_secs_f64().max(0.001);
+            let used = usize::try_from(load.in_hand.load(Ordering::Relaxed)).unwrap_or(0);
+            jobs::metrics::worker_slots(load.pool, used.min(self.slots as usize), self.slots as usize);
             let ahead = (per_second * AHEAD.as_secs_f64()) as i64;
             load.ahead.store(ahead.min(MAX_AHEAD), Ordering::Relaxed);
         }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use futures::FutureExt;
 use jobs::queue::{Ack, Attempt, StopReason};
-use jobs::{Code, Error};
+use jobs::{Code, Error, metrics};
 use rules::queue::Outcome;
 use tracing::Instrument;
 
@@ -26,9 +26,14 @@ pub(crate) async fn perform(context: &Context, held: &Held, settler: &Settler, a
         trace.parent = attempt.trace_parent.as_deref().unwrap_or("")
     );
     let began = Instant::now();
+    // Both times are the database's, so that no clock of ours can make the wait negative.
+    let waited = attempt.claimed_at - attempt.ready_at;
+    metrics::job_queue_wait(attempt.kind, waited.to_std().unwrap_or_default());
     let outcome = conduct(context, held, &attempt).instrument(span.clone()).await;
     let ran = began.elapsed();
     held.through(attempt.pool);
+    // What was settled in the handler's own transaction was done.
+    metrics::job_attempt(attempt.kind, outcome.as_ref().map_or("done", Outcome::as_str), ran);
     match outcome {
         Some(outcome) => {
             span.in_scope(|| log(&outcome, ran));
@@ -39,7 +44,12 @@ pub(crate) async fn perform(context: &Context, held: &Held, settler: &Settler, a
             }
         }
         // Settled in the handler's own transaction, or no longer ours to settle.
-        None => held.release(attempt.id, attempt.token),
+        None => {
+            if held.stop_reason(attempt.id, attempt.token).is_none() {
+                metrics::job_finished(attempt.kind, &Outcome::Done);
+            }
+            held.release(attempt.id, attempt.token);
+        }
     }
 }
 

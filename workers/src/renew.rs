@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use jobs::metrics;
 use jobs::queue::StopReason;
 use jobs::queue::postgres::lease::{Renewed, renew};
 use jobs::queue::postgres::worker::{self, Worker};
@@ -52,6 +53,7 @@ pub(crate) async fn run(
         }
         let lost = held.stop_expiring(Instant::now());
         if lost > 0 {
+            metrics::leases_lost(lost as u64);
             tracing::error!(jobs = lost, "leases ran out unrenewed; their handlers were stopped");
         }
         tokio::select! {

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use jobs::metrics;
 use jobs::queue::postgres::{ack, partition};
 use jobs::queue::{Ack, Settled, settle};
 use rules::id::{JobId, LeaseToken};
@@ -65,7 +66,9 @@ async fn settle_group(context: &Context, held: &Held, acks: &[Ack]) {
             }
             Err(error) if began.elapsed().as_millis() > u128::from(LEASE_MS.unsigned_abs()) * 2 => {
                 tracing::error!(%error, jobs = acks.len(), "results could not be written while their leases lasted; the jobs will run again");
-                acks.iter().for_each(|a| held.release(a.id, a.token));
+                for ack in acks {
+                    held.release(ack.id, ack.token);
+                }
                 return;
             }
             Err(error) => {
@@ -109,13 +112,21 @@ async fn make_history(context: &Context) {
 }
 
 fn conclude(context: &Context, held: &Held, acks: &[Ack], settled: &Settled) {
+    metrics::stale_acks(settled.stale.len() as u64);
     for id in &settled.stale {
         tracing::warn!(job.id = %id, "an attempt ended after its lease was lost; its result was not taken");
     }
     for dead in &settled.dead {
+        metrics::job_died(&dead.kind);
         tracing::warn!(job.id = %dead.id, job.kind = %dead.kind, error = %dead.error, "job is dead");
     }
-    acks.iter().for_each(|a| held.release(a.id, a.token));
+    for ack in acks {
+        let kind = held.release(ack.id, ack.token);
+        let ended = matches!(ack.outcome, Outcome::Done | Outcome::Cancelled);
+        if let Some(kind) = kind.filter(|_| ended && !settled.stale.contains(&ack.id)) {
+            metrics::job_finished(kind, &ack.outcome);
+        }
+    }
     context.wake.pools(&settled.woken);
 }
 

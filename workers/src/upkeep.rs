@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
+use jobs::metrics;
 use jobs::queue::postgres::promote::{BATCH, promote};
 use jobs::queue::postgres::rescue::rescue;
 use tokio_util::sync::CancellationToken;
@@ -86,6 +87,8 @@ async fn rescue_once(context: &Context) -> jobs::Result<()> {
     let woken = handle::jobs_died(&mut tx, &rescued.dead).await?;
     tx.commit().await?;
     if rescued.count > 0 {
+        metrics::leases_expired(u64::from(rescued.count.unsigned_abs()));
+        rescued.dead.iter().for_each(|dead| metrics::job_died(&dead.kind));
         tracing::warn!(
             jobs = rescued.count,
             poison = rescued.dead.len(),

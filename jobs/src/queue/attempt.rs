@@ -38,6 +38,8 @@ pub struct Attempt {
     pub created_at: DateTime<Utc>,
     /// When it became ready, by the database's clock.
     pub ready_at: DateTime<Utc>,
+    /// When it was claimed, by the database's clock.
+    pub claimed_at: DateTime<Utc>,
     /// Fires when the handler must stop: see [`StopReason`].
     pub cancel: CancellationToken,
 }

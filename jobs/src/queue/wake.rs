@@ -6,6 +6,7 @@ use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
 use crate::db::notify::{Heard, Notifier, listen, tell};
+use crate::metrics;
 use crate::queue::Enqueued;
 
 /// The channel on which processes wake each other.
@@ -50,13 +51,11 @@ impl Wake {
 
     /// Tells of new jobs. Call it after the commit: before it nobody could see them.
     pub fn send(&self, enqueued: &[Enqueued]) {
-        let mut told = [false; Pool::ALL.len()];
-        for job in enqueued.iter().filter(|j| !j.existing) {
-            let place = Pool::ALL.iter().position(|p| *p == job.pool);
-            if let Some(told) = place.and_then(|i| told.get_mut(i))
-                && !std::mem::replace(told, true)
-            {
-                self.hint(Hint::Ready(job.pool.id()));
+        for pool in Pool::ALL {
+            let count = enqueued.iter().filter(|j| !j.existing && j.pool == pool).count();
+            if count > 0 {
+                metrics::jobs_enqueued(pool, count as u64);
+                self.hint(Hint::Ready(pool.id()));
             }
         }
     }

@@ -51,7 +51,7 @@ pub async fn claim(
     let rows = sqlx::query!(
         r#"select c.job_id as "id!", c.token as "token!", c.pool_id as "pool_id!", c.priority as "priority!", c.pos as "pos!",
             c.ready_at as "ready_at!", c.attempt as "attempt!", c.crashes as "crashes!", c.max_attempts as "max_attempts!",
-            c.kind as "kind!", c.tenant_id, c.trace_parent, c.created_at as "created_at!", c.payload as "payload!: sqlx::types::Json<Box<RawValue>>"
+            c.kind as "kind!", c.tenant_id, c.trace_parent, c.created_at as "created_at!", now() as "now!", c.payload as "payload!: sqlx::types::Json<Box<RawValue>>"
         from (select set_config('synchronous_commit', 'off', true)) s, job_claim_v1($1, $2, $3, $4, $5, $6) c"#,
         worker.0,
         LEASE_MS,
@@ -83,6 +83,7 @@ pub async fn claim(
                 trace_parent: row.trace_parent,
                 created_at: row.created_at,
                 ready_at: row.ready_at,
+                claimed_at: row.now,
                 cancel: CancellationToken::new(),
             };
             Some(Claimed { attempt, pos: row.pos })
