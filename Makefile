@@ -47,8 +47,7 @@ check: setup ## the quick part of the gate: format and lints
 	cargo clippy $(ALL) --all-targets -- -D warnings
 
 bench: setup ## measure on a durable private Postgres, release build
-	cargo build $(ALL) --release --bin millrace
-	cargo bench $(ALL)
+	cargo bench $(ALL) --bench figures
 
 sqlx: setup ## renew the cache of checked queries after a change of SQL or schema
 	.ci/sqlx write

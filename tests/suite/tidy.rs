@@ -284,3 +284,28 @@ fn every_crate_obeys_the_lints_of_the_house() {
         .collect();
     refuse("each crate inherits the table of lints", &faults);
 }
+
+/// The names that a file reads from the environment through the configuration's reader.
+fn settings_in(text: &str) -> Vec<String> {
+    let shipped = text.split("#[cfg(test)]").next().unwrap_or("");
+    ["text", "required", "secret", "parsed", "number", "seconds"]
+        .iter()
+        .flat_map(|call| shipped.split(&format!("reader.{call}(")).skip(1).collect::<Vec<_>>())
+        .filter_map(|rest| rest.trim_start().strip_prefix('"')?.split('"').next())
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn every_setting_is_in_the_readme() {
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let mut faults = Vec::new();
+    for (path, text) in files(&[".rs"]) {
+        for name in settings_in(&text) {
+            if !readme.contains(&format!("`{name}`")) {
+                faults.push(format!("{path}: `{name}`"));
+            }
+        }
+    }
+    refuse("README.md lists every setting", &faults);
+}

@@ -71,7 +71,12 @@ impl Cluster {
 
     /// The URL that Millrace connects with, as its own role.
     pub fn url(&self) -> String {
-        self.place.url(ROLE, ROLE)
+        Self::url_at(&self.place)
+    }
+
+    /// The URL that the cluster of a place has whenever it runs.
+    pub fn url_at(place: &Place) -> String {
+        place.url(ROLE, ROLE)
     }
 
     /// The superuser's URL of a database.
