@@ -8,6 +8,7 @@
     reason = "tests report by panicking"
 )]
 
+mod faults;
 mod ground;
 mod model;
 mod plans;
