@@ -5,6 +5,7 @@
 
 pub mod access;
 pub mod config;
+pub mod dag;
 pub mod db;
 pub mod error;
 pub mod metrics;
@@ -13,5 +14,6 @@ pub mod queue;
 pub mod shutdown;
 pub mod tenant;
 pub mod trace;
+pub mod workflow;
 
 pub use error::{Code, Error, Result};

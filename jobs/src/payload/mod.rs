@@ -1,3 +1,4 @@
 //! What stands in jobs: one file per domain, plain data that knows ids and never rows.
 
 pub mod noop;
+pub mod run;

@@ -1,0 +1,3 @@
+//! A run's life, kept in Postgres: the run, its log, its inbox.
+
+pub mod store;
