@@ -8,6 +8,7 @@ pub mod config;
 pub mod dag;
 pub mod db;
 pub mod error;
+pub mod lease;
 pub mod metrics;
 pub mod payload;
 pub mod queue;

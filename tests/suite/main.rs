@@ -10,8 +10,10 @@
 
 mod faults;
 mod ground;
+mod lease;
 mod model;
 mod plans;
 mod queue;
+mod scheduler;
 mod tidy;
 mod workers;

@@ -224,3 +224,20 @@ pub async fn revoke_key(conn: &mut PgConnection, tenant: TenantId, id: ApiKeyId)
     .await?
     .ok_or_else(|| Error::not_found(format!("there is no API key `{id}`")))
 }
+
+/// Forgets logins whose window and lock are over, at most `limit` of them, and tells how many.
+///
+/// # Errors
+/// Unavailable when nobody answers.
+pub async fn forget_logins(conn: &mut PgConnection, limit: i64) -> Result<u64> {
+    let gone = sqlx::query!(
+        "delete from login_throttle where key = any(array(
+            select key from login_throttle
+            where window_ends_at < now() and (locked_until is null or locked_until < now())
+            order by window_ends_at limit $1 for update skip locked))",
+        limit
+    )
+    .execute(conn)
+    .await?;
+    Ok(gone.rows_affected())
+}

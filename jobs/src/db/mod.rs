@@ -5,6 +5,7 @@ mod migrate;
 pub mod notify;
 mod pool;
 pub mod private;
+pub mod vitals;
 
 pub use constraint::violates;
 pub use migrate::{SchemaState, migrate, schema_state};

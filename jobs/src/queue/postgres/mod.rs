@@ -9,5 +9,6 @@ pub mod lease;
 pub mod look;
 pub mod partition;
 pub mod promote;
+pub mod prune;
 pub mod rescue;
 pub mod worker;

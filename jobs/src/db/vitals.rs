@@ -1,0 +1,71 @@
+//! What Postgres tells of its own health: clocks, old transactions, dead rows.
+
+use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
+
+use crate::Result;
+
+/// How the server does.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Vitals {
+    /// Its clock.
+    pub now: DateTime<Utc>,
+    /// Its version number, as 150020.
+    pub version: i32,
+    /// Age of the oldest open transaction that we may see, in seconds. A role without `pg_monitor` sees
+    /// those of its own role only.
+    pub session_age_s: f64,
+    /// Age of the oldest prepared transaction in seconds.
+    pub prepared_age_s: f64,
+    /// How full the queue of notifications is, 0 to 1.
+    pub notify_usage: f64,
+    /// When the oldest dead letter died.
+    pub oldest_dead_at: Option<DateTime<Utc>>,
+}
+
+/// Reads the server's vitals.
+///
+/// # Errors
+/// Unavailable when nobody answers.
+pub async fn vitals(conn: &mut PgConnection) -> Result<Vitals> {
+    let vitals = sqlx::query_as!(
+        Vitals,
+        r#"select clock_timestamp() as "now!", current_setting('server_version_num')::integer as "version!",
+            coalesce((select extract(epoch from clock_timestamp() - min(xact_start)) from pg_stat_activity
+                where datname = current_database() and pid <> pg_backend_pid()), 0)::float8 as "session_age_s!",
+            coalesce((select extract(epoch from clock_timestamp() - min(prepared)) from pg_prepared_xacts
+                where database = current_database()), 0)::float8 as "prepared_age_s!",
+            pg_notification_queue_usage() as "notify_usage!",
+            (select min(died_at) from job_dead) as oldest_dead_at"#
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(vitals)
+}
+
+/// The rows of one table, by Postgres' estimate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TableRows {
+    /// The table.
+    pub name: String,
+    /// Rows that somebody may see.
+    pub live: i64,
+    /// Versions of rows that nobody will see again, not yet vacuumed away.
+    pub dead: i64,
+}
+
+/// The rows of the queue's hot tables.
+///
+/// # Errors
+/// Unavailable when nobody answers.
+pub async fn hot_tables(conn: &mut PgConnection) -> Result<Vec<TableRows>> {
+    let rows = sqlx::query_as!(
+        TableRows,
+        r#"select relname::text as "name!", n_live_tup as "live!", n_dead_tup as "dead!" from pg_stat_user_tables
+        where relid = any(array['job', 'job_ready', 'job_scheduled', 'job_blocked', 'job_lease', 'job_key', 'job_unique', 'job_dead']::regclass[])
+        order by relname"#
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows)
+}

@@ -1,0 +1,68 @@
+//! The scheduler's settings.
+
+use std::time::Duration;
+
+use jobs::config::Reader;
+
+/// For how many days finished jobs are kept, unless configured otherwise.
+pub const HISTORY_KEEP_DAYS: i32 = 14;
+
+/// For how many days ahead the history has partitions, unless configured otherwise: without any scheduler
+/// for so long, finished jobs still find their day.
+pub const HISTORY_AHEAD_DAYS: i32 = 14;
+
+/// How long the lease of a leader that died keeps the others waiting, in seconds, unless configured
+/// otherwise.
+pub const LEASE_S: u64 = 15;
+
+/// How the scheduler works.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SchedulerConfig {
+    /// For how many whole days finished jobs are kept.
+    pub history_keep_days: i32,
+    /// For how many days ahead partitions are made; 7 at least.
+    pub history_ahead_days: i32,
+    /// How long a lease lasts unless renewed. It is renewed at a third of this.
+    pub lease: Duration,
+}
+
+impl Default for SchedulerConfig {
+    fn default() -> Self {
+        Self {
+            history_keep_days: HISTORY_KEEP_DAYS,
+            history_ahead_days: HISTORY_AHEAD_DAYS,
+            lease: Duration::from_secs(LEASE_S),
+        }
+    }
+}
+
+impl SchedulerConfig {
+    /// Reads `HISTORY_KEEP_DAYS`, `HISTORY_AHEAD_DAYS` and `SCHEDULER_LEASE_S`.
+    pub fn read(reader: &mut Reader<'_>) -> Self {
+        Self {
+            history_keep_days: reader.number("HISTORY_KEEP_DAYS", HISTORY_KEEP_DAYS, 1..=3650),
+            history_ahead_days: reader.number("HISTORY_AHEAD_DAYS", HISTORY_AHEAD_DAYS, 7..=60),
+            lease: reader.seconds("SCHEDULER_LEASE_S", LEASE_S, 3..=300),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_within_their_ranges() {
+        let mut reader = Reader::new(&|_| None);
+        assert_eq!(SchedulerConfig::read(&mut reader), SchedulerConfig::default());
+        assert!(reader.finish().is_ok());
+    }
+
+    #[test]
+    fn fewer_than_seven_days_ahead_are_refused() {
+        let look_up = |name: &str| (name == "HISTORY_AHEAD_DAYS").then(|| "6".to_owned());
+        let mut reader = Reader::new(&look_up);
+        SchedulerConfig::read(&mut reader);
+        assert!(reader.finish().unwrap_err().to_string().contains("`HISTORY_AHEAD_DAYS` is 6"));
+    }
+}

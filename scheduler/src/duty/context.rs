@@ -1,0 +1,68 @@
+//! All that a duty may reach, and the fence that what it writes must pass.
+
+use std::sync::{Mutex, PoisonError};
+
+use jobs::db::vitals::TableRows;
+use jobs::db::{PgConnection, PgPool};
+use jobs::lease::{self, Claim};
+use jobs::metrics::{ClusterFigures, QueueFigures};
+use jobs::{Error, Result, metrics};
+
+use crate::config::SchedulerConfig;
+
+/// All that a duty may reach, for one term of leadership.
+pub(crate) struct Context {
+    pub(crate) db: PgPool,
+    pub(crate) config: SchedulerConfig,
+    claim: Claim,
+    /// What this term reported, to be taken back at its end.
+    reported: Mutex<Reported>,
+}
+
+#[derive(Default)]
+struct Reported {
+    queues: Vec<String>,
+    tables: Vec<String>,
+}
+
+impl Context {
+    pub(crate) fn new(db: PgPool, config: SchedulerConfig, claim: Claim) -> Self {
+        Self { db, config, claim, reported: Mutex::default() }
+    }
+
+    /// The last statement of each writing transaction: an error, and so a rollback, when the lease is no
+    /// longer ours.
+    pub(crate) async fn fence(&self, conn: &mut PgConnection) -> Result<()> {
+        if lease::fence(conn, &self.claim).await? {
+            Ok(())
+        } else {
+            Err(Error::conflict("the scheduler's lease is lost; its duty was rolled back"))
+        }
+    }
+
+    /// Reports the figures of every queue and hot table, and zeros for those that are gone.
+    pub(crate) fn report(&self, queues: &[QueueFigures], tables: &[TableRows]) {
+        queues.iter().for_each(metrics::queue);
+        tables.iter().for_each(|t| metrics::table(&t.name, t.live, t.dead));
+        let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
+        for gone in reported.queues.iter().filter(|name| queues.iter().all(|q| q.queue != **name)) {
+            metrics::queue(&zeros(gone));
+        }
+        for gone in reported.tables.iter().filter(|name| tables.iter().all(|t| t.name != **name)) {
+            metrics::table(gone, 0, 0);
+        }
+        reported.queues = queues.iter().map(|q| q.queue.clone()).collect();
+        reported.tables = tables.iter().map(|t| t.name.clone()).collect();
+    }
+
+    /// Takes back what only a leader reports: a sum over all processes would count it twice.
+    pub(crate) fn resign(&self) {
+        self.report(&[], &[]);
+        metrics::cluster(&ClusterFigures::default());
+    }
+}
+
+fn zeros(queue: &str) -> QueueFigures {
+    let queue = queue.to_owned();
+    QueueFigures { queue, depth: [0; 4], oldest_ready_age_s: 0.0, paused: false, workers: 0, dead: 0 }
+}

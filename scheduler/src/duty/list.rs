@@ -1,0 +1,55 @@
+//! The closed list of duties, and how often each is due.
+
+use std::time::Duration;
+
+use crate::duty::{Context, partition, prune, report};
+
+/// A chore of the leader.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Duty {
+    /// Makes days of the history ahead of time and drops those that need not be kept.
+    Partition,
+    /// Takes away what was outlived.
+    Prune,
+    /// Reports figures of the whole installation.
+    Report,
+}
+
+impl Duty {
+    pub(crate) const ALL: [Self; 3] = [Self::Partition, Self::Prune, Self::Report];
+
+    /// The name in metrics and logs.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Partition => "partition",
+            Self::Prune => "prune",
+            Self::Report => "report",
+        }
+    }
+
+    /// How often it is done.
+    pub(crate) const fn every(self) -> Duration {
+        match self {
+            Self::Partition => Duration::from_secs(10 * 60),
+            Self::Prune => Duration::from_secs(60),
+            Self::Report => Duration::from_secs(15),
+        }
+    }
+
+    /// How long one performance may take before it is given up and tried again.
+    pub(crate) const fn limit(self) -> Duration {
+        match self {
+            Self::Partition | Self::Prune => Duration::from_secs(60),
+            Self::Report => Duration::from_secs(15),
+        }
+    }
+
+    /// Does it once.
+    pub(crate) async fn perform(self, context: &Context) -> jobs::Result<()> {
+        match self {
+            Self::Partition => partition::perform(context).await,
+            Self::Prune => prune::perform(context).await,
+            Self::Report => report::perform(context).await,
+        }
+    }
+}

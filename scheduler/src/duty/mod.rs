@@ -1,0 +1,10 @@
+//! What the leader does: each duty takes no input, is bounded, and may be repeated at any time.
+
+mod context;
+mod list;
+mod partition;
+mod prune;
+mod report;
+
+pub(crate) use context::Context;
+pub(crate) use list::Duty;

@@ -1,0 +1,275 @@
+//! The scheduler: one leader whatever dies, history ahead of time, nothing outlived kept.
+
+use std::time::Duration;
+
+use ::scheduler::{LEASE, SchedulerConfig};
+use jobs::db::PgPool;
+use jobs::lease::{Holding, holding};
+use jobs::queue::postgres::partition::{Dropped, days_ahead, drop_oldest, ensure_days};
+use sqlx::AssertSqlSafe;
+use tests::{Database, wait};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// A scheduler inside the test's process, on connections of its own.
+struct Clock {
+    db: PgPool,
+    shutdown: CancellationToken,
+    running: JoinHandle<jobs::Result<()>>,
+}
+
+impl Clock {
+    async fn start(database: &Database, config: SchedulerConfig) -> Self {
+        let db = database.pool().await;
+        let shutdown = CancellationToken::new();
+        let running = tokio::spawn(::scheduler::run(db.clone(), config, shutdown.clone()));
+        Self { db, shutdown, running }
+    }
+
+    async fn stop(self) {
+        self.shutdown.cancel();
+        self.running.await.unwrap().unwrap();
+    }
+}
+
+fn quick() -> SchedulerConfig {
+    SchedulerConfig { lease: Duration::from_millis(1500), ..SchedulerConfig::default() }
+}
+
+async fn leader(db: &PgPool) -> Option<Holding> {
+    holding(&mut *db.acquire().await.unwrap(), LEASE).await.unwrap().filter(|h| h.live)
+}
+
+async fn first_leader(db: &PgPool) -> Holding {
+    wait::value("somebody leads", || leader(db)).await
+}
+
+async fn next_leader(db: &PgPool, before: &Holding) -> Holding {
+    wait::value("another leads", || async { leader(db).await.filter(|h| h.epoch > before.epoch) }).await
+}
+
+async fn lease_until(db: &PgPool) -> chrono::DateTime<chrono::Utc> {
+    sqlx::query_scalar("select lease_until from lease where name = $1")
+        .bind(LEASE)
+        .fetch_one(db)
+        .await
+        .unwrap()
+}
+
+async fn renewed_after(db: &PgPool, before: chrono::DateTime<chrono::Utc>) -> chrono::DateTime<chrono::Utc> {
+    wait::value("the leader renews", || async { Some(lease_until(db).await).filter(|at| *at > before) }).await
+}
+
+async fn run(db: &PgPool, statement: impl Into<String>) {
+    sqlx::raw_sql(AssertSqlSafe(statement.into())).execute(db).await.unwrap();
+}
+
+async fn count(db: &PgPool, from: &str) -> i64 {
+    sqlx::query_scalar(AssertSqlSafe(format!("select count(*) from {from}"))).fetch_one(db).await.unwrap()
+}
+
+#[tokio::test]
+async fn of_two_schedulers_one_leads_and_hands_over_when_it_stops() {
+    let database = Database::new().await;
+    let look = database.pool().await;
+    let one = Clock::start(&database, quick()).await;
+    let first = first_leader(&look).await;
+    let two = Clock::start(&database, quick()).await;
+    let mut at = lease_until(&look).await;
+    for _ in 0..3 {
+        at = renewed_after(&look, at).await;
+    }
+    assert_eq!(leader(&look).await.map(|h| (h.holder, h.epoch)), Some((first.holder, 1)));
+
+    one.stop().await;
+    let second = next_leader(&look, &first).await;
+    assert_ne!(second.holder, first.holder);
+    assert_eq!(second.epoch, 2);
+    two.stop().await;
+    assert_eq!(leader(&look).await, None, "a scheduler that stops gives its lease back");
+}
+
+#[tokio::test]
+async fn a_leader_that_dies_or_is_cut_off_is_replaced() {
+    let database = Database::new().await;
+    let look = database.pool().await;
+    let one = Clock::start(&database, quick()).await;
+    let first = first_leader(&look).await;
+
+    // It dies without a word, like a process that is killed.
+    one.running.abort();
+    let two = Clock::start(&database, quick()).await;
+    let second = next_leader(&look, &first).await;
+    assert_ne!(second.holder, first.holder);
+
+    // It loses the database for good while the other keeps it; it must not lead on, nor end.
+    let three = Clock::start(&database, quick()).await;
+    two.db.close().await;
+    let third = next_leader(&look, &second).await;
+    assert_ne!(third.holder, second.holder);
+    assert!(!two.running.is_finished());
+    two.stop().await;
+    three.stop().await;
+}
+
+#[tokio::test]
+async fn a_leader_whose_connections_are_killed_leads_on() {
+    let database = Database::new().await;
+    let look = database.pool().await;
+    let one = Clock::start(&database, SchedulerConfig { lease: Duration::from_secs(6), ..quick() }).await;
+    let first = first_leader(&look).await;
+    let mut at = lease_until(&look).await;
+    for _ in 0..2 {
+        // Everyone but the one who asks; the test's own pool recovers like the leader's.
+        let mut keeper = database.connect().await;
+        sqlx::query("select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()")
+            .execute(&mut keeper)
+            .await
+            .unwrap();
+        let before = at;
+        at = wait::value("the leader renews", || async {
+            let at = sqlx::query_scalar("select lease_until from lease where name = $1")
+                .bind(LEASE)
+                .fetch_one(&look);
+            at.await.ok().filter(|at: &chrono::DateTime<chrono::Utc>| *at > before)
+        })
+        .await;
+    }
+    assert_eq!(first_leader(&look).await.epoch, first.epoch);
+    one.stop().await;
+}
+
+#[tokio::test]
+async fn history_is_made_ahead_and_dropped_when_old() {
+    let database = Database::new().await;
+    let db = database.pool().await;
+    let later: Vec<String> = sqlx::query_scalar(
+        "select c.relname::text from pg_inherits i join pg_class c on c.oid = i.inhrelid where i.inhparent = 'job_history'::regclass
+        and c.relname > 'job_history_' || to_char(now() at time zone 'utc', 'YYYYMMDD')",
+    )
+    .fetch_all(&db)
+    .await
+    .unwrap();
+    for name in &later {
+        run(&db, format!("drop table {name}")).await;
+    }
+    for (name, from, to) in [
+        ("job_history_20200101", "2020-01-01", "2020-01-02"),
+        ("job_history_20200102", "2020-01-02", "2020-01-03"),
+    ] {
+        run(&db, format!("create table {name} partition of job_history for values from ('{from} 00:00+00') to ('{to} 00:00+00')")).await;
+    }
+    run(&db, "insert into job_history (job_id, finished_at, created_at, run_ms, queue_id, priority, attempt, crashes, outcome, kind, payload)
+        values (1, '2020-01-01 12:00+00', now(), 1, 1, 1, 1, 0, 0, 'queue.noop', '{}'), (2, now(), now(), 1, 1, 1, 1, 0, 0, 'queue.noop', '{}')").await;
+
+    let clock = Clock::start(&database, quick()).await;
+    wait::until("there is a day for each of the next seven and no old one", || async {
+        days_ahead(&mut *db.acquire().await.unwrap()).await.unwrap() >= 7
+            && count(&db, "pg_class where relname in ('job_history_20200101', 'job_history_20200102')").await
+                == 0
+    })
+    .await;
+    assert_eq!(count(&db, "job_history").await, 1, "what is young is kept");
+    assert_eq!(
+        count(&db, "pg_partitioned_table where partrelid = 'job_history'::regclass and partdefid <> 0").await,
+        0
+    );
+    clock.stop().await;
+}
+
+#[tokio::test]
+async fn making_days_goes_on_beside_writers_and_dropping_does_not_wait_for_them() {
+    let database = Database::new().await;
+    let db = database.pool().await;
+    run(&db, "create table job_history_20200101 partition of job_history for values from ('2020-01-01 00:00+00') to ('2020-01-02 00:00+00')").await;
+    let mut writer = db.begin().await.unwrap();
+    sqlx::query("insert into job_history (job_id, created_at, run_ms, queue_id, priority, attempt, crashes, outcome, kind, payload)
+        values (1, now(), 1, 1, 1, 1, 0, 0, 'queue.noop', '{}')").execute(&mut *writer).await.unwrap();
+
+    let mut conn = db.acquire().await.unwrap();
+    assert!(ensure_days(&mut conn, 30).await.unwrap() > 0);
+    assert_eq!(drop_oldest(&mut conn, 14).await.unwrap(), Dropped::Busy);
+    writer.commit().await.unwrap();
+    assert_eq!(drop_oldest(&mut conn, 14).await.unwrap(), Dropped::Day("job_history_20200101".into()));
+    assert_eq!(drop_oldest(&mut conn, 14).await.unwrap(), Dropped::Nothing);
+}
+
+#[tokio::test]
+async fn what_is_outlived_goes_and_the_rest_stays() {
+    let database = Database::new().await;
+    let db = database.pool().await;
+    run(&db, "insert into job (id, pool_id, queue_id, priority, max_attempts, kind, payload) values (1, 1, 1, 1, 1, 'queue.noop', '{}');
+        insert into job_unique (key, job_id, keep_until) values ('expired', 9, now() - interval '1 s'),
+            ('expired, job live', 1, now() - interval '1 s'), ('kept', 9, now() + interval '1 h'), ('as long as its job', 1, null);
+        insert into job_unique select 'many ' || n, 9, now() - interval '1 s' from generate_series(1, 12000) n;
+        insert into job_worker (id, name, pid, version, pools, kinds, slots, seen_at)
+        values (gen_random_uuid(), 'gone', 1, '0', '{1}', '{}', 1, now() - interval '1 h'), (gen_random_uuid(), 'here', 1, '0', '{1}', '{}', 1, now());
+        insert into login_throttle values ('over', 3, now() - interval '1 s', null), ('locked', 3, now() - interval '1 s', now() + interval '1 h'),
+            ('counting', 3, now() + interval '1 h', null)").await;
+
+    let clock = Clock::start(&database, quick()).await;
+    wait::until("all that is outlived is gone", || async {
+        count(&db, "job_unique where keep_until <= now() and job_id = 9").await == 0
+            && count(&db, "job_worker where name = 'gone'").await == 0
+            && count(&db, "login_throttle where key = 'over'").await == 0
+    })
+    .await;
+    assert_eq!(count(&db, "job_unique").await, 3);
+    assert_eq!(count(&db, "job_worker").await, 1);
+    assert_eq!(count(&db, "login_throttle").await, 2);
+    clock.stop().await;
+}
+
+#[tokio::test]
+async fn a_duty_of_a_leader_that_lost_its_lease_is_rolled_back() {
+    let database = Database::new().await;
+    let db = database.pool().await;
+    // Somebody takes the lease while the leader's transaction waits for the row that it wants to prune.
+    run(&db, "insert into login_throttle values ('over', 3, now() - interval '1 h', null)").await;
+    run(&db, "create function usurp() returns trigger language plpgsql as $$ begin
+            update lease set epoch = epoch + 1, holder = gen_random_uuid(), lease_until = now() + interval '1 h'; return old; end $$;
+        create trigger usurp before delete on login_throttle for each row execute function usurp()").await;
+    let clock = Clock::start(&database, quick()).await;
+    // The trigger's own update is rolled back with the duty, so the leader goes on and tries again: the
+    // row stays for as long as each try is refused.
+    let first = first_leader(&db).await;
+    let mut at = lease_until(&db).await;
+    for _ in 0..3 {
+        at = renewed_after(&db, at).await;
+    }
+    assert_eq!(count(&db, "login_throttle").await, 1);
+    assert_eq!(first_leader(&db).await.epoch, first.epoch);
+    run(&db, "drop trigger usurp on login_throttle").await;
+    wait::until("the duty succeeds at last", || async { count(&db, "login_throttle").await == 0 }).await;
+    clock.stop().await;
+}
+
+#[tokio::test]
+async fn the_leader_alone_reports_and_takes_it_back() {
+    let database = Database::new().await;
+    let db = database.pool().await;
+    jobs::metrics::install().unwrap();
+    // Other tests in this process report, too; the queue's name tells whose figures are meant.
+    run(&db, "insert into job_queue (id, name, pool_id, paused_at) values (77, 'only-here', 4, now());
+        insert into job (id, pool_id, queue_id, priority, max_attempts, kind, payload) select n, 4, 77, 1, 1, 'queue.noop', '{}' from generate_series(1, 5) n;
+        insert into job_ready (job_id, ready_at, pool_id, queue_id, priority, attempt, crashes, kind)
+        select n, now() - interval '90 s', 4, 77, 1, 0, 0, 'queue.noop' from generate_series(1, 5) n").await;
+    let clock = Clock::start(&database, quick()).await;
+    let reported = |line: &'static str| async move { jobs::metrics::render().lines().any(|l| l == line) };
+    wait::until("the depth is reported", || {
+        reported("millrace_queue_depth{queue=\"only-here\",state=\"ready\"} 5")
+    })
+    .await;
+    wait::until("the pause is reported", || reported("millrace_queue_paused{queue=\"only-here\"} 1")).await;
+    let age = jobs::metrics::render();
+    let age = age
+        .lines()
+        .find_map(|l| l.strip_prefix("millrace_queue_oldest_ready_age_seconds{queue=\"only-here\"} "))
+        .unwrap();
+    assert!(age.parse::<f64>().unwrap() >= 90.0, "{age}");
+    clock.stop().await;
+    wait::until("the depth is taken back", || {
+        reported("millrace_queue_depth{queue=\"only-here\",state=\"ready\"} 0")
+    })
+    .await;
+}
