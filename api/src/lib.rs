@@ -1,1 +1,22 @@
-//! The door.
+//! The stateless door: authenticates, authorises, validates, enqueues, reads.
+//!
+//! It never executes a job. All that outlives a request is in Postgres, so any number of these may stand
+//! side by side and any of them may end at any time.
+
+mod auth;
+mod body;
+mod config;
+mod error;
+mod graphql;
+mod probe;
+mod request_id;
+mod router;
+mod server;
+mod state;
+
+pub use auth::{Bootstrapped, bootstrap_admin, reset_admin_password};
+pub use config::{ApiConfig, BIND, Limits, MIN_JWT_SECRET_BYTES, PORT, TOKEN_TTL_S};
+pub use graphql::sdl;
+pub use router::router;
+pub use server::serve;
+pub use state::App;

@@ -134,15 +134,13 @@ pub async fn set_password(conn: &mut PgConnection, id: UserId, password_hash: &s
     if done.rows_affected() == 1 { Ok(()) } else { Err(Error::not_found(format!("there is no user `{id}`"))) }
 }
 
-/// Makes a user a super administrator, and lets them in again if they were shut out.
+/// Lets a user in again who was shut out; letting in again changes nothing.
 ///
 /// # Errors
 /// NotFound when there is no such user.
-pub async fn restore_super_admin(conn: &mut PgConnection, id: UserId) -> Result<()> {
+pub async fn enable_user(conn: &mut PgConnection, id: UserId) -> Result<()> {
     let done =
-        sqlx::query!("update app_user set role = 'SUPER_ADMIN', disabled_at = null where id = $1", id.0)
-            .execute(conn)
-            .await?;
+        sqlx::query!("update app_user set disabled_at = null where id = $1", id.0).execute(conn).await?;
     if done.rows_affected() == 1 { Ok(()) } else { Err(Error::not_found(format!("there is no user `{id}`"))) }
 }
 

@@ -1,0 +1,166 @@
+//! The door's settings, each with its default.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use jobs::config::Reader;
+use secrecy::{ExposeSecret, SecretString};
+
+/// Where the API listens unless told otherwise: loopback, so that nothing is open by accident.
+pub const BIND: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+/// The port unless told otherwise.
+pub const PORT: u16 = 4000;
+
+/// How long a login lasts, in seconds: a working day.
+pub const TOKEN_TTL_S: u64 = 12 * 3600;
+
+/// The shortest key that signs tokens, in bytes: as long as the hash, below which HS256 is weaker than it
+/// looks.
+pub const MIN_JWT_SECRET_BYTES: usize = 32;
+
+/// The settings of the API.
+#[derive(Debug, Clone)]
+pub struct ApiConfig {
+    /// Where to listen.
+    pub bind: SocketAddr,
+    /// Signs tokens; at least [`MIN_JWT_SECRET_BYTES`]. All processes of an installation hold the same.
+    pub jwt_secret: SecretString,
+    /// How long a login lasts.
+    pub token_ttl: Duration,
+    /// Whether the schema may be read through `__schema`, and errors may suggest names from it.
+    pub introspection: bool,
+    /// How many proxies of our own stand before the API and each add to `X-Forwarded-For`. With 0 the
+    /// header is not read, since anybody can send it.
+    pub trusted_proxies: u8,
+    /// What one client, or all together, may ask for.
+    pub limits: Limits,
+}
+
+/// What one client, or all together, may ask for.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Connections open at once. Others wait in the kernel's queue.
+    pub connections: usize,
+    /// From the first byte of a connection, or the end of the last answer, to the end of the next head.
+    pub head_timeout: Duration,
+    /// The largest head, in bytes.
+    pub head_bytes: usize,
+    /// Header lines of a request.
+    pub headers: usize,
+    /// The largest body of a GraphQL request, in bytes.
+    pub body_bytes: usize,
+    /// From the end of a request's head to the answer.
+    pub request_timeout: Duration,
+    /// After the word to stop, how long requests under way may take to end.
+    pub drain: Duration,
+    /// Streams of one HTTP/2 connection.
+    pub streams: u32,
+    /// Nesting of a GraphQL selection.
+    pub query_depth: usize,
+    /// Fields that a GraphQL operation may fill, pages counted by their size.
+    pub query_cost: u64,
+    /// Aliases in a GraphQL operation.
+    pub query_aliases: u64,
+    /// Fields at the root of a GraphQL operation: each mutation there is a transaction.
+    pub query_roots: u64,
+    /// Words and signs in a GraphQL document, counted before it is parsed.
+    pub query_tokens: usize,
+    /// Failed logins on one e-mail address within [`Limits::login_window`].
+    pub login_by_email: i32,
+    /// Failed logins from one network address within [`Limits::login_window`].
+    pub login_by_address: i32,
+    /// The window in which failed logins are counted, and the time for which the next one is refused.
+    pub login_window: Duration,
+    /// Passwords hashed at once: each takes 19 MiB and a core.
+    pub password_checks: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 1024,
+            head_timeout: Duration::from_secs(15),
+            head_bytes: 32 * 1024,
+            headers: 64,
+            body_bytes: 1024 * 1024,
+            request_timeout: Duration::from_secs(30),
+            drain: Duration::from_secs(10),
+            streams: 64,
+            query_depth: 12,
+            query_cost: 5_000,
+            query_aliases: 30,
+            query_roots: 20,
+            query_tokens: 5_000,
+            login_by_email: 10,
+            login_by_address: 50,
+            login_window: Duration::from_secs(15 * 60),
+            password_checks: 2,
+        }
+    }
+}
+
+impl ApiConfig {
+    /// The defaults around what has none.
+    pub fn new(bind: SocketAddr, jwt_secret: SecretString) -> Self {
+        Self {
+            bind,
+            jwt_secret,
+            token_ttl: Duration::from_secs(TOKEN_TTL_S),
+            introspection: bind.ip().is_loopback(),
+            trusted_proxies: 0,
+            limits: Limits::default(),
+        }
+    }
+
+    /// Reads `BIND`, `PORT`, `JWT_SECRET`, `TOKEN_TTL_S`, `GRAPHQL_INTROSPECTION`, `TRUSTED_PROXIES`,
+    /// `MAX_CONNECTIONS` and `DRAIN_S`.
+    pub fn read(reader: &mut Reader<'_>) -> Self {
+        let ip = reader.parsed("BIND", BIND);
+        let port = reader.number("PORT", PORT, 0..=u16::MAX);
+        let secret = reader.secret("JWT_SECRET", "to sign logins; `openssl rand -hex 32` makes one");
+        let length = secret.expose_secret().len();
+        if (1..MIN_JWT_SECRET_BYTES).contains(&length) {
+            reader.fault(format!(
+                "`JWT_SECRET` has {length} bytes; it must have at least {MIN_JWT_SECRET_BYTES}"
+            ));
+        }
+        let mut config = Self::new(SocketAddr::new(ip, port), secret);
+        config.token_ttl = reader.seconds("TOKEN_TTL_S", TOKEN_TTL_S, 60..=30 * 24 * 3600);
+        config.introspection = reader.parsed("GRAPHQL_INTROSPECTION", config.introspection);
+        config.trusted_proxies = reader.number("TRUSTED_PROXIES", 0, 0..=8);
+        config.limits.connections =
+            reader.number("MAX_CONNECTIONS", config.limits.connections, 1..=1_000_000);
+        config.limits.drain = reader.seconds("DRAIN_S", config.limits.drain.as_secs(), 0..=600);
+        config
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn faults_are_told_together_and_the_secret_is_not() {
+        let look_up = |name: &str| match name {
+            "JWT_SECRET" => Some("hunter2".to_owned()),
+            "BIND" => Some("localhost".to_owned()),
+            "GRAPHQL_INTROSPECTION" => Some("maybe".to_owned()),
+            _ => None,
+        };
+        let mut reader = Reader::new(&look_up);
+        let config = ApiConfig::read(&mut reader);
+        let told = format!("{} {config:?}", reader.finish().unwrap_err());
+        for name in ["JWT_SECRET", "BIND", "GRAPHQL_INTROSPECTION"] {
+            assert!(told.contains(name), "{told}");
+        }
+        assert!(!told.contains("hunter2"), "{told}");
+    }
+
+    #[test]
+    fn the_schema_is_open_on_loopback_only() {
+        let at = |bind: &str| ApiConfig::new(bind.parse().unwrap(), "x".repeat(32).into()).introspection;
+        assert!(at("127.0.0.1:4000"));
+        assert!(!at("0.0.0.0:4000"));
+    }
+}

@@ -1,0 +1,150 @@
+//! API keys: made, listed, revoked.
+
+use async_graphql::connection::Connection;
+use async_graphql::{Context, Enum, ID, Object, Result, SimpleObject};
+use chrono::{DateTime, Utc};
+use jobs::access::{NewApiKey, store};
+use rules::access::{InTenant, TenantRole, Title};
+use rules::apikey;
+use rules::id::ApiKeyId;
+use secrecy::ExposeSecret;
+use uuid::Uuid;
+
+use super::page::Page;
+use super::scope::{app, enter, parse};
+use crate::auth::SignedIn;
+use crate::error::Fault;
+
+/// Live keys of one tenant; more than any use needs, few enough to read through.
+const MAX_KEYS: i64 = 200;
+
+/// What somebody may do in one tenant.
+#[derive(Enum, Clone, Copy, PartialEq, Eq)]
+#[graphql(name = "TenantRole", remote = "TenantRole")]
+pub(crate) enum TenantRoleName {
+    /// Builds and runs workflows and listeners.
+    Member,
+    /// And decides who else may.
+    Admin,
+}
+
+/// A program's key, without its secret.
+#[derive(SimpleObject)]
+pub(crate) struct ApiKey {
+    /// Its id.
+    id: ID,
+    /// The part of the key that is no secret, by which to recognise it.
+    public_id: String,
+    /// Its name for people.
+    title: String,
+    /// What it may do in its tenant.
+    role: TenantRoleName,
+    /// Who made it: `user:<id>` or `key:<id>`.
+    created_by: String,
+    /// When it ends by itself.
+    expires_at: Option<DateTime<Utc>>,
+    /// Since when it is revoked.
+    disabled_at: Option<DateTime<Utc>>,
+    /// When it was last used, to the minute.
+    last_used_at: Option<DateTime<Utc>>,
+    /// When it was made.
+    created_at: DateTime<Utc>,
+}
+
+/// A new API key.
+#[derive(SimpleObject)]
+pub(crate) struct NewApiKeyPayload {
+    /// To be sent as `X-API-Key`. Shown here and never again.
+    secret: String,
+    /// What is kept of it.
+    api_key: ApiKey,
+}
+
+impl From<store::ApiKey> for ApiKey {
+    fn from(k: store::ApiKey) -> Self {
+        let role = k.role.parse().unwrap_or(TenantRole::Member);
+        Self {
+            id: k.id.into(),
+            public_id: k.public_id,
+            title: k.title,
+            role: role.into(),
+            created_by: k.created_by,
+            expires_at: k.expires_at,
+            disabled_at: k.disabled_at,
+            last_used_at: k.last_used_at,
+            created_at: k.created_at,
+        }
+    }
+}
+
+/// What can be read of API keys.
+#[derive(Default)]
+pub(crate) struct ApiKeyQuery;
+
+/// What can be done with API keys.
+#[derive(Default)]
+pub(crate) struct ApiKeyMutation;
+
+#[Object]
+impl ApiKeyQuery {
+    /// A tenant's API keys, newest first.
+    #[graphql(guard = "SignedIn")]
+    async fn api_keys(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Needed, save for an API key.")] tenant: Option<ID>,
+        first: Option<i32>,
+        after: Option<String>,
+    ) -> Result<Connection<String, ApiKey>, Fault> {
+        let page = Page::<Uuid>::read("apiKeys", first, after.as_deref())?;
+        let mut conn = app(ctx).db.acquire().await?;
+        let scope = enter(ctx, &mut conn, tenant.as_ref(), InTenant::Manage).await?;
+        let rows = store::keys(&mut conn, scope.tenant, page.after.map(ApiKeyId), page.limit()).await?;
+        Ok(page.of(rows, |k| k.id, ApiKey::from))
+    }
+}
+
+#[Object]
+impl ApiKeyMutation {
+    /// Makes an API key of a tenant. The secret is in the answer and nowhere else.
+    #[graphql(guard = "SignedIn")]
+    async fn create_api_key(
+        &self,
+        ctx: &Context<'_>,
+        tenant: Option<ID>,
+        title: String,
+        #[graphql(default_with = "TenantRoleName::Member")] role: TenantRoleName,
+        #[graphql(desc = "Without it, the key lasts until it is revoked.")] expires_at: Option<DateTime<Utc>>,
+    ) -> Result<NewApiKeyPayload, Fault> {
+        let title: Title = title.parse()?;
+        let mut tx = app(ctx).db.begin().await?;
+        let scope = enter(ctx, &mut tx, tenant.as_ref(), InTenant::Manage).await?;
+        jobs::tenant::store::lock(&mut tx, scope.tenant).await?;
+        if store::count_keys(&mut tx, scope.tenant).await? >= MAX_KEYS {
+            let told = format!("the tenant has {MAX_KEYS} live API keys; revoke one before");
+            return Err(jobs::Error::exhausted(told).into());
+        }
+        let minted = apikey::mint(rand::random(), rand::random());
+        let key = NewApiKey {
+            tenant: scope.tenant,
+            public_id: &minted.public_id,
+            secret_hash: minted.hash,
+            title: &title,
+            role: role.into(),
+            created_by: scope.by.to_string(),
+            expires_at,
+        };
+        let stored = store::insert_key(&mut tx, &key).await?;
+        tx.commit().await?;
+        Ok(NewApiKeyPayload { secret: minted.text.expose_secret().to_owned(), api_key: stored.into() })
+    }
+
+    /// Revokes an API key, at once and for good.
+    #[graphql(guard = "SignedIn")]
+    async fn revoke_api_key(&self, ctx: &Context<'_>, tenant: Option<ID>, id: ID) -> Result<ApiKey, Fault> {
+        let id = parse::<ApiKeyId>(&id, "id")?;
+        let mut conn = app(ctx).db.acquire().await?;
+        let scope = enter(ctx, &mut conn, tenant.as_ref(), InTenant::Manage).await?;
+        Ok(store::revoke_key(&mut conn, scope.tenant, id).await?.into())
+    }
+}

@@ -1,0 +1,144 @@
+//! Takes a GraphQL request over HTTP and answers it, strictly after the specification of that.
+//!
+//! POST of `application/json` alone. What a browser may send to another site without asking it first (a
+//! form, plain text, a GET) is refused by that before it is looked at.
+
+use async_graphql::parser::parse_query;
+use async_graphql::{Request, ServerError, Variables};
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, Response, StatusCode, header};
+use serde_json::{Map, Value, json};
+
+use super::accept::{Media, is_json, negotiate};
+use super::limit;
+use crate::auth::caller;
+use crate::body;
+use crate::error::{Fault, dress, problem};
+use crate::server::Peer;
+use crate::state::App;
+
+/// What the body of a request holds.
+struct Params {
+    query: String,
+    operation_name: Option<String>,
+    variables: Variables,
+}
+
+/// Answers a request to `/graphql`.
+pub(crate) async fn handle(State(app): State<App>, request: axum::extract::Request) -> Response<Body> {
+    let (head, body) = request.into_parts();
+    if !is_json(&head.headers) {
+        let told = "the body must be JSON and say so: `Content-Type: application/json`";
+        return problem(StatusCode::UNSUPPORTED_MEDIA_TYPE, told);
+    }
+    let Some(media) = negotiate(&head.headers) else {
+        let told = "answers are `application/graphql-response+json` or `application/json`; accept one";
+        return problem(StatusCode::NOT_ACCEPTABLE, told);
+    };
+    let bytes = match body::read(body, app.config.limits.body_bytes).await {
+        Ok(bytes) => bytes,
+        Err(refusal) => return refusal,
+    };
+    let peer = head.extensions.get::<Peer>().copied();
+    match execute(&app, &head.headers, peer, &bytes).await {
+        Ok(response) => answer(media, response),
+        Err(fault) => refuse(media, fault),
+    }
+}
+
+async fn execute(
+    app: &App,
+    headers: &HeaderMap,
+    peer: Option<Peer>,
+    bytes: &[u8],
+) -> Result<async_graphql::Response, Fault> {
+    let params = read(bytes)?;
+    let caller = caller(app, headers, peer).await?;
+    let limits = &app.config.limits;
+    limit::check_tokens(&params.query, limits.query_tokens)?;
+    let document = parse_query(&params.query).map_err(|e| Fault::Parse(parse_message(&e)))?;
+    limit::check(&document, &params.variables, limits)?;
+    let mut request = Request::new(params.query).variables(params.variables).data(caller).data(app.clone());
+    request.operation_name = params.operation_name;
+    request.set_parsed_query(document);
+    Ok(app.schema.execute(request).await)
+}
+
+fn parse_message(error: &async_graphql::parser::Error) -> String {
+    let place = error.positions().next().map(|p| format!(" at {}:{}", p.line, p.column)).unwrap_or_default();
+    // The parser draws a picture of several lines; the place is told in words.
+    let text = error.to_string();
+    let reason = text.lines().last().unwrap_or_default().trim_start_matches([' ', '=', '-', '>']).to_owned();
+    format!("the document is no GraphQL{place}: {reason}")
+}
+
+fn read(bytes: &[u8]) -> Result<Params, Fault> {
+    let bad = |told: &str| Fault::Validation(told.to_owned());
+    let body: Value =
+        serde_json::from_slice(bytes).map_err(|e| Fault::Parse(format!("the body is no JSON: {e}")))?;
+    let Value::Object(mut body) = body else {
+        return Err(bad("the body must be one JSON object; several operations at once are not taken"));
+    };
+    let query = match body.remove("query") {
+        Some(Value::String(query)) => query,
+        Some(_) => return Err(bad("`query` must be a string")),
+        None => return Err(bad("`query` is missing")),
+    };
+    let operation_name = match body.remove("operationName") {
+        None | Some(Value::Null) => None,
+        Some(Value::String(name)) => Some(name),
+        Some(_) => return Err(bad("`operationName` must be a string")),
+    };
+    let variables = match body.remove("variables") {
+        None | Some(Value::Null) => Variables::default(),
+        Some(variables @ Value::Object(_)) => Variables::from_json(variables),
+        Some(_) => return Err(bad("`variables` must be an object")),
+    };
+    match body.remove("extensions") {
+        None | Some(Value::Null | Value::Object(_)) => {}
+        Some(_) => return Err(bad("`extensions` must be an object")),
+    }
+    Ok(Params { query, operation_name, variables })
+}
+
+/// The answer of the executor. Errors without a path come of the request as a whole: nothing was executed,
+/// and there is no data to speak of.
+fn answer(media: Media, response: async_graphql::Response) -> Response<Body> {
+    let errors: Vec<ServerError> = response.errors.into_iter().map(dress).collect();
+    let refused = !errors.is_empty() && errors.iter().all(|e| e.path.is_empty());
+    let mut body = Map::new();
+    if !refused {
+        body.insert("data".into(), serde_json::to_value(&response.data).unwrap_or_default());
+    }
+    if !errors.is_empty() {
+        body.insert("errors".into(), json!(errors));
+    }
+    let status = match (refused, media) {
+        (true, Media::GraphqlResponse) => StatusCode::BAD_REQUEST,
+        (true, Media::Json) | (false, Media::GraphqlResponse | Media::Json) => StatusCode::OK,
+    };
+    send(media, status, &Value::Object(body))
+}
+
+/// The answer to a request that never reached the executor.
+fn refuse(media: Media, fault: Fault) -> Response<Body> {
+    let status = fault.status();
+    let retry_after = match &fault {
+        Fault::RateLimited(after_s) => Some(*after_s),
+        _ => None,
+    };
+    let error = fault.into_server_error();
+    let mut response = send(media, status, &json!({"errors": [error]}));
+    if let Some(after_s) = retry_after {
+        response.headers_mut().insert(header::RETRY_AFTER, after_s.into());
+    }
+    response
+}
+
+fn send(media: Media, status: StatusCode, body: &Value) -> Response<Body> {
+    let mut response = Response::new(Body::from(body.to_string()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, media.content_type());
+    response
+}

@@ -1,0 +1,268 @@
+//! Measures an operation before it is executed, and refuses what asks for too much.
+//!
+//! Fragments are measured once and remembered, so a document in which fragments spread fragments cannot
+//! make the measuring itself long.
+
+use std::collections::HashMap;
+
+use async_graphql::parser::types::{
+    ExecutableDocument, Field, FragmentDefinition, OperationDefinition, Selection, SelectionSet,
+};
+use async_graphql::{Name, Positioned, Value, Variables};
+
+use crate::config::Limits;
+use crate::error::Fault;
+
+/// What a page counts for when its size is not given.
+pub(crate) const DEFAULT_PAGE: u64 = 20;
+
+/// Lists of the schema within lists of the schema that introspection may open; what tools send needs three.
+const INTROSPECTION_LISTS: usize = 3;
+
+/// How deep introspection may go; what tools send needs fifteen.
+const INTROSPECTION_DEPTH: usize = 20;
+
+/// What a selection comes to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Measure {
+    depth: usize,
+    cost: u64,
+    aliases: u64,
+    /// Fields at its top.
+    top: u64,
+    /// Lists of the schema within each other.
+    schema_lists: usize,
+    /// Whether it reads the schema.
+    introspects: bool,
+}
+
+impl Measure {
+    fn add(&mut self, other: Self) {
+        self.depth = self.depth.max(other.depth);
+        self.cost = self.cost.saturating_add(other.cost);
+        self.aliases = self.aliases.saturating_add(other.aliases);
+        self.top = self.top.saturating_add(other.top);
+        self.schema_lists = self.schema_lists.max(other.schema_lists);
+        self.introspects |= other.introspects;
+    }
+}
+
+struct Ruler<'a> {
+    fragments: &'a HashMap<Name, Positioned<FragmentDefinition>>,
+    variables: &'a Variables,
+    defaults: HashMap<Name, Value>,
+    /// Fragments already measured, by name and the page they stand in; none while being measured.
+    known: HashMap<(Name, u64), Option<Measure>>,
+}
+
+/// Refuses a document of too many words and signs, before the parser sees it.
+///
+/// # Errors
+/// [`Fault::TooComplex`] with both numbers.
+pub(crate) fn check_tokens(query: &str, most: usize) -> Result<(), Fault> {
+    let tokens = count_tokens(query);
+    if tokens <= most {
+        return Ok(());
+    }
+    Err(Fault::TooComplex(format!("the document has more than {most} words and signs; send less at once")))
+}
+
+/// Words, numbers and signs. What stands in strings and comments is counted too: refusing a little more
+/// than need be costs nobody anything.
+fn count_tokens(query: &str) -> usize {
+    let mut in_word = false;
+    let mut tokens = 0;
+    for c in query.chars() {
+        let word = c.is_alphanumeric() || c == '_';
+        if (word && !in_word) || (!word && !c.is_whitespace() && c != ',') {
+            tokens += 1;
+        }
+        in_word = word;
+    }
+    tokens
+}
+
+/// Refuses an operation that is too deep, too dear, or has too many aliases or root fields. Every
+/// operation of the document must pass, executed or not.
+///
+/// # Errors
+/// [`Fault::TooDeep`] or [`Fault::TooComplex`] with the limit.
+pub(crate) fn check(
+    document: &ExecutableDocument,
+    variables: &Variables,
+    limits: &Limits,
+) -> Result<(), Fault> {
+    for (_, operation) in document.operations.iter() {
+        let mut ruler = Ruler {
+            fragments: &document.fragments,
+            variables,
+            defaults: defaults(&operation.node),
+            known: HashMap::new(),
+        };
+        let measure = ruler.set(&operation.node.selection_set.node, DEFAULT_PAGE);
+        let depth = if measure.introspects { INTROSPECTION_DEPTH } else { limits.query_depth };
+        if measure.depth > depth {
+            return Err(Fault::TooDeep(format!("the selection is nested deeper than {depth}; ask in parts")));
+        }
+        refuse_above("fields in all", measure.cost, limits.query_cost)?;
+        refuse_above("aliases", measure.aliases, limits.query_aliases)?;
+        refuse_above("fields at its root", measure.top, limits.query_roots)?;
+        if measure.schema_lists > INTROSPECTION_LISTS {
+            return Err(Fault::TooDeep(format!(
+                "introspection opens more than {INTROSPECTION_LISTS} lists within each other"
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn refuse_above(what: &str, found: u64, most: u64) -> Result<(), Fault> {
+    if found <= most {
+        return Ok(());
+    }
+    Err(Fault::TooComplex(format!(
+        "the operation has {found} {what}; at most {most} are allowed; ask in parts"
+    )))
+}
+
+fn defaults(operation: &OperationDefinition) -> HashMap<Name, Value> {
+    let with_default = operation.variable_definitions.iter().filter_map(|definition| {
+        let value = definition.node.default_value.as_ref()?;
+        Some((definition.node.name.node.clone(), value.node.clone()))
+    });
+    with_default.collect()
+}
+
+impl Ruler<'_> {
+    fn set(&mut self, set: &SelectionSet, page: u64) -> Measure {
+        let mut sum = Measure::default();
+        for selection in &set.items {
+            let part = match &selection.node {
+                Selection::Field(field) => self.field(&field.node, page),
+                Selection::InlineFragment(fragment) => self.set(&fragment.node.selection_set.node, page),
+                Selection::FragmentSpread(spread) => self.fragment(&spread.node.fragment_name.node, page),
+            };
+            sum.add(part);
+        }
+        sum
+    }
+
+    fn field(&mut self, field: &Field, page: u64) -> Measure {
+        let own_page = self.page_of(field).unwrap_or(DEFAULT_PAGE);
+        let inner = self.set(&field.selection_set.node, own_page);
+        // `edges` and `nodes` are the lists of a connection, whose field has the size.
+        let name = field.name.node.as_str();
+        let times = if matches!(name, "edges" | "nodes") { page } else { 1 };
+        let is_list = matches!(name, "fields" | "inputFields" | "interfaces" | "possibleTypes");
+        Measure {
+            depth: inner.depth + 1,
+            cost: inner.cost.saturating_mul(times).saturating_add(1),
+            aliases: inner.aliases.saturating_add(u64::from(field.alias.is_some())),
+            top: 1,
+            schema_lists: inner.schema_lists + usize::from(is_list),
+            introspects: inner.introspects || matches!(name, "__schema" | "__type"),
+        }
+    }
+
+    fn fragment(&mut self, name: &Name, page: u64) -> Measure {
+        let key = (name.clone(), page);
+        if let Some(known) = self.known.get(&key) {
+            // One that is being measured spreads itself, which validation refuses.
+            return known.unwrap_or_default();
+        }
+        let Some(fragment) = self.fragments.get(name) else { return Measure::default() };
+        self.known.insert(key.clone(), None);
+        let measure = self.set(&fragment.node.selection_set.node, page);
+        self.known.insert(key, Some(measure));
+        measure
+    }
+
+    /// The size of the page that a field asks for. What is no size is refused later, by the field.
+    fn page_of(&self, field: &Field) -> Option<u64> {
+        let value = field.get_argument("first")?.node.clone();
+        let of_variable = |name: Name| {
+            let value = self.variables.get(&name).or_else(|| self.defaults.get(&name));
+            Ok::<_, std::convert::Infallible>(value.cloned().unwrap_or_default())
+        };
+        match value.into_const_with(of_variable) {
+            Ok(Value::Number(size)) => size.as_u64(),
+            Ok(_) => None,
+            Err(never) => match never {},
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use async_graphql::parser::parse_query;
+
+    use super::*;
+
+    fn judge(query: &str, variables: serde_json::Value) -> Result<(), Fault> {
+        check(&parse_query(query).unwrap(), &Variables::from_json(variables), &Limits::default())
+    }
+
+    fn told(query: &str) -> String {
+        judge(query, serde_json::json!({})).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn an_ordinary_page_passes() {
+        judge(
+            "{ runs(first: 100) { edges { node { id state } } pageInfo { endCursor } } }",
+            serde_json::json!({}),
+        )
+        .unwrap();
+    }
+
+    #[test]
+    fn pages_in_pages_are_multiplied_wherever_their_size_stands() {
+        let query =
+            "query($n: Int, $m: Int = 100) { a(first: $n) { nodes { b(first: $m) { nodes { id } } } } }";
+        assert!(judge(query, serde_json::json!({"n": 100})).is_err());
+        assert!(judge(query, serde_json::json!({"n": 2, "m": 3})).is_ok());
+        assert!(told("{ a(first: 99999999999) { nodes { id } } }").contains("fields in all"));
+    }
+
+    #[test]
+    fn aliases_of_anything_count() {
+        let aliases: String = (0..31).map(|i| format!("a{i}: __typename ")).collect();
+        assert!(told(&format!("{{ me {{ {aliases} }} }}")).contains("aliases"));
+    }
+
+    #[test]
+    fn roots_and_depth_have_an_end() {
+        let roots: String = "me { id } ".repeat(21);
+        assert!(told(&format!("{{ {roots} }}")).contains("root"));
+        let deep = |n: usize| format!("{}{}", "{ a ".repeat(n), "}".repeat(n));
+        assert!(judge(&deep(12), serde_json::json!({})).is_ok());
+        assert!(matches!(judge(&deep(13), serde_json::json!({})), Err(Fault::TooDeep(_))));
+    }
+
+    #[test]
+    fn fragments_that_double_are_counted_and_quickly() {
+        let mut query = String::from("{ ...f0 } ");
+        for i in 0..60 {
+            query += &format!("fragment f{i} on Query {{ ...f{} ...f{} }} ", i + 1, i + 1);
+        }
+        query += "fragment f60 on Query { a: __typename }";
+        assert!(told(&query).contains("fields in all"));
+        // One that spreads itself ends here and is refused by validation.
+        judge("{ ...f } fragment f on Query { ...f }", serde_json::json!({})).unwrap();
+    }
+
+    #[test]
+    fn introspection_may_not_walk_in_circles() {
+        let circle = "{ __schema { types { fields { type { fields { type { fields { type { fields { name } } } } } } } } } }";
+        assert!(matches!(judge(circle, serde_json::json!({})), Err(Fault::TooDeep(_))));
+        let usual = "{ __schema { types { fields { args { type { ofType { ofType { ofType { ofType { ofType { ofType { ofType { name } } } } } } } } } } } } }";
+        judge(usual, serde_json::json!({})).unwrap();
+    }
+
+    #[test]
+    fn words_and_signs_are_counted() {
+        assert_eq!(count_tokens("{ me { id, email } }"), 7);
+        assert!(check_tokens(&"{a}".repeat(10), 29).is_err());
+        assert!(check_tokens(&"{a}".repeat(10), 30).is_ok());
+    }
+}

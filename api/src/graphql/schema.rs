@@ -1,0 +1,56 @@
+//! Puts the domains together.
+
+use async_graphql::{EmptySubscription, MergedObject, Schema};
+
+use super::apikey::{ApiKeyMutation, ApiKeyQuery};
+use super::tenant::{TenantMutation, TenantQuery};
+use super::user::{UserMutation, UserQuery};
+
+/// Everything that can be read.
+#[derive(MergedObject, Default)]
+pub(crate) struct Query(UserQuery, TenantQuery, ApiKeyQuery);
+
+/// Everything that can be changed.
+#[derive(MergedObject, Default)]
+pub(crate) struct Mutation(UserMutation, TenantMutation, ApiKeyMutation);
+
+/// The schema of the API.
+pub(crate) type ApiSchema = Schema<Query, Mutation, EmptySubscription>;
+
+/// How deeply the executor may recurse; above every depth that `limit` lets pass, so that it never speaks.
+const RECURSION: usize = 48;
+
+/// Directives on one field: there are two, and each is meaningful once.
+const DIRECTIVES: usize = 4;
+
+/// The schema. When it is not open to introspection, errors do not suggest names from it either.
+pub(crate) fn schema(open: bool) -> ApiSchema {
+    let builder = Schema::build(Query::default(), Mutation::default(), EmptySubscription)
+        .limit_recursive_depth(RECURSION)
+        .limit_directives(DIRECTIVES);
+    if open { builder.finish() } else { builder.disable_introspection().disable_suggestions().finish() }
+}
+
+/// The schema in its own language, as committed in `api/schema.graphql`.
+pub fn sdl() -> String {
+    schema(true).sdl()
+}
+
+#[cfg(test)]
+mod tests {
+    /// Set to have the committed schema rewritten in place of compared.
+    const RENEW: &str = "RENEW_SCHEMA";
+
+    #[test]
+    fn the_committed_schema_is_the_schema() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/schema.graphql");
+        if std::env::var_os(RENEW).is_some() {
+            std::fs::write(path, super::sdl()).unwrap();
+        }
+        let committed = std::fs::read_to_string(path).unwrap_or_default();
+        assert!(
+            committed == super::sdl(),
+            "api/schema.graphql differs from the code; `{RENEW}=1 cargo test -p api` rewrites it: read the diff"
+        );
+    }
+}

@@ -1,0 +1,158 @@
+//! Tenants and their members.
+
+use async_graphql::connection::Connection;
+use async_graphql::{Context, ID, Object, Result, SimpleObject};
+use chrono::{DateTime, Utc};
+use jobs::tenant::store;
+use rules::access::{Email, InTenant, Overall, Principal, Role, Slug, TenantRole, Title};
+use rules::id::{TenantId, UserId};
+use uuid::Uuid;
+
+use super::apikey::TenantRoleName;
+use super::page::Page;
+use super::scope::{app, enter, parse};
+use crate::auth::{MayOverall, SignedIn, principal};
+use crate::error::Fault;
+
+/// An owner of workflows, listeners and all that comes of them.
+#[derive(SimpleObject)]
+pub(crate) struct Tenant {
+    /// Its id.
+    id: ID,
+    /// Its name in addresses, such as those of its webhooks.
+    slug: String,
+    /// Its name for people.
+    title: String,
+    /// Since when it is closed.
+    disabled_at: Option<DateTime<Utc>>,
+    /// When it was made.
+    created_at: DateTime<Utc>,
+}
+
+/// A user's place in a tenant.
+#[derive(SimpleObject)]
+pub(crate) struct Member {
+    /// Who.
+    user_id: ID,
+    /// Their e-mail address.
+    email: String,
+    /// What they may do in the tenant.
+    role: TenantRoleName,
+    /// Since when.
+    created_at: DateTime<Utc>,
+}
+
+impl From<store::Tenant> for Tenant {
+    fn from(t: store::Tenant) -> Self {
+        Self {
+            id: t.id.into(),
+            slug: t.slug,
+            title: t.title,
+            disabled_at: t.disabled_at,
+            created_at: t.created_at,
+        }
+    }
+}
+
+impl From<store::Member> for Member {
+    fn from(m: store::Member) -> Self {
+        let role = m.role.parse().unwrap_or(TenantRole::Member);
+        Self { user_id: m.user_id.into(), email: m.email, role: role.into(), created_at: m.created_at }
+    }
+}
+
+/// What can be read of tenants.
+#[derive(Default)]
+pub(crate) struct TenantQuery;
+
+/// What can be done with tenants.
+#[derive(Default)]
+pub(crate) struct TenantMutation;
+
+#[Object]
+impl TenantQuery {
+    /// The tenants that the principal may enter, oldest first.
+    #[graphql(guard = "SignedIn")]
+    async fn tenants(
+        &self,
+        ctx: &Context<'_>,
+        first: Option<i32>,
+        after: Option<String>,
+    ) -> Result<Connection<String, Tenant>, Fault> {
+        let page = Page::<Uuid>::read("tenants", first, after.as_deref())?;
+        let mut conn = app(ctx).db.acquire().await?;
+        let rows = match principal(ctx)? {
+            Principal::User { id, role } => {
+                let only = (*role != Role::SuperAdmin).then_some(*id);
+                store::page(&mut conn, only, page.after.map(TenantId), page.limit()).await?
+            }
+            Principal::Key { tenant, .. } => {
+                let own = store::find(&mut conn, Some(*tenant), None, None).await?.map(|(t, _)| t);
+                own.into_iter().filter(|t| page.after.is_none_or(|after| t.id > after)).collect()
+            }
+        };
+        Ok(page.of(rows, |t| t.id, Tenant::from))
+    }
+
+    /// The members of a tenant.
+    #[graphql(guard = "SignedIn")]
+    async fn members(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Needed, save for an API key.")] tenant: Option<ID>,
+        first: Option<i32>,
+        after: Option<String>,
+    ) -> Result<Connection<String, Member>, Fault> {
+        let page = Page::<Uuid>::read("members", first, after.as_deref())?;
+        let mut conn = app(ctx).db.acquire().await?;
+        let scope = enter(ctx, &mut conn, tenant.as_ref(), InTenant::Look).await?;
+        let rows = store::members(&mut conn, scope.tenant, page.after.map(UserId), page.limit()).await?;
+        Ok(page.of(rows, |m| m.user_id, Member::from))
+    }
+}
+
+#[Object]
+impl TenantMutation {
+    /// Makes a tenant, of which one becomes the first administrator.
+    #[graphql(guard = "MayOverall(Overall::MakeTenant)")]
+    async fn create_tenant(&self, ctx: &Context<'_>, slug: String, title: String) -> Result<Tenant, Fault> {
+        let (slug, title): (Slug, Title) = (slug.parse()?, title.parse()?);
+        let mut tx = app(ctx).db.begin().await?;
+        let tenant = store::insert(&mut tx, &slug, &title).await?;
+        if let Principal::User { id, .. } = principal(ctx)? {
+            store::add_member(&mut tx, TenantId(tenant.id), *id, TenantRole::Admin).await?;
+        }
+        tx.commit().await?;
+        Ok(tenant.into())
+    }
+
+    /// Takes a user into a tenant.
+    #[graphql(guard = "SignedIn")]
+    async fn add_member(
+        &self,
+        ctx: &Context<'_>,
+        tenant: Option<ID>,
+        email: String,
+        #[graphql(default_with = "TenantRoleName::Member")] role: TenantRoleName,
+    ) -> Result<Member, Fault> {
+        let email: Email = email.parse()?;
+        let mut tx = app(ctx).db.begin().await?;
+        let scope = enter(ctx, &mut tx, tenant.as_ref(), InTenant::Manage).await?;
+        let user = jobs::access::store::user_by_email(&mut tx, &email).await?;
+        store::add_member(&mut tx, scope.tenant, UserId(user.id), role.into()).await?;
+        tx.commit().await?;
+        Ok(Member { user_id: user.id.into(), email: user.email, role, created_at: Utc::now() })
+    }
+
+    /// Takes a user out of a tenant. The last administrator stays.
+    #[graphql(guard = "SignedIn")]
+    async fn remove_member(&self, ctx: &Context<'_>, tenant: Option<ID>, user: ID) -> Result<bool, Fault> {
+        let user = parse::<UserId>(&user, "user")?;
+        let mut tx = app(ctx).db.begin().await?;
+        let scope = enter(ctx, &mut tx, tenant.as_ref(), InTenant::Manage).await?;
+        store::lock(&mut tx, scope.tenant).await?;
+        store::remove_member(&mut tx, scope.tenant, user).await?;
+        tx.commit().await?;
+        Ok(true)
+    }
+}

@@ -1,0 +1,186 @@
+//! Users: login, who am I, new accounts.
+
+use async_graphql::{Context, Enum, ID, Object, Result, SimpleObject};
+use chrono::{DateTime, Utc};
+use jobs::access::store;
+use rules::access::{Email, Overall, Principal, Role, overall};
+use rules::id::UserId;
+use sqlx::PgConnection;
+
+use super::apikey::TenantRoleName;
+use super::scope::app;
+use crate::auth::{self, Caller, Session, SignedIn, charge, check_strength, forgive, principal};
+use crate::error::Fault;
+
+/// What a user may do to the installation.
+#[derive(Enum, Clone, Copy, PartialEq, Eq)]
+#[graphql(name = "Role", remote = "Role")]
+pub(crate) enum RoleName {
+    /// Works in the tenants that they are a member of.
+    User,
+    /// Operates queues; makes tenants and ordinary users.
+    Admin,
+    /// Everything, in every tenant.
+    SuperAdmin,
+}
+
+/// A person who can log in.
+#[derive(SimpleObject)]
+pub(crate) struct User {
+    /// The user's id.
+    id: ID,
+    /// The e-mail address, in lower case.
+    email: String,
+    /// What they may do to the installation.
+    role: RoleName,
+    /// Since when they are shut out.
+    disabled_at: Option<DateTime<Utc>>,
+    /// When the account was made.
+    created_at: DateTime<Utc>,
+}
+
+/// What a login gives.
+#[derive(SimpleObject)]
+pub(crate) struct LoginPayload {
+    /// To be sent as `Authorization: Bearer <token>`.
+    token: String,
+    /// When the token ends.
+    expires_at: DateTime<Utc>,
+    /// Who logged in.
+    user: User,
+}
+
+/// Who the credentials of this request belong to: a user or an API key.
+#[derive(SimpleObject)]
+pub(crate) struct Me {
+    /// The user, if it is one.
+    user: Option<User>,
+    /// The API key, if it is one.
+    api_key: Option<MeKey>,
+}
+
+/// The API key of this request.
+#[derive(SimpleObject)]
+pub(crate) struct MeKey {
+    /// Its id.
+    id: ID,
+    /// The only tenant that it opens.
+    tenant: ID,
+    /// What it may do there.
+    role: TenantRoleName,
+}
+
+impl TryFrom<store::User> for User {
+    type Error = Fault;
+
+    fn try_from(user: store::User) -> Result<Self, Fault> {
+        let role: Role = user.role.parse().map_err(jobs::Error::internal)?;
+        Ok(Self {
+            id: user.id.into(),
+            email: user.email,
+            role: role.into(),
+            disabled_at: user.disabled_at,
+            created_at: user.created_at,
+        })
+    }
+}
+
+/// What can be read of users.
+#[derive(Default)]
+pub(crate) struct UserQuery;
+
+/// What can be done with users.
+#[derive(Default)]
+pub(crate) struct UserMutation;
+
+#[Object]
+impl UserQuery {
+    /// Who the credentials of this request belong to.
+    #[graphql(guard = "SignedIn")]
+    async fn me(&self, ctx: &Context<'_>) -> Result<Me, Fault> {
+        match principal(ctx)? {
+            Principal::User { id, .. } => {
+                let mut conn = app(ctx).db.acquire().await?;
+                let user = store::user(&mut conn, *id).await?.try_into()?;
+                Ok(Me { user: Some(user), api_key: None })
+            }
+            Principal::Key { id, tenant, role } => {
+                let key = MeKey { id: id.0.into(), tenant: tenant.0.into(), role: (*role).into() };
+                Ok(Me { user: None, api_key: Some(key) })
+            }
+        }
+    }
+}
+
+#[Object]
+impl UserMutation {
+    /// Gives a token for an e-mail address and its password. Refused for a while after too many failures.
+    async fn login(&self, ctx: &Context<'_>, email: String, password: String) -> Result<LoginPayload, Fault> {
+        let app = app(ctx);
+        let email: Email = email.parse()?;
+        let address = ctx.data_unchecked::<Caller>().address;
+        let mut conn = app.db.acquire().await?;
+        charge(&mut conn, &app.config.limits, &email, address).await?;
+        let login = auth::store::login(&mut conn, &email).await?;
+        // The connection goes back while the password is hashed: that takes long, and many may wait for it.
+        drop(conn);
+        let stored = login.as_ref().map(|l| l.password_hash.clone());
+        let right = app.passwords.verify(password.into(), stored).await?;
+        let Some(login) = login.filter(|l| right && l.disabled_at.is_none()) else {
+            return Err(Fault::BadCredentials("the e-mail address or the password is wrong".into()));
+        };
+        let mut conn = app.db.acquire().await?;
+        forgive(&mut conn, &email, address).await?;
+        let issued = app.tokens.issue(Session { user: login.user, epoch: login.epoch })?;
+        let user = store::user(&mut conn, login.user).await?.try_into()?;
+        Ok(LoginPayload { token: issued.token, expires_at: issued.expires_at, user })
+    }
+
+    /// Makes a user. An administrator makes ordinary users; a super administrator makes all.
+    #[graphql(guard = "SignedIn")]
+    async fn create_user(
+        &self,
+        ctx: &Context<'_>,
+        email: String,
+        password: String,
+        #[graphql(default_with = "RoleName::User")] role: RoleName,
+    ) -> Result<User, Fault> {
+        overall(principal(ctx)?, Overall::MakeUser(role.into()))?;
+        let email: Email = email.parse()?;
+        check_strength(&password)?;
+        let hash = app(ctx).passwords.hash(password.into()).await?;
+        let mut conn = app(ctx).db.acquire().await?;
+        store::insert_user(&mut conn, &email, &hash, role.into()).await?.try_into()
+    }
+
+    /// Changes one's own password, which ends every session, this one too.
+    #[graphql(guard = "SignedIn")]
+    async fn change_password(&self, ctx: &Context<'_>, old: String, new: String) -> Result<bool, Fault> {
+        let id = match principal(ctx)? {
+            Principal::User { id, .. } => *id,
+            Principal::Key { .. } => return Err(rules::access::Denied::KeyConfined.into()),
+        };
+        check_strength(&new)?;
+        let app = app(ctx);
+        let mut conn = app.db.acquire().await?;
+        let email = own_email(&mut conn, id).await?;
+        let address = ctx.data_unchecked::<Caller>().address;
+        // A stolen token must not serve to guess the password.
+        charge(&mut conn, &app.config.limits, &email, address).await?;
+        let login = auth::store::login(&mut conn, &email).await?;
+        drop(conn);
+        if !app.passwords.verify(old.into(), login.map(|l| l.password_hash)).await? {
+            return Err(Fault::BadInput("`old` is not the present password".into()));
+        }
+        let hash = app.passwords.hash(new.into()).await?;
+        let mut conn = app.db.acquire().await?;
+        forgive(&mut conn, &email, address).await?;
+        store::set_password(&mut conn, id, &hash).await?;
+        Ok(true)
+    }
+}
+
+async fn own_email(conn: &mut PgConnection, id: UserId) -> Result<Email, Fault> {
+    let user = store::user(conn, id).await?;
+    Ok(user.email.parse()?)
+}

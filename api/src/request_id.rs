@@ -1,0 +1,50 @@
+//! Gives each request an id, in its log lines and in its answer.
+
+use axum::extract::Request;
+use axum::http::{HeaderName, HeaderValue};
+use axum::middleware::Next;
+use axum::response::Response;
+use tracing::Instrument;
+use uuid::Uuid;
+
+/// The header that carries it, in both directions.
+const HEADER: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The longest id that is taken over from a client, in bytes.
+const MAX_BYTES: usize = 64;
+
+/// Takes over the client's id where it is harmless, or draws one.
+pub(crate) async fn assign(request: Request, next: Next) -> Response {
+    let id = request.headers().get(&HEADER).filter(|id| harmless(id)).cloned().unwrap_or_else(drawn);
+    let text = id.to_str().unwrap_or_default();
+    let span = tracing::info_span!("request", request.id = text, http.path = request.uri().path());
+    let mut response = next.run(request).instrument(span).await;
+    response.headers_mut().insert(HEADER, id);
+    response
+}
+
+/// What cannot forge a log line or fill one.
+fn harmless(id: &HeaderValue) -> bool {
+    let known = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+    (1..=MAX_BYTES).contains(&id.len()) && id.as_bytes().iter().all(known)
+}
+
+fn drawn() -> HeaderValue {
+    // A UUID is all ASCII, so the fallback is never taken.
+    HeaderValue::from_str(&Uuid::now_v7().to_string()).unwrap_or_else(|_| HeaderValue::from_static("none"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_forged_or_endless_id_is_not_taken_over() {
+        let of = |text: &str| harmless(&HeaderValue::from_bytes(text.as_bytes()).unwrap());
+        assert!(of("req-1.a_B"));
+        assert!(!of(""));
+        assert!(!of("a b"));
+        assert!(!of(&"a".repeat(MAX_BYTES + 1)));
+        assert!(harmless(&drawn()));
+    }
+}

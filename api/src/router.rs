@@ -1,0 +1,55 @@
+//! Every route and every layer, in one list.
+
+use std::any::Any;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::{HeaderValue, Response, StatusCode, header};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::routing::{get, post};
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::set_header::SetResponseHeaderLayer;
+
+use crate::error::{Fault, fault_problem, problem};
+use crate::state::App;
+use crate::{graphql, probe, request_id};
+
+/// The whole door. A request passes the layers from the last to the first.
+pub fn router(app: App) -> Router {
+    Router::new()
+        .route("/graphql", post(graphql::handle))
+        .route("/livez", get(probe::livez))
+        .route("/readyz", get(probe::readyz))
+        .route("/metrics", get(probe::metrics))
+        .fallback(async || problem(StatusCode::NOT_FOUND, "there is nothing at this path"))
+        .method_not_allowed_fallback(async || {
+            problem(StatusCode::METHOD_NOT_ALLOWED, "this path does not take this method; see `Allow`")
+        })
+        .layer(from_fn_with_state(app.clone(), within_time))
+        .layer(CatchPanicLayer::custom(after_panic))
+        .layer(fixed(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
+        .layer(fixed(header::CACHE_CONTROL, "no-store"))
+        .layer(from_fn(request_id::assign))
+        .with_state(app)
+}
+
+fn fixed(name: header::HeaderName, value: &'static str) -> SetResponseHeaderLayer<HeaderValue> {
+    SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value))
+}
+
+/// Gives a request up when it takes too long; dropping it rolls back its transaction.
+async fn within_time(State(app): State<App>, request: Request, next: Next) -> Response<Body> {
+    match tokio::time::timeout(app.config.limits.request_timeout, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => fault_problem(&Fault::TimedOut),
+    }
+}
+
+/// A panic costs its own request only, and its text stays in the log.
+fn after_panic(panic: Box<dyn Any + Send>) -> Response<Body> {
+    let text = panic.downcast_ref::<&str>().map(ToString::to_string);
+    let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+    tracing::error!(error.cause = %text, "a request panicked");
+    problem(StatusCode::INTERNAL_SERVER_ERROR, "internal error; the server's log has the cause")
+}

@@ -1,0 +1,76 @@
+//! All that a request may touch.
+
+use std::ops::Deref;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use jobs::db::PgPool;
+use jobs::queue::Wake;
+use rules::seal::Keyring;
+
+use crate::auth::{Passwords, Tokens};
+use crate::config::ApiConfig;
+use crate::graphql::ApiSchema;
+use crate::probe::Readiness;
+
+/// The API's state; cheap to clone.
+#[derive(Clone)]
+pub struct App(Arc<Parts>);
+
+/// What [`App`] shares.
+pub struct Parts {
+    pub(crate) db: PgPool,
+    wake: Wake,
+    keyring: Arc<Keyring>,
+    pub(crate) config: ApiConfig,
+    pub(crate) tokens: Tokens,
+    pub(crate) passwords: Passwords,
+    pub(crate) schema: ApiSchema,
+    pub(crate) readiness: Readiness,
+    draining: AtomicBool,
+}
+
+impl App {
+    /// A state over a database, with the way to wake workers and the keys that seal secrets.
+    pub fn new(db: PgPool, wake: Wake, keyring: Arc<Keyring>, config: ApiConfig) -> Self {
+        Self(Arc::new(Parts {
+            tokens: Tokens::new(&config),
+            passwords: Passwords::new(config.limits.password_checks),
+            schema: crate::graphql::schema(config.introspection),
+            readiness: Readiness::default(),
+            draining: AtomicBool::new(false),
+            db,
+            wake,
+            keyring,
+            config,
+        }))
+    }
+
+    /// The way to wake workers after a commit.
+    pub fn wake(&self) -> &Wake {
+        &self.0.wake
+    }
+
+    /// The keys that seal secrets.
+    pub fn keyring(&self) -> &Keyring {
+        &self.0.keyring
+    }
+
+    /// Tells the probes that the process is about to end.
+    pub fn start_draining(&self) {
+        self.0.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the process is about to end.
+    pub fn is_draining(&self) -> bool {
+        self.0.draining.load(Ordering::Relaxed)
+    }
+}
+
+impl Deref for App {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}
