@@ -6,6 +6,7 @@
 pub mod access;
 pub mod apikey;
 pub mod id;
+pub mod listener;
 pub mod queue;
 pub mod redact;
 pub mod seal;
