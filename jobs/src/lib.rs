@@ -9,6 +9,7 @@ pub mod dag;
 pub mod db;
 pub mod error;
 pub mod lease;
+pub mod listener;
 pub mod metrics;
 pub mod payload;
 pub mod queue;

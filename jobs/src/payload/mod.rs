@@ -1,4 +1,5 @@
 //! What stands in jobs: one file per domain, plain data that knows ids and never rows.
 
+pub mod listener;
 pub mod noop;
 pub mod run;

@@ -1,0 +1,5 @@
+//! Events that a listener keeps for whoever reads them.
+
+pub mod store;
+
+pub use store::BufferEvent;

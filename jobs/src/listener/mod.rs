@@ -1,0 +1,16 @@
+//! What is heard from outside, kept in Postgres: listeners, their notices, their buffers.
+//!
+//! `receive` takes a delivery in, `save` keeps a listener, `replay` sends a notice through again; the
+//! stores hold the statements.
+
+pub mod buffer;
+pub mod notice;
+mod receive;
+mod replay;
+mod save;
+mod store;
+
+pub use receive::{Delivery, Received, receive};
+pub use replay::replay;
+pub use save::{NewListener, SaveError, create, rotate_secret, update_pipeline};
+pub use store::{Hook, Listener, delete, get, hook, page, set_active};

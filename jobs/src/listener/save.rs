@@ -1,0 +1,135 @@
+//! Makes and changes listeners: reads the pipeline, compiles its script, looks its workflows up, seals.
+
+use rand::random;
+use rules::access::Title;
+use rules::id::{ListenerId, TenantId};
+use rules::listener::{Fault, Path, Pipeline};
+use rules::seal::{Keyring, Place};
+use rules::signature::Secret;
+use script::{Sandbox, ScriptError};
+use secrecy::{ExposeSecret, SecretString};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::store::{self, Listener};
+use crate::Error;
+
+/// A listener that is to be made.
+#[derive(Debug)]
+pub struct NewListener<'a> {
+    /// Where it listens, below its tenant.
+    pub path: &'a Path,
+    /// Its name for people.
+    pub title: &'a Title,
+    /// The configuration of its pipeline.
+    pub pipeline: &'a serde_json::Value,
+}
+
+/// Why a listener was not saved.
+#[derive(Debug, thiserror::Error)]
+pub enum SaveError {
+    /// Its pipeline is wrong: everything that is.
+    #[error("the pipeline has {} fault(s): {}", .0.len(), told(.0))]
+    Faults(Vec<Fault>),
+    /// Anything else.
+    #[error(transparent)]
+    House(#[from] Error),
+}
+
+fn told(faults: &[Fault]) -> String {
+    faults.iter().map(|f| format!("`{}` {}", f.field, f.message)).collect::<Vec<_>>().join("; ")
+}
+
+impl From<SaveError> for Error {
+    fn from(error: SaveError) -> Self {
+        match error {
+            SaveError::Faults(_) => Self::invalid(error.to_string()),
+            SaveError::House(error) => error,
+        }
+    }
+}
+
+/// Where a listener's sealed secret stands.
+pub(super) const fn place(tenant: TenantId, id: ListenerId) -> Place<'static> {
+    Place { tenant: Some(tenant), table: "listener", column: "secret", row: id.0 }
+}
+
+/// Makes a listener, active at once, with a fresh secret: it is told here and never again.
+///
+/// # Errors
+/// All faults of the pipeline at once; Conflict when the tenant has a listener at this path.
+pub async fn create(
+    conn: &mut PgConnection,
+    keyring: &Keyring,
+    sandbox: &Sandbox,
+    tenant: TenantId,
+    new: &NewListener<'_>,
+) -> Result<(Listener, SecretString), SaveError> {
+    let pipeline = checked(sandbox, new.pipeline, None)?;
+    let id = ListenerId(Uuid::now_v7());
+    let (secret, sealed) = fresh_secret(keyring, tenant, id);
+    let listener = store::insert(conn, id, tenant, new.path, new.title, &sealed, &pipeline.to_json()).await?;
+    Ok((listener, secret))
+}
+
+/// Gives a listener another pipeline. Actions that stay at their place keep their ids.
+///
+/// # Errors
+/// All faults of the pipeline at once; NotFound when the tenant has no such listener; Conflict when it is
+/// not at `version` any more.
+pub async fn update_pipeline(
+    conn: &mut PgConnection,
+    sandbox: &Sandbox,
+    tenant: TenantId,
+    id: ListenerId,
+    version: i32,
+    config: &serde_json::Value,
+) -> Result<Listener, SaveError> {
+    let before = store::get(conn, tenant, id).await?.pipeline()?;
+    let pipeline = checked(sandbox, config, Some(&before))?;
+    Ok(store::set_pipeline(conn, tenant, id, version, &pipeline.to_json()).await?)
+}
+
+/// Gives a listener a fresh secret; the one before ends at once.
+///
+/// # Errors
+/// NotFound when the tenant has no such listener.
+pub async fn rotate_secret(
+    conn: &mut PgConnection,
+    keyring: &Keyring,
+    tenant: TenantId,
+    id: ListenerId,
+) -> Result<SecretString, Error> {
+    let (secret, sealed) = fresh_secret(keyring, tenant, id);
+    store::set_secret(conn, tenant, id, &sealed).await?;
+    Ok(secret)
+}
+
+fn fresh_secret(keyring: &Keyring, tenant: TenantId, id: ListenerId) -> (SecretString, Vec<u8>) {
+    let secret = Secret::encode(&random());
+    let sealed = keyring.seal(&place(tenant, id), random(), secret.expose_secret().as_bytes());
+    (secret, sealed)
+}
+
+fn checked(
+    sandbox: &Sandbox,
+    config: &serde_json::Value,
+    before: Option<&Pipeline>,
+) -> Result<Pipeline, SaveError> {
+    let pipeline = Pipeline::parse(config, before, Uuid::now_v7).map_err(SaveError::Faults)?;
+    let mut faults = Vec::new();
+    // Compiling is bounded by the length of a source, to milliseconds, so it needs no other thread.
+    if let Some(code) = &pipeline.transform
+        && let Err(error) = sandbox.check(code)
+    {
+        faults.push(Fault { field: "actions[0].code".into(), message: explain(&error) });
+    }
+    if faults.is_empty() { Ok(pipeline) } else { Err(SaveError::Faults(faults)) }
+}
+
+fn explain(error: &ScriptError) -> String {
+    match error {
+        ScriptError::Compile { hint: Some(hint), .. } => format!("{error}; {hint}"),
+        other => other.to_string(),
+    }
+}

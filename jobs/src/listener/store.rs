@@ -1,0 +1,250 @@
+//! Keeps listeners.
+
+use chrono::{DateTime, Utc};
+use rules::access::Title;
+use rules::id::{ListenerId, TenantId};
+use rules::listener::{Path, Pipeline};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use crate::db::violates;
+use crate::{Error, Result};
+
+/// A listener, without its secret.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Listener {
+    /// Its id.
+    pub id: Uuid,
+    /// Whose it is.
+    pub tenant_id: Uuid,
+    /// Where it listens, below its tenant.
+    pub path: String,
+    /// Its name for people.
+    pub title: String,
+    /// Whether it takes deliveries.
+    pub active: bool,
+    /// The configuration of its pipeline, as [`Pipeline::to_json`] writes it.
+    pub pipeline: serde_json::Value,
+    /// Counts edits of the pipeline; the first is 1.
+    pub version: i32,
+    /// When it was made.
+    pub created_at: DateTime<Utc>,
+    /// When it was last changed.
+    pub updated_at: DateTime<Utc>,
+}
+
+/// What the door must know to let a delivery in.
+#[derive(Debug, Clone)]
+pub struct Hook {
+    /// The listener.
+    pub listener: ListenerId,
+    /// Whose it is.
+    pub tenant: TenantId,
+    /// Whether it takes deliveries.
+    pub active: bool,
+    /// Its sealed secret.
+    pub secret: Vec<u8>,
+    /// Seconds since 1970 by the database's clock, which decides whether a signature is fresh.
+    pub now_s: u64,
+}
+
+impl Listener {
+    /// The pipeline in working form.
+    ///
+    /// # Errors
+    /// Internal when what is stored does not read back, which only a later version can have written.
+    pub fn pipeline(&self) -> Result<Pipeline> {
+        // What is stored names its actions, so no fresh id is drawn.
+        Pipeline::parse(&self.pipeline, None, Uuid::now_v7).map_err(|faults| {
+            Error::internal(format!("the pipeline of listener {} does not read back: {faults:?}", self.id))
+        })
+    }
+}
+
+/// Stores a listener.
+///
+/// # Errors
+/// Conflict when the tenant has one at this path.
+pub(super) async fn insert(
+    conn: &mut PgConnection,
+    id: ListenerId,
+    tenant: TenantId,
+    path: &Path,
+    title: &Title,
+    secret: &[u8],
+    pipeline: &serde_json::Value,
+) -> Result<Listener> {
+    sqlx::query_as!(
+        Listener,
+        "insert into listener (id, tenant_id, path, title, secret, pipeline) values ($1, $2, $3, $4, $5, $6)
+        returning id, tenant_id, path, title, active, pipeline, version, created_at, updated_at",
+        id.0,
+        tenant.0,
+        path.as_str(),
+        title.as_str(),
+        secret,
+        pipeline
+    )
+    .fetch_one(conn)
+    .await
+    .map_err(|e| match violates(&e, "listener_path_unique") {
+        true => Error::conflict(format!("there is a listener at `{path}` already; choose another path")),
+        false => e.into(),
+    })
+}
+
+/// A tenant's listener.
+///
+/// # Errors
+/// NotFound when the tenant has no such listener.
+pub async fn get(conn: &mut PgConnection, tenant: TenantId, id: ListenerId) -> Result<Listener> {
+    sqlx::query_as!(
+        Listener,
+        "select id, tenant_id, path, title, active, pipeline, version, created_at, updated_at
+        from listener where tenant_id = $1 and id = $2",
+        tenant.0,
+        id.0
+    )
+    .fetch_optional(conn)
+    .await?
+    .ok_or_else(|| absent(id))
+}
+
+/// A page of a tenant's listeners, newest first, older than the given one.
+///
+/// # Errors
+/// Unavailable when nobody answers.
+pub async fn page(
+    conn: &mut PgConnection,
+    tenant: TenantId,
+    before: Option<ListenerId>,
+    limit: i64,
+) -> Result<Vec<Listener>> {
+    let rows = sqlx::query_as!(
+        Listener,
+        "select id, tenant_id, path, title, active, pipeline, version, created_at, updated_at
+        from listener where tenant_id = $1 and ($2::uuid is null or id < $2) order by id desc limit $3",
+        tenant.0,
+        before.map(|l| l.0),
+        limit
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows)
+}
+
+/// The listener at an address: its tenant by id or by slug. A closed tenant has none.
+///
+/// # Errors
+/// Unavailable when nobody answers.
+pub async fn hook(conn: &mut PgConnection, tenant: &str, path: &str) -> Result<Option<Hook>> {
+    // A slug can look like an id; the id wins, since nobody can choose one.
+    let id: Option<Uuid> = tenant.parse().ok();
+    let row = sqlx::query!(
+        r#"select l.id, l.tenant_id, l.active, l.secret, extract(epoch from now())::bigint as "now_s!"
+        from listener l join tenant t on t.id = l.tenant_id
+        where l.path = $3 and t.disabled_at is null and (t.id = $1 or t.slug = $2)
+        order by (t.id = $1) is true desc limit 1"#,
+        id,
+        tenant,
+        path
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(row.map(|r| Hook {
+        listener: ListenerId(r.id),
+        tenant: TenantId(r.tenant_id),
+        active: r.active,
+        secret: r.secret,
+        now_s: r.now_s.unsigned_abs(),
+    }))
+}
+
+/// Gives a listener another pipeline, if it still is at `version`.
+///
+/// # Errors
+/// NotFound when the tenant has no such listener, Conflict when it was changed meanwhile.
+pub(super) async fn set_pipeline(
+    conn: &mut PgConnection,
+    tenant: TenantId,
+    id: ListenerId,
+    version: i32,
+    pipeline: &serde_json::Value,
+) -> Result<Listener> {
+    sqlx::query_as!(
+        Listener,
+        "update listener set pipeline = $4, version = version + 1, updated_at = now()
+        where tenant_id = $1 and id = $2 and version = $3
+        returning id, tenant_id, path, title, active, pipeline, version, created_at, updated_at",
+        tenant.0,
+        id.0,
+        version,
+        pipeline
+    )
+    .fetch_optional(conn)
+    .await?
+    .ok_or_else(|| {
+        Error::conflict(format!(
+            "listener `{id}` is not at version {version} any more; read it again and repeat the change"
+        ))
+    })
+}
+
+/// Gives a listener another secret: deliveries signed with the one before are refused from now on.
+///
+/// # Errors
+/// NotFound when the tenant has no such listener.
+pub(super) async fn set_secret(
+    conn: &mut PgConnection,
+    tenant: TenantId,
+    id: ListenerId,
+    secret: &[u8],
+) -> Result<()> {
+    let done = sqlx::query!(
+        "update listener set secret = $3, updated_at = now() where tenant_id = $1 and id = $2",
+        tenant.0,
+        id.0,
+        secret
+    )
+    .execute(conn)
+    .await?;
+    if done.rows_affected() == 1 { Ok(()) } else { Err(absent(id)) }
+}
+
+/// Lets a listener take deliveries, or not. What it took already is worked on either way.
+///
+/// # Errors
+/// NotFound when the tenant has no such listener.
+pub async fn set_active(
+    conn: &mut PgConnection,
+    tenant: TenantId,
+    id: ListenerId,
+    active: bool,
+) -> Result<Listener> {
+    sqlx::query_as!(
+        Listener,
+        "update listener set active = $3, updated_at = now() where tenant_id = $1 and id = $2
+        returning id, tenant_id, path, title, active, pipeline, version, created_at, updated_at",
+        tenant.0,
+        id.0,
+        active
+    )
+    .fetch_optional(conn)
+    .await?
+    .ok_or_else(|| absent(id))
+}
+
+/// Deletes a listener with its notices and buffers. Jobs of theirs that still wait end among the dead.
+///
+/// # Errors
+/// NotFound when the tenant has no such listener.
+pub async fn delete(conn: &mut PgConnection, tenant: TenantId, id: ListenerId) -> Result<()> {
+    let done = sqlx::query!("delete from listener where tenant_id = $1 and id = $2", tenant.0, id.0)
+        .execute(conn)
+        .await?;
+    if done.rows_affected() == 1 { Ok(()) } else { Err(absent(id)) }
+}
+
+fn absent(id: ListenerId) -> Error {
+    Error::not_found(format!("there is no listener `{id}`"))
+}
