@@ -30,14 +30,21 @@ pub(crate) enum Command {
         #[arg(long)]
         yes: bool,
     },
+    /// Serve the API
+    Api,
     /// Work the jobs of some pools
     Worker {
         /// Which pools, separated by commas: dag, events, audit, maintenance
         #[arg(long, value_delimiter = ',', required = true, value_parser = parse_pool)]
         pools: Vec<Pool>,
     },
+    /// Stand for leader and, when elected, do the upkeep
+    Scheduler,
     /// Bring the database's schema up to this executable
     Migrate,
+    /// Look after the administrator
+    #[command(subcommand)]
+    Admin(Admin),
     /// Look at jobs and act on them
     #[command(subcommand)]
     Job(Job),
@@ -58,6 +65,16 @@ pub(crate) struct Output {
     /// Print JSON for programs instead of a table for people
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Admin {
+    /// Make a new password for an administrator, print it once and end all of their sessions
+    ResetPassword {
+        /// Whose; the first administrator's when left out
+        #[arg(long)]
+        email: Option<String>,
+    },
 }
 
 #[derive(Debug, Subcommand)]

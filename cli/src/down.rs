@@ -18,7 +18,19 @@ const DRAIN_LIMIT_S: u64 = 90;
 const LOOK_EVERY_MS: u64 = 50;
 
 /// All that we ever put into a home. Only these are deleted: the folder may have been named by hand.
-const OURS: [&str; 7] = ["pg", "pg.new", "run", "log", "secrets", "admin-password", "up.lock"];
+const OURS: [&str; 11] = [
+    "address",
+    "pg",
+    "pg.new",
+    "run",
+    "log",
+    "secrets",
+    "secrets.new",
+    "admin-password",
+    "admin-password.draft",
+    "README",
+    "up.lock",
+];
 
 /// Stops `up`, and the cluster too where an `up` that was killed left it running.
 pub(crate) fn down() -> Result<()> {

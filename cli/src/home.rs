@@ -70,6 +70,16 @@ impl Home {
         self.place.home().join("secrets")
     }
 
+    /// The file with the first administrator's password.
+    pub(crate) fn password_file(&self) -> PathBuf {
+        self.place.home().join("admin-password")
+    }
+
+    /// The file with the address on which the running `up` listens.
+    pub(crate) fn address_file(&self) -> PathBuf {
+        self.place.home().join("address")
+    }
+
     /// The generated secrets; none before the first `up`.
     pub(crate) fn secrets(&self) -> Result<BTreeMap<String, String>> {
         let path = self.secrets_file();

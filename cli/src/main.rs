@@ -1,6 +1,7 @@
 //! The operator's door: parses the command, runs it, and turns its end into an exit code.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "talking to a terminal is this program's duty")]
 
+mod admin;
 mod command;
 mod dlq;
 mod down;
@@ -22,6 +23,10 @@ use rules::queue::Pool;
 
 use crate::command::{Cli, Command};
 use crate::roles::Roles;
+
+/// Counts what each thread holds, by which scripts are bounded.
+#[global_allocator]
+static ALLOCATOR: script::CountingAllocator = script::CountingAllocator;
 
 /// The exit code for wrong arguments, which clap uses too, and wrong configuration.
 const MISCONFIGURED: u8 = 2;
@@ -52,8 +57,11 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Up => up::run().await,
         Command::Down => Ok(down::down()?),
         Command::Reset { yes } => Ok(down::reset(yes)?),
-        Command::Worker { pools } => roles::run(&Roles { pools: distinct(pools) }).await,
+        Command::Api => roles::run(&Roles { api: true, ..Roles::default() }).await,
+        Command::Worker { pools } => roles::run(&Roles { pools: distinct(pools), ..Roles::default() }).await,
+        Command::Scheduler => roles::run(&Roles { scheduler: true, ..Roles::default() }).await,
         Command::Migrate => migrate::run().await,
+        Command::Admin(command) => admin::run(command).await,
         Command::Job(command) => job::run(command).await,
         Command::Queue(command) => queue::run(command).await,
         Command::Dlq(command) => dlq::run(command).await,

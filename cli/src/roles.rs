@@ -1,49 +1,127 @@
 //! Runs any set of roles in this process until the shutdown: all of them for `up`, else one.
 
+use std::net::SocketAddr;
+use std::sync::Arc;
+
 use anyhow::Context as _;
+use api::ApiConfig;
 use jobs::config::{DatabaseConfig, Reader};
 use jobs::db::{PgPool, SchemaState};
 use jobs::queue::Wake;
+use jobs::trace::LogConfig;
+use jobs::{Code, Error};
 use rules::queue::Pool;
+use rules::seal::Keyring;
+use scheduler::SchedulerConfig;
+use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use workers::WorkerConfig;
 
 use crate::settings::Settings;
 
+/// The variable with the keys that seal secrets at rest.
+pub(crate) const KEYRING_VARIABLE: &str = "KEYRING";
+
 /// Which roles a process plays.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Roles {
+    /// It serves the API.
+    pub(crate) api: bool,
     /// The pools that it works; none for a process that is no worker.
     pub(crate) pools: Vec<Pool>,
+    /// It stands for leader.
+    pub(crate) scheduler: bool,
 }
 
 /// All settings of these roles.
-#[derive(Debug, Clone)]
 pub(crate) struct Config {
     pub(crate) database: DatabaseConfig,
+    log: LogConfig,
+    keyring: Option<Arc<Keyring>>,
+    api: Option<ApiConfig>,
     worker: Option<WorkerConfig>,
+    scheduler: Option<SchedulerConfig>,
 }
 
 impl Config {
     /// Reads what the roles need.
     pub(crate) fn read(reader: &mut Reader<'_>, roles: &Roles) -> Self {
-        let database = DatabaseConfig::read(reader);
-        let worker = (!roles.pools.is_empty()).then(|| WorkerConfig::read(reader, roles.pools.clone()));
-        Self { database, worker }
+        let works = !roles.pools.is_empty();
+        Self {
+            log: LogConfig::read(reader),
+            database: DatabaseConfig::read(reader),
+            // Only the API seals, and only workers open; the scheduler does neither.
+            keyring: (roles.api || works).then(|| read_keyring(reader)).flatten(),
+            api: roles.api.then(|| ApiConfig::read(reader)),
+            worker: works.then(|| WorkerConfig::read(reader, roles.pools.clone())),
+            scheduler: roles.scheduler.then(|| SchedulerConfig::read(reader)),
+        }
     }
+
+    /// Begins to log and to count, as configured.
+    pub(crate) fn see(&self) -> jobs::Result<()> {
+        jobs::trace::init(&self.log)?;
+        jobs::metrics::install()
+    }
+
+    /// Takes the API's address, before anything that would have to be stopped again.
+    ///
+    /// # Errors
+    /// Conflict when another process has the port.
+    pub(crate) async fn bind(&self) -> jobs::Result<Option<TcpListener>> {
+        match &self.api {
+            Some(api) => listen(api.bind).await.map(Some),
+            None => Ok(None),
+        }
+    }
+}
+
+fn read_keyring(reader: &mut Reader<'_>) -> Option<Arc<Keyring>> {
+    let text =
+        reader.required(KEYRING_VARIABLE, "to seal and open secrets, as `id:base64` of 64 random bytes");
+    if text.is_empty() {
+        return None;
+    }
+    match Keyring::parse(&text) {
+        Ok(keyring) => Some(Arc::new(keyring)),
+        Err(faults) => {
+            reader.fault(format!("`{KEYRING_VARIABLE}`: {faults}"));
+            None
+        }
+    }
+}
+
+async fn listen(address: SocketAddr) -> jobs::Result<TcpListener> {
+    TcpListener::bind(address).await.map_err(|error| {
+        let port = address.port();
+        let message = match error.kind() {
+            std::io::ErrorKind::AddrInUse => format!(
+                "port {port} is taken on `{}`; choose another with `PORT`, or stop what listens there \
+                 (`ss -ltnp 'sport = :{port}'` names it)",
+                address.ip()
+            ),
+            std::io::ErrorKind::PermissionDenied => {
+                format!("port {port} is for root alone; choose one above 1023 with `PORT`")
+            }
+            _ => format!("`{address}` cannot be listened on: {error}; check `BIND` and `PORT`"),
+        };
+        Error::new(Code::Conflict, message).because(error)
+    })
 }
 
 /// `millrace api`, `worker` and `scheduler`: the roles on a database that is ready for them.
 pub(crate) async fn run(roles: &Roles) -> anyhow::Result<()> {
     let settings = Settings::find()?;
     let config = settings.read(|reader| Config::read(reader, roles))?;
+    config.see()?;
     let shutdown = jobs::shutdown::on_signal().context("signals cannot be handled")?;
+    let listener = config.bind().await?;
     let db = jobs::db::connect(&config.database).await?;
     match jobs::db::schema_state(&db).await? {
         SchemaState::Current => {}
         SchemaState::Behind(missing) => {
-            return Err(jobs::Error::conflict(format!(
+            return Err(Error::conflict(format!(
                 "the database lacks {missing} migration(s) that this executable needs; run `millrace migrate` first"
             ))
             .into());
@@ -51,17 +129,34 @@ pub(crate) async fn run(roles: &Roles) -> anyhow::Result<()> {
         // Refuses with the reason, and changes nothing.
         SchemaState::Ahead(_) => jobs::db::migrate(&db).await?,
     }
-    play(config, db, shutdown).await
+    if let Some(listener) = &listener {
+        tracing::info!(address = %listener.local_addr()?, "listening");
+    }
+    play(config, listener, db, shutdown).await
 }
 
 /// Plays the roles until the shutdown, or until one of them cannot go on, which ends the others.
-pub(crate) async fn play(config: Config, db: PgPool, shutdown: CancellationToken) -> anyhow::Result<()> {
+pub(crate) async fn play(
+    config: Config,
+    listener: Option<TcpListener>,
+    db: PgPool,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
     let wake = Wake::start(&db, &shutdown);
     let mut playing: JoinSet<anyhow::Result<()>> = JoinSet::new();
+    if let (Some(api), Some(listener), Some(keyring)) = (config.api, listener, &config.keyring) {
+        let app = api::App::new(db.clone(), wake.clone(), Arc::clone(keyring), api);
+        let shutdown = shutdown.clone();
+        playing.spawn(async move { Ok(api::serve(listener, app, shutdown).await?) });
+    }
     if let Some(worker) = config.worker {
-        let context = workers::Context { db: db.clone(), wake };
+        let context = workers::Context::new(db.clone(), wake);
         let shutdown = shutdown.clone();
         playing.spawn(async move { Ok(workers::run(worker, context, shutdown).await?) });
+    }
+    if let Some(scheduler) = config.scheduler {
+        let (db, shutdown) = (db.clone(), shutdown.clone());
+        playing.spawn(async move { Ok(scheduler::run(db, scheduler, shutdown).await?) });
     }
     let mut first = Ok(());
     while let Some(ended) = playing.join_next().await {

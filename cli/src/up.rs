@@ -1,21 +1,26 @@
 //! `millrace up`: everything in one process, on a private cluster unless a database is named.
 
+use std::net::SocketAddr;
+
 use anyhow::Context as _;
 use jobs::db::private::{Cluster, Options, UpLock};
 use rand::RngExt;
 use rules::queue::Pool;
 use rules::seal::{KEY_BYTES, Keyring};
 use secrecy::ExposeSecret;
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::admin;
 use crate::home::{self, Home};
-use crate::roles::{self, Config, Roles};
+use crate::roles::{self, Config, KEYRING_VARIABLE, Roles};
 use crate::settings::{self, Settings};
 
-/// The variable with the keys that seal secrets at rest.
-pub(crate) const KEYRING_VARIABLE: &str = "MILLRACE_KEYRING";
 /// The variable with the secret that signs tokens.
-pub(crate) const JWT_VARIABLE: &str = "MILLRACE_JWT_SECRET";
+const JWT_VARIABLE: &str = "JWT_SECRET";
+
+/// The key id of a generated keyring.
+const FIRST_KEY_ID: &str = "k1";
 
 /// Starts everything, and stops everything at the first signal.
 pub(crate) async fn run() -> anyhow::Result<()> {
@@ -25,22 +30,16 @@ pub(crate) async fn run() -> anyhow::Result<()> {
     let private = !settings::is_set("DATABASE_URL");
     let lock = private.then(|| UpLock::take(&home.place)).transpose()?;
     generate_secrets(&home)?;
-    let mut settings = Settings::default();
-    for (name, value) in home.secrets()? {
-        settings.provide(&name, value);
-    }
-    let roles = Roles { pools: Pool::ALL.to_vec() };
+
+    // Everything that can be refused is refused before anything is started.
+    let roles = Roles { api: true, pools: Pool::ALL.to_vec(), scheduler: true };
+    let config = settings(&home, private)?.read(|reader| Config::read(reader, &roles))?;
+    config.see()?;
     let shutdown = jobs::shutdown::on_signal().context("signals cannot be handled")?;
-    let cluster = if private {
-        // Checked before anything is started; the true address is known only after.
-        settings.provide("DATABASE_URL", home.place.url("millrace", "millrace"));
-        settings.read(|reader| Config::read(reader, &roles))?;
-        Some(open(&home).await?)
-    } else {
-        None
-    };
-    let config = settings.read(|reader| Config::read(reader, &roles))?;
-    let played = play(config, shutdown).await;
+    let listener = config.bind().await?;
+
+    let cluster = if private { Some(open(&home).await?) } else { None };
+    let played = play(&home, config, listener, shutdown).await;
     // The cluster ends after all that used it, whatever that came to.
     if let Some(cluster) = cluster {
         cluster.stop().await?;
@@ -50,17 +49,51 @@ pub(crate) async fn run() -> anyhow::Result<()> {
     played
 }
 
+/// The environment, and behind it what was generated and where the private cluster will be.
+fn settings(home: &Home, private: bool) -> jobs::Result<Settings> {
+    let mut settings = Settings::default();
+    for (name, value) in home.secrets()? {
+        settings.provide(&name, value);
+    }
+    if private {
+        settings.provide("DATABASE_URL", Cluster::url_at(&home.place));
+    }
+    Ok(settings)
+}
+
 async fn open(home: &Home) -> jobs::Result<Cluster> {
     let cluster = Cluster::open(&home.place, &home.account, &Options::durable()).await?;
     let how = if cluster.adopted() { "found running, from an `up` that was killed" } else { "started" };
-    println!("Postgres {} {how}, data in `{}`", cluster.binaries().major, home.place.home().display());
+    println!("Postgres {} {how}; its data is in `{}`", cluster.binaries().major, home.place.home().display());
     Ok(cluster)
 }
 
-async fn play(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
+async fn play(
+    home: &Home,
+    config: Config,
+    listener: Option<TcpListener>,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
     let db = jobs::db::connect(&config.database).await?;
     jobs::db::migrate(&db).await?;
-    roles::play(config, db, shutdown).await
+    admin::first(home, &db).await?;
+    if let Some(listener) = &listener {
+        let address = listener.local_addr()?;
+        home::write_secret(&home.address_file(), &format!("{address}\n"))?;
+        tell(address);
+    }
+    roles::play(config, listener, db, shutdown).await
+}
+
+/// Says where it listens, once all that can fail at a start has not.
+fn tell(address: SocketAddr) {
+    println!(
+        "millrace is up on http://{address}\n  \
+         GraphQL   http://{address}/graphql\n  \
+         webhooks  http://{address}/hooks/{{tenant}}/{{path}}\n  \
+         probes    http://{address}/livez /readyz /metrics\n  \
+         ctrl-c finishes what is in progress and stops"
+    );
 }
 
 /// Makes the secrets that the environment does not give, once; later starts find them in the file.
@@ -70,7 +103,8 @@ fn generate_secrets(home: &Home) -> jobs::Result<()> {
     let mut random = rand::rng();
     if !settings::is_set(KEYRING_VARIABLE) && !secrets.contains_key(KEYRING_VARIABLE) {
         let key: [u8; KEY_BYTES] = random.random();
-        secrets.insert(KEYRING_VARIABLE.into(), Keyring::text_of("k1", &key).expose_secret().to_owned());
+        let text = Keyring::text_of(FIRST_KEY_ID, &key);
+        secrets.insert(KEYRING_VARIABLE.into(), text.expose_secret().to_owned());
     }
     if !settings::is_set(JWT_VARIABLE) && !secrets.contains_key(JWT_VARIABLE) {
         let secret: [u8; 32] = random.random();

@@ -79,7 +79,7 @@ async fn nobody_takes_the_lease_between_the_fence_and_the_commit() {
     let (taken, mut rival) = taking.await.unwrap();
     if taken.unwrap().is_none() {
         wait::until("the lease expires", || async {
-            !holding(&mut *pool.acquire().await.unwrap(), "it").await.unwrap().unwrap().live
+            !holding(&mut pool.acquire().await.unwrap(), "it").await.unwrap().unwrap().live
         })
         .await;
         assert!(acquire(&mut rival, "it", Uuid::new_v4(), LONG).await.unwrap().is_some());

@@ -16,4 +16,5 @@ mod plans;
 mod queue;
 mod scheduler;
 mod tidy;
+mod up;
 mod workers;

@@ -37,7 +37,7 @@ fn quick() -> SchedulerConfig {
 }
 
 async fn leader(db: &PgPool) -> Option<Holding> {
-    holding(&mut *db.acquire().await.unwrap(), LEASE).await.unwrap().filter(|h| h.live)
+    holding(&mut db.acquire().await.unwrap(), LEASE).await.unwrap().filter(|h| h.live)
 }
 
 async fn first_leader(db: &PgPool) -> Holding {
@@ -164,7 +164,7 @@ async fn history_is_made_ahead_and_dropped_when_old() {
 
     let clock = Clock::start(&database, quick()).await;
     wait::until("there is a day for each of the next seven and no old one", || async {
-        days_ahead(&mut *db.acquire().await.unwrap()).await.unwrap() >= 7
+        days_ahead(&mut db.acquire().await.unwrap()).await.unwrap() >= 7
             && count(&db, "pg_class where relname in ('job_history_20200101', 'job_history_20200102')").await
                 == 0
     })

@@ -1,0 +1,86 @@
+//! The administrator: made at the first start, let in again by `millrace admin reset-password`.
+
+use std::fs;
+
+use api::Bootstrapped;
+use jobs::db::PgPool;
+use rand::RngExt;
+
+use crate::command::Admin;
+use crate::home::{self, Home};
+use crate::settings;
+
+/// The address of the first administrator unless `ADMIN_EMAIL` says otherwise.
+const EMAIL: &str = "admin@localhost";
+/// The variable that says otherwise.
+const EMAIL_VARIABLE: &str = "ADMIN_EMAIL";
+
+/// Characters of a password: none that look alike, so that it can be read out.
+const ALPHABET: &[u8] = b"abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789";
+/// Its length in characters: about 139 bits.
+const LENGTH: usize = 24;
+
+/// The address of the first administrator.
+pub(crate) fn email() -> String {
+    std::env::var(EMAIL_VARIABLE).ok().filter(|v| !v.trim().is_empty()).unwrap_or_else(|| EMAIL.into())
+}
+
+/// Makes the first administrator unless there is one, prints the password once and keeps it.
+pub(crate) async fn first(home: &Home, db: &PgPool) -> jobs::Result<()> {
+    let kept = home.password_file();
+    let draft = kept.with_extension("draft");
+    let email = email();
+    // Written before it is set: a password that is set and then lost with the process would lock
+    // everybody out. One that is there already was left by such a process.
+    let left = fs::read_to_string(&draft).ok().filter(|_| !kept.exists());
+    let password = left.as_deref().map_or_else(generate, |text| text.trim().to_owned());
+    home::write_secret(&draft, &format!("{password}\n"))?;
+    let made = api::bootstrap_admin(db, &email, password.clone().into()).await?;
+    if made != Bootstrapped::Made && left.is_none() {
+        return fs::remove_file(&draft).map_err(jobs::Error::internal);
+    }
+    fs::rename(&draft, &kept).map_err(jobs::Error::internal)?;
+    println!(
+        "administrator `{email}`, password `{password}`\n  \
+         shown only now; kept in `{}` for its owner alone",
+        kept.display()
+    );
+    Ok(())
+}
+
+/// `millrace admin …`.
+pub(crate) async fn run(command: Admin) -> anyhow::Result<()> {
+    let Admin::ResetPassword { email } = command;
+    let db = settings::operator().await?;
+    let password = generate();
+    let whose = api::reset_admin_password(&db, email.as_deref(), password.clone().into()).await?;
+    println!("administrator `{whose}`, password `{password}`\n  shown only now; earlier logins have ended");
+    let home = Home::find()?;
+    // Where the first start kept the old one, the new one takes its place.
+    if whose == self::email() && home.password_file().exists() {
+        home::write_secret(&home.password_file(), &format!("{password}\n"))?;
+        println!("  kept in `{}` for its owner alone", home.password_file().display());
+    }
+    Ok(())
+}
+
+/// A new password.
+fn generate() -> String {
+    let mut random = rand::rng();
+    (0..LENGTH)
+        .filter_map(|_| ALPHABET.get(random.random_range(0..ALPHABET.len())))
+        .map(|byte| char::from(*byte))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passwords_are_long_and_differ() {
+        let (one, other) = (generate(), generate());
+        assert_eq!(one.len(), LENGTH);
+        assert_ne!(one, other);
+    }
+}

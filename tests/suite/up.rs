@@ -1,0 +1,151 @@
+//! `millrace up` and the operator's commands as processes: start, refuse, survive, stop.
+
+use std::time::Duration;
+
+use rules::signature::{Headers, Secret, verify};
+use rustix::process::Signal;
+use tests::{Database, Millrace, process};
+
+/// How long a drain may take: nothing is running in these tests.
+const STOP_LIMIT: Duration = Duration::from_secs(30);
+
+/// A folder for `up`, below one that the cluster's user may enter, as a clone would be.
+fn home() -> (tempfile::TempDir, String) {
+    let folder = tempfile::Builder::new().prefix("millrace-up-").tempdir_in("/tmp").unwrap();
+    let open = std::os::unix::fs::PermissionsExt::from_mode(0o711);
+    std::fs::set_permissions(folder.path(), open).unwrap();
+    let home = folder.path().join("home").to_str().unwrap().to_owned();
+    (folder, home)
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[tokio::test]
+async fn up_refuses_a_second_one_survives_a_kill_and_stops_its_cluster() {
+    let (_folder, home) = home();
+    let variables = [("MILLRACE_HOME", home.as_str()), ("PORT", "0")];
+
+    let mut first = Millrace::start(&["up"], &variables);
+    first.printed("millrace is up").await;
+    let secrets = std::fs::read_to_string(format!("{home}/secrets")).unwrap();
+
+    let second = process::run(&["up"], &variables);
+    assert_eq!(second.status.code(), Some(1));
+    let refusal = text(&second.stderr);
+    assert!(refusal.contains(&format!("pid {}", first.pid())) && refusal.contains("make down"), "{refusal}");
+
+    first.kill();
+    let mut third = Millrace::start(&["up"], &variables);
+    third.printed("found running").await;
+    third.printed("millrace is up").await;
+    assert_eq!(std::fs::read_to_string(format!("{home}/secrets")).unwrap(), secrets);
+
+    let queues = process::run(&["queue", "list", "--json"], &variables);
+    assert!(queues.status.success(), "{}", text(&queues.stderr));
+    let queues: serde_json::Value = serde_json::from_slice(&queues.stdout).unwrap();
+    assert!(queues.as_array().unwrap().len() >= 4, "{queues}");
+
+    assert!(third.stop(STOP_LIMIT).await.success(), "{}", third.log());
+    let down = process::run(&["down"], &variables);
+    assert!(text(&down.stdout).contains("nothing runs"), "{}", text(&down.stdout));
+
+    let reset = process::run(&["reset", "--yes"], &variables);
+    assert!(reset.status.success(), "{}", text(&reset.stderr));
+    assert!(!std::path::Path::new(&home).exists());
+}
+
+#[tokio::test]
+async fn down_stops_a_running_up_and_the_cluster_of_a_killed_one() {
+    let (_folder, home) = home();
+    let variables = [("MILLRACE_HOME", home.as_str()), ("PORT", "0")];
+    let mut up = Millrace::start(&["up"], &variables);
+    up.printed("millrace is up").await;
+    let down = process::run(&["down"], &variables);
+    assert!(down.status.success(), "{}", text(&down.stderr));
+    assert!(up.ended(STOP_LIMIT).await.success(), "{}", up.log());
+
+    let mut up = Millrace::start(&["up"], &variables);
+    up.printed("millrace is up").await;
+    up.kill();
+    let down = process::run(&["down"], &variables);
+    assert!(text(&down.stdout).contains("stopped Postgres"), "{}", text(&down.stdout));
+}
+
+#[tokio::test]
+async fn up_works_on_a_named_database_as_a_role_that_is_no_superuser() {
+    let (_folder, home) = home();
+    let database = Database::empty().await;
+    let variables = [("MILLRACE_HOME", home.as_str()), ("PORT", "0"), ("DATABASE_URL", database.url())];
+    let mut up = Millrace::start(&["up"], &variables);
+    up.printed("millrace is up").await;
+    assert!(!std::path::Path::new(&format!("{home}/pg")).exists());
+    up.signal(Signal::INT);
+    assert!(up.ended(STOP_LIMIT).await.success(), "{}", up.log());
+}
+
+#[test]
+fn every_fault_of_the_configuration_is_told_at_once() {
+    let (_folder, home) = home();
+    let run = process::run(
+        &["up"],
+        &[
+            ("MILLRACE_HOME", home.as_str()),
+            ("PORT", "70000"),
+            ("BIND", "everywhere"),
+            ("DATABASE_CONNECTIONS", "0"),
+            ("WORKER_SLOTS", "many"),
+            ("KEYRING", "k1"),
+        ],
+    );
+    assert_eq!(run.status.code(), Some(2));
+    let told = text(&run.stderr);
+    for name in ["PORT", "BIND", "DATABASE_CONNECTIONS", "WORKER_SLOTS", "KEYRING"] {
+        assert!(told.contains(&format!("`{name}`")), "{told}");
+    }
+    assert!(!std::path::Path::new(&format!("{home}/pg")).exists(), "nothing is started");
+}
+
+#[tokio::test]
+async fn a_database_newer_than_the_executable_is_refused() {
+    let database = Database::new().await;
+    let mut connection = database.connect().await;
+    sqlx::query(
+        "insert into _sqlx_migrations (version, description, success, checksum, execution_time)
+         values (9999, 'from the future', true, '', 0)",
+    )
+    .execute(&mut connection)
+    .await
+    .unwrap();
+    let (_folder, home) = home();
+    for arguments in [&["up"][..], &["worker", "--pools", "dag"], &["migrate"], &["job", "list"]] {
+        let run = process::run(
+            arguments,
+            &[("DATABASE_URL", database.url()), ("MILLRACE_HOME", home.as_str()), ("PORT", "0")],
+        );
+        assert_eq!(run.status.code(), Some(1), "{arguments:?}: {}", text(&run.stderr));
+        assert!(text(&run.stderr).contains("`9999`"), "{arguments:?}: {}", text(&run.stderr));
+    }
+}
+
+#[test]
+fn a_signed_webhook_verifies() {
+    let secret = Secret::encode(&[7; 32]);
+    let secret = secrecy::ExposeSecret::expose_secret(&secret);
+    let body = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(body.path(), br#"{"a":1}"#).unwrap();
+    let signed = process::run(
+        &["webhook", "sign", "--id", "msg_1", "--timestamp", "1700000000", body.path().to_str().unwrap()],
+        &[("WEBHOOK_SECRET", secret)],
+    );
+    let printed = text(&signed.stdout);
+    let header =
+        |name: &str| printed.lines().find_map(|l| l.strip_prefix(&format!("{name}: "))).map(str::to_owned);
+    let (id, timestamp, signature) =
+        (header("webhook-id"), header("webhook-timestamp"), header("webhook-signature"));
+    let headers =
+        Headers { id: id.as_deref(), timestamp: timestamp.as_deref(), signature: signature.as_deref() };
+    let secret = Secret::decode(secret).unwrap();
+    assert_eq!(verify(&[secret], &headers, br#"{"a":1}"#, 1_700_000_010), Ok("msg_1"));
+}
