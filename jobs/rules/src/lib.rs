@@ -5,6 +5,7 @@
 
 pub mod access;
 pub mod apikey;
+pub mod dag;
 pub mod id;
 pub mod listener;
 pub mod queue;

@@ -1,0 +1,76 @@
+//! The named limits of workflows and their runs.
+
+/// Nodes of one workflow.
+pub const MAX_NODES: usize = 500;
+
+/// Edges of one workflow.
+pub const MAX_EDGES: usize = 2_000;
+
+/// A whole definition, in bytes of JSON: it is read by every process that performs a run of it.
+pub const MAX_DEFINITION_BYTES: usize = 1 << 20;
+
+/// The id of a node, an edge or a branch, in bytes: it stands in jobs and in every log entry.
+pub const MAX_ID_BYTES: usize = 64;
+
+/// The JSON Schema of a start node, in bytes.
+pub const MAX_SCHEMA_BYTES: usize = 64 << 10;
+
+/// Branches of one condition node.
+pub const MAX_BRANCHES: usize = 50;
+
+/// Conditions of one branch.
+pub const MAX_CONDITIONS: usize = 50;
+
+/// Output parameters of one end node.
+pub const MAX_PARAMETERS: usize = 100;
+
+/// Faults that one answer reports: a draft that is wrong throughout must not make an endless answer.
+pub const MAX_FAULTS: usize = 200;
+
+/// Seconds that one attempt of a node may take; a job of a node is given half a minute more.
+pub const MAX_TIMEOUT_S: u64 = 300;
+
+/// Further attempts after a node's first.
+pub const MAX_RETRIES: u64 = 10;
+
+/// Seconds between two attempts of a node.
+pub const MAX_RETRY_DELAY_S: u64 = 3_600;
+
+/// Minutes in a fixed delay.
+pub const MAX_DELAY_MINUTES: u64 = 1_440;
+
+/// The longest fixed or dynamic delay, in milliseconds: all three parts at their most.
+pub const MAX_DELAY_MS: u64 = MAX_DELAY_MINUTES * 60_000 + 59_999;
+
+/// How far ahead a node may wait `until`, in days: a year and a day.
+pub const MAX_UNTIL_DAYS: i64 = 366;
+
+/// A run's input, in bytes of JSON.
+pub const MAX_INPUT_BYTES: usize = 256 << 10;
+
+/// What one node puts out, in bytes of JSON.
+pub const MAX_OUTPUT_BYTES: usize = 256 << 10;
+
+/// A run's whole output, in bytes of JSON.
+pub const MAX_RUN_OUTPUT_BYTES: usize = 1 << 20;
+
+/// An error as a log entry keeps it, in bytes.
+pub const MAX_ERROR_BYTES: usize = 2_000;
+
+/// Faults of an input against its schema that are told.
+pub const MAX_INPUT_FAULTS: usize = 20;
+
+/// Entries of one run's log. It holds by construction: every attempt of every node leaves at most three
+/// (dispatched, suspended, then how it ended), a node that is skipped or cancelled one, and the run
+/// itself three.
+pub const MAX_LOG_ENTRIES: usize = MAX_NODES * (3 * (MAX_RETRIES as usize + 1) + 1) + 3;
+
+/// Cuts an error at [`MAX_ERROR_BYTES`], at a character.
+pub fn clip(mut error: String) -> String {
+    if error.len() > MAX_ERROR_BYTES {
+        let end = (0..=MAX_ERROR_BYTES).rev().find(|end| error.is_char_boundary(*end)).unwrap_or(0);
+        error.truncate(end);
+        error.push('…');
+    }
+    error
+}

@@ -1,0 +1,39 @@
+//! A run's life, decided purely: a draft becomes a graph, and each change of a run becomes entries of its
+//! log and commands to perform.
+
+mod build;
+mod change;
+mod condition;
+mod fault;
+mod fields;
+mod graph;
+mod join;
+pub mod limits;
+mod reach;
+mod read;
+mod run;
+mod schema;
+mod step;
+mod task;
+pub mod template;
+pub mod wire;
+
+#[cfg(test)]
+mod build_tests;
+#[cfg(test)]
+mod oracle;
+#[cfg(test)]
+mod step_tests;
+#[cfg(test)]
+mod wire_tests;
+
+pub use build::{Compilers, build, rebuild};
+pub use change::{Change, Command, Entry, RunEnd};
+pub use condition::{Branch, Condition, Decided, Logic, Operator, Test, Undecided};
+pub use fault::{Fault, Reason};
+pub use graph::{Edge, Graph, Node};
+pub use run::{Illegal, NodeState, Run, Status};
+pub use schema::InputFault;
+pub use step::{Stepped, step};
+pub use task::{Delay, ERROR, End, Join, OUTPUT, OnFailure, Policy, SUCCESS, Script, Task};
+pub use template::Template;
