@@ -7,6 +7,7 @@ pub mod access;
 pub mod config;
 pub mod dag;
 pub mod db;
+pub mod doctor;
 pub mod error;
 pub mod lease;
 pub mod listener;

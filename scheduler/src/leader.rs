@@ -7,7 +7,7 @@
 use std::time::{Duration, Instant};
 
 use jobs::db::{CALL_TIMEOUT, PgPool};
-use jobs::lease::{self, Claim};
+use jobs::lease::{self, Claim, SCHEDULER};
 use jobs::metrics;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -15,9 +15,6 @@ use uuid::Uuid;
 use crate::config::SchedulerConfig;
 use crate::pace::{about, after_fault, bounded};
 use crate::{duty, tick};
-
-/// The name of the schedulers' lease.
-pub const LEASE: &str = "scheduler";
 
 /// Leads or stands by until the shutdown.
 pub(crate) async fn run(db: &PgPool, config: &SchedulerConfig, shutdown: &CancellationToken) {
@@ -127,7 +124,7 @@ fn call_limit(config: &SchedulerConfig) -> Duration {
 }
 
 async fn acquire(db: &PgPool, holder: Uuid, ttl: Duration) -> jobs::Result<Option<Claim>> {
-    lease::acquire(&mut *db.acquire().await?, LEASE, holder, ttl).await
+    lease::acquire(&mut *db.acquire().await?, SCHEDULER, holder, ttl).await
 }
 
 async fn renew(db: &PgPool, claim: &Claim, ttl: Duration) -> jobs::Result<bool> {

@@ -14,7 +14,6 @@ use jobs::db::PgPool;
 use tokio_util::sync::CancellationToken;
 
 pub use config::SchedulerConfig;
-pub use leader::LEASE;
 
 /// Leads or stands by until the shutdown, then gives the lease back.
 ///

@@ -13,6 +13,7 @@
 pub mod database;
 pub mod fault;
 pub mod hands;
+pub mod pooler;
 pub mod postgres;
 pub mod process;
 pub mod wait;

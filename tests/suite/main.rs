@@ -8,6 +8,7 @@
     reason = "tests report by panicking"
 )]
 
+mod doctor;
 mod faults;
 mod ground;
 mod lease;

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use ::scheduler::{LEASE, SchedulerConfig};
+use ::scheduler::SchedulerConfig;
 use jobs::db::PgPool;
-use jobs::lease::{Holding, holding};
+use jobs::lease::{Holding, SCHEDULER, holding};
 use jobs::queue::postgres::partition::{Dropped, days_ahead, drop_oldest, ensure_days};
 use sqlx::AssertSqlSafe;
 use tests::{Database, wait};
@@ -37,7 +37,7 @@ fn quick() -> SchedulerConfig {
 }
 
 async fn leader(db: &PgPool) -> Option<Holding> {
-    holding(&mut db.acquire().await.unwrap(), LEASE).await.unwrap().filter(|h| h.live)
+    holding(&mut db.acquire().await.unwrap(), SCHEDULER).await.unwrap().filter(|h| h.live)
 }
 
 async fn first_leader(db: &PgPool) -> Holding {
@@ -50,7 +50,7 @@ async fn next_leader(db: &PgPool, before: &Holding) -> Holding {
 
 async fn lease_until(db: &PgPool) -> chrono::DateTime<chrono::Utc> {
     sqlx::query_scalar("select lease_until from lease where name = $1")
-        .bind(LEASE)
+        .bind(SCHEDULER)
         .fetch_one(db)
         .await
         .unwrap()
@@ -129,7 +129,7 @@ async fn a_leader_whose_connections_are_killed_leads_on() {
         let before = at;
         at = wait::value("the leader renews", || async {
             let at = sqlx::query_scalar("select lease_until from lease where name = $1")
-                .bind(LEASE)
+                .bind(SCHEDULER)
                 .fetch_one(&look);
             at.await.ok().filter(|at: &chrono::DateTime<chrono::Utc>| *at > before)
         })

@@ -4,11 +4,12 @@ mod constraint;
 mod migrate;
 pub mod notify;
 mod pool;
+pub mod pooling;
 pub mod private;
 pub mod vitals;
 
 pub use constraint::violates;
 pub use migrate::{SchemaState, migrate, schema_state};
-pub use pool::{CALL_TIMEOUT, connect, connect_options};
+pub use pool::{CALL_TIMEOUT, connect, connect_options, plain_options};
 
 pub use sqlx::{PgConnection, PgPool};

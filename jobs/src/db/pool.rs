@@ -31,14 +31,22 @@ const IDLE_IN_TRANSACTION_TIMEOUT: &str = "30s";
 /// # Errors
 /// Invalid when the URL cannot be read.
 pub fn connect_options(config: &DatabaseConfig) -> Result<PgConnectOptions> {
-    let options = PgConnectOptions::from_str(config.url.expose_secret())
-        .map_err(|e| Error::invalid(format!("`DATABASE_URL` is no Postgres URL: {e}")))?;
-    Ok(options.application_name("millrace").options([
+    Ok(plain_options(config)?.options([
         ("statement_timeout", STATEMENT_TIMEOUT),
         ("idle_in_transaction_session_timeout", IDLE_IN_TRANSACTION_TIMEOUT),
         // Compiling a query costs more than any of ours runs.
         ("jit", "off"),
     ]))
+}
+
+/// The options without our limits, for looking at a server that refuses them.
+///
+/// # Errors
+/// Invalid when the URL cannot be read.
+pub fn plain_options(config: &DatabaseConfig) -> Result<PgConnectOptions> {
+    let options = PgConnectOptions::from_str(config.url.expose_secret())
+        .map_err(|e| Error::invalid(format!("`DATABASE_URL` is no Postgres URL: {e}")))?;
+    Ok(options.application_name("millrace"))
 }
 
 /// A pool of connections, at least one of which was made.

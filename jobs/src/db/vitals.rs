@@ -19,8 +19,6 @@ pub struct Vitals {
     pub prepared_age_s: f64,
     /// How full the queue of notifications is, 0 to 1.
     pub notify_usage: f64,
-    /// When the oldest dead letter died.
-    pub oldest_dead_at: Option<DateTime<Utc>>,
 }
 
 /// Reads the server's vitals.
@@ -35,8 +33,7 @@ pub async fn vitals(conn: &mut PgConnection) -> Result<Vitals> {
                 where datname = current_database() and pid <> pg_backend_pid()), 0)::float8 as "session_age_s!",
             coalesce((select extract(epoch from clock_timestamp() - min(prepared)) from pg_prepared_xacts
                 where database = current_database()), 0)::float8 as "prepared_age_s!",
-            pg_notification_queue_usage() as "notify_usage!",
-            (select min(died_at) from job_dead) as oldest_dead_at"#
+            pg_notification_queue_usage() as "notify_usage!""#
     )
     .fetch_one(conn)
     .await?;

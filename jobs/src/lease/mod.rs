@@ -6,4 +6,4 @@
 
 mod store;
 
-pub use store::{Claim, Holding, acquire, fence, holding, release, renew};
+pub use store::{Claim, Holding, SCHEDULER, acquire, fence, holding, release, renew};

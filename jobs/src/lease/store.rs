@@ -8,6 +8,9 @@ use uuid::Uuid;
 
 use crate::Result;
 
+/// The lease of the schedulers' leader.
+pub const SCHEDULER: &str = "scheduler";
+
 /// A lease that was acquired, until it expires or is released.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claim {

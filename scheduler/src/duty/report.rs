@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use jobs::db::vitals::{hot_tables, vitals};
 use jobs::metrics::{self, ClusterFigures, QueueFigures};
-use jobs::queue::postgres::count::{QueueDepth, queues, unknown_kinds};
+use jobs::queue::postgres::count::{QueueDepth, oldest_dead_at, queues, unknown_kinds};
 use jobs::queue::postgres::partition::days_ahead;
 
 use crate::duty::Context;
@@ -14,6 +14,7 @@ pub(crate) async fn perform(context: &Context) -> jobs::Result<()> {
     let vitals = vitals(&mut conn).await?;
     let depths = queues(&mut conn).await?;
     let unknown = unknown_kinds(&mut conn).await?;
+    let oldest_dead_at = oldest_dead_at(&mut conn).await?;
     let history_days_ahead = days_ahead(&mut conn).await?;
     let tables = hot_tables(&mut conn).await?;
     drop(conn);
@@ -22,7 +23,7 @@ pub(crate) async fn perform(context: &Context) -> jobs::Result<()> {
     context.report(&figures, &tables);
     metrics::cluster(&ClusterFigures {
         unknown_kinds: unknown.iter().map(|(_, count)| count).sum(),
-        dlq_oldest_age_s: vitals.oldest_dead_at.map_or(0.0, |at| age_s(at, vitals.now)),
+        dlq_oldest_age_s: oldest_dead_at.map_or(0.0, |at| age_s(at, vitals.now)),
         history_days_ahead,
         session_age_s: vitals.session_age_s,
         prepared_age_s: vitals.prepared_age_s,

@@ -74,3 +74,12 @@ pub async fn unknown_kinds(conn: &mut PgConnection) -> Result<Vec<(String, i64)>
     .await?;
     Ok(rows.into_iter().map(|r| (r.kind, r.count)).collect())
 }
+
+/// When the oldest dead letter died.
+///
+/// # Errors
+/// Unavailable when nobody answers.
+pub async fn oldest_dead_at(conn: &mut PgConnection) -> Result<Option<DateTime<Utc>>> {
+    let died_at = sqlx::query_scalar!("select min(died_at) from job_dead").fetch_one(conn).await?;
+    Ok(died_at)
+}

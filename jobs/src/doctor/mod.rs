@@ -1,0 +1,7 @@
+//! Looks at an installation and says what is wrong with it, with the remedy. Changes nothing.
+
+mod examine;
+mod finding;
+
+pub use examine::examine;
+pub use finding::{Check, Finding, Verdict};
