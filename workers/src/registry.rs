@@ -4,18 +4,16 @@ use jobs::queue::Attempt;
 use rules::queue::Kind;
 
 use crate::context::Context;
-use crate::handle::{Handled, noop};
+use crate::handle::{Handled, noop, run};
 
 /// Calls the handler of the attempt's kind.
 pub(crate) async fn call(context: &Context, attempt: &Attempt) -> jobs::Result<Handled> {
     match attempt.kind {
         Kind::Noop => noop::handle(context, attempt).await,
-        Kind::RunNode
-        | Kind::RunAdvance
-        | Kind::RunWake
-        | Kind::ListenerEvent
-        | Kind::ListenerAction
-        | Kind::AuditFlush => {
+        Kind::RunNode => run::node(context, attempt).await,
+        Kind::RunAdvance => run::advance(context, attempt).await,
+        Kind::RunWake => run::wake(context, attempt).await,
+        Kind::ListenerEvent | Kind::ListenerAction | Kind::AuditFlush => {
             Err(jobs::Error::invalid(format!("`{}` jobs have no handler in this version", attempt.kind)))
         }
     }

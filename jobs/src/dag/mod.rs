@@ -1,3 +1,8 @@
-//! A run's life, kept in Postgres: the run, its log, its inbox.
+//! A run's life, kept in Postgres: the run, its log, its inbox, and who moves it.
 
+pub mod drive;
+mod graphs;
+pub mod start;
 pub mod store;
+
+pub use graphs::Graphs;

@@ -140,8 +140,6 @@ pub struct Letter {
     pub id: i64,
     /// The change in its stored form.
     pub change: Value,
-    /// Under which variable scripts see its output.
-    pub output_variable: Option<String>,
     /// The output that comes with it.
     pub output: Option<Value>,
 }
@@ -210,6 +208,54 @@ pub async fn lock(conn: &mut PgConnection, id: RunId) -> Result<Option<Locked>> 
     .fetch_optional(conn)
     .await?;
     Ok(row)
+}
+
+/// A run as a node's job looks at it, held by nobody.
+#[derive(Debug, Clone)]
+pub struct Glimpse {
+    /// Whose it is.
+    pub tenant_id: Uuid,
+    /// The workflow.
+    pub workflow_id: Uuid,
+    /// The version that it pins.
+    pub workflow_version: i32,
+    /// Its status.
+    pub status: String,
+    /// What it starts with.
+    pub input: Value,
+    /// The database's clock.
+    pub now: DateTime<Utc>,
+}
+
+/// Looks at a run without taking hold of it.
+///
+/// # Errors
+/// Unavailable when nobody answers.
+pub async fn glimpse(conn: &mut PgConnection, id: RunId) -> Result<Option<Glimpse>> {
+    let row = sqlx::query_as!(
+        Glimpse,
+        r#"select tenant_id, workflow_id, workflow_version, status, input, now() as "now!" from run where id = $1"#,
+        id.0
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(row)
+}
+
+/// What nodes of a run put out, in the order in which they ended: for the end nodes, whose outputs make the run's.
+///
+/// # Errors
+/// Unavailable when nobody answers.
+pub async fn outputs_of(conn: &mut PgConnection, id: RunId, nodes: &[&str]) -> Result<Vec<Value>> {
+    let rows = sqlx::query!(
+        r#"select output as "output!" from run_log
+        where run_id = $1 and node_id = any($2) and output is not null order by seq"#,
+        id.0,
+        nodes as &[&str]
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows.into_iter().map(|r| r.output).collect())
 }
 
 /// Saves a step: compare and swap on the version. Tells whether it was saved.
@@ -301,22 +347,10 @@ pub async fn outputs(conn: &mut PgConnection, id: RunId) -> Result<Vec<(String, 
 ///
 /// # Errors
 /// Unavailable when nobody answers.
-pub async fn post(
-    conn: &mut PgConnection,
-    id: RunId,
-    change: &Value,
-    output_variable: Option<&str>,
-    output: Option<&Value>,
-) -> Result<()> {
-    sqlx::query!(
-        "insert into run_inbox (run_id, change, output_variable, output) values ($1, $2, $3, $4)",
-        id.0,
-        change,
-        output_variable,
-        output
-    )
-    .execute(conn)
-    .await?;
+pub async fn post(conn: &mut PgConnection, id: RunId, change: &Value, output: Option<&Value>) -> Result<()> {
+    sqlx::query!("insert into run_inbox (run_id, change, output) values ($1, $2, $3)", id.0, change, output)
+        .execute(conn)
+        .await?;
     Ok(())
 }
 
@@ -328,7 +362,7 @@ pub async fn take_inbox(conn: &mut PgConnection, id: RunId, limit: i64) -> Resul
     let mut rows = sqlx::query_as!(
         Letter,
         "delete from run_inbox where id = any(array(select id from run_inbox where run_id = $1 order by id limit $2))
-        returning id, change, output_variable, output",
+        returning id, change, output",
         id.0,
         limit
     )

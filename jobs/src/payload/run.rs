@@ -12,7 +12,7 @@ pub struct RunNode {
     /// The node.
     pub node_id: String,
     /// Which attempt of the node, from 1: the engine's count, not the queue's.
-    pub attempt: u32,
+    pub attempt: u16,
 }
 
 /// Lets a run move on by what lies in its inbox.
@@ -30,7 +30,7 @@ pub struct RunWake {
     /// The node.
     pub node_id: String,
     /// Which attempt of the node waits.
-    pub attempt: u32,
+    pub attempt: u16,
 }
 
 impl Job for RunNode {

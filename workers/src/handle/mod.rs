@@ -1,10 +1,13 @@
 //! The handlers, one file per payload file, and what happens when a job of theirs dies.
 
 pub(crate) mod noop;
+pub(crate) mod run;
+mod task;
 
+use jobs::dag::start;
 use jobs::db::PgConnection;
 use jobs::queue::{DeadJob, Enqueued};
-use rules::queue::Outcome;
+use rules::queue::{Kind, Outcome};
 
 use crate::context::Context;
 
@@ -18,12 +21,21 @@ pub(crate) enum Handled {
 
 /// Tells whoever waits for these jobs that they died, in the transaction in which they do.
 pub(crate) async fn jobs_died(conn: &mut PgConnection, dead: &[DeadJob]) -> jobs::Result<Vec<Enqueued>> {
-    tracing::trace!(dead = dead.len(), connection = ?std::ptr::from_ref(conn), "jobs died");
-    Ok(Vec::new())
+    let mut told = Vec::new();
+    for job in dead {
+        match job.kind.parse::<Kind>() {
+            Ok(kind) => told.extend(start::job_died(conn, kind, job).await?),
+            // Only a later version can have enqueued it, and only a later one waits for it.
+            Err(unknown) => tracing::warn!(job.id = %job.id, %unknown, "a job died that nobody here knows"),
+        }
+    }
+    Ok(told)
 }
 
 /// Looks for work that a crash stranded between two transactions, every few seconds.
 pub(crate) async fn upkeep(context: &Context) -> jobs::Result<()> {
-    tracing::trace!(idle = context.db.num_idle(), "nothing can be stranded yet");
+    let mut conn = context.db.acquire().await?;
+    let found = start::sweep(&mut conn).await?;
+    context.wake.send(&found);
     Ok(())
 }

@@ -1,0 +1,127 @@
+//! Handles the jobs of a run: performs a node, lets the run move on, wakes a node that waits.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jobs::dag::drive::{self, Arrival, Moved};
+use jobs::dag::store::{self, Glimpse};
+use jobs::payload::run::{RunAdvance, RunNode, RunWake};
+use jobs::queue::{Attempt, finish};
+use jobs::{Code, Error, Result};
+use rules::dag::Change;
+use rules::id::{RunId, WorkflowId};
+use rules::queue::Outcome;
+use serde_json::{Map, Value};
+
+use super::Handled;
+use super::task::perform;
+use crate::context::Context;
+
+/// Performs one node and takes its result into the run, in one transaction with the acknowledgement.
+pub(crate) async fn node(context: &Context, attempt: &Attempt) -> Result<Handled> {
+    let began = Instant::now();
+    let job: RunNode = attempt.payload()?;
+    tracing::debug!(run.id = %job.run_id, node = job.node_id, "performing a node");
+    let mut conn = context.db.acquire().await?;
+    let Some(seen) = store::glimpse(&mut conn, job.run_id).await? else {
+        return Err(Error::not_found(format!("there is no run `{}`", job.run_id)));
+    };
+    if drive::has_ended(&seen.status) {
+        return Ok(Handled::Outcome(Outcome::Done));
+    }
+    let graph = context.graphs.get(&mut conn, WorkflowId(seen.workflow_id), seen.workflow_version).await?;
+    let ctx = context_of(store::outputs(&mut conn, job.run_id).await?, &seen);
+    // Nothing is held while the node does its work.
+    drop(conn);
+    let place = graph
+        .place(&job.node_id)
+        .ok_or_else(|| Error::invalid(format!("the workflow has no node `{}`", job.node_id)))?;
+    let limit = Duration::from_secs(graph.node(place).policy.timeout_s);
+    let sandbox = Arc::clone(&context.sandbox);
+    let working = perform(sandbox, Arc::clone(&graph), place, ctx, seen.now, job.attempt);
+    let arrival = match tokio::time::timeout(limit, working).await {
+        Ok(arrival) => arrival?,
+        Err(_) => {
+            let error = format!("timed out after {} s", limit.as_secs());
+            failed(&job, error, true)
+        }
+    };
+    settle(context, attempt, began, job.run_id, Some(arrival)).await
+}
+
+/// Lets a run move on by what lies in its inbox; a new one begins.
+pub(crate) async fn advance(context: &Context, attempt: &Attempt) -> Result<Handled> {
+    let job: RunAdvance = attempt.payload()?;
+    settle(context, attempt, Instant::now(), job.run_id, None).await
+}
+
+/// Ends the waiting of a node.
+pub(crate) async fn wake(context: &Context, attempt: &Attempt) -> Result<Handled> {
+    let job: RunWake = attempt.payload()?;
+    let change = Change::TimerFired { node: job.node_id, attempt: job.attempt };
+    settle(context, attempt, Instant::now(), job.run_id, Some(Arrival { change, output: None })).await
+}
+
+/// Acknowledges the job and moves its run, in one transaction.
+async fn settle(
+    context: &Context,
+    attempt: &Attempt,
+    began: Instant,
+    run: RunId,
+    arrival: Option<Arrival>,
+) -> Result<Handled> {
+    let mut tx = context.db.begin().await?;
+    let woken = finish(&mut tx, attempt, began.elapsed()).await?;
+    let moved = match arrival {
+        Some(arrival) => drive::deliver(&mut tx, &context.graphs, run, arrival).await?,
+        None => drive::advance(&mut tx, &context.graphs, run).await?.unwrap_or_default(),
+    };
+    tx.commit().await?;
+    context.wake.pools(&woken);
+    tell(context, &moved);
+    // From here on the job is done; what is left lying is found by the sweep.
+    if let Err(error) = look_after(context, run).await {
+        tracing::debug!(run.id = %run, %error, "the inbox could not be looked into; the sweep will");
+    }
+    Ok(Handled::Settled)
+}
+
+/// Looks into the inbox after a commit, until it is empty or somebody else holds the run, who will look.
+async fn look_after(context: &Context, run: RunId) -> Result<()> {
+    loop {
+        let mut conn = context.db.acquire().await?;
+        if !store::has_mail(&mut conn, run).await? {
+            return Ok(());
+        }
+        drop(conn);
+        let mut tx = context.db.begin().await?;
+        let Some(moved) = drive::advance(&mut tx, &context.graphs, run).await? else {
+            return Ok(());
+        };
+        tx.commit().await?;
+        tell(context, &moved);
+    }
+}
+
+fn tell(context: &Context, moved: &Moved) {
+    context.wake.send(&moved.enqueued);
+    moved.count();
+}
+
+/// What scripts and templates see as `ctx`: the input, and each output under its variable.
+fn context_of(outputs: Vec<(String, Value)>, seen: &Glimpse) -> Value {
+    let mut ctx = Map::new();
+    ctx.insert("input".into(), seen.input.clone());
+    ctx.extend(outputs);
+    Value::Object(ctx)
+}
+
+fn failed(job: &RunNode, error: String, again: bool) -> Arrival {
+    let change = Change::Failed { node: job.node_id.clone(), attempt: job.attempt, error, again };
+    Arrival { change, output: None }
+}
+
+/// A worker that has no thread to spare is not the node's fault.
+pub(crate) fn no_thread() -> Error {
+    Error::new(Code::Unavailable, "the machine has no thread for a script now")
+}

@@ -1,0 +1,121 @@
+//! Does what one node of a workflow says, away from the runtime's threads.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use chrono::{DateTime, Utc};
+use jobs::dag::drive::Arrival;
+use jobs::{Error, Result, metrics};
+use rules::dag::limits::{MAX_OUTPUT_BYTES, MAX_RUN_OUTPUT_BYTES, clip};
+use rules::dag::{Change, Graph, Node, OUTPUT, SUCCESS, Task};
+use script::{Sandbox, ScriptError};
+use serde_json::{Value, json};
+
+use super::run::no_thread;
+
+/// What a node came to.
+enum Done {
+    /// It succeeded: the handle to go on by, and what it puts out.
+    Succeeded(Option<String>, Option<Value>),
+    /// It failed: why, and whether another attempt could fare better.
+    Failed(String, bool),
+    /// It waits for a time.
+    Suspended(DateTime<Utc>),
+}
+
+/// Does what the node at `place` says, over the context. `now` is the database's clock.
+///
+/// # Errors
+/// Unavailable when the machine cannot do it now.
+pub(crate) async fn perform(
+    sandbox: Arc<Sandbox>,
+    graph: Arc<Graph>,
+    place: usize,
+    ctx: Value,
+    now: DateTime<Utc>,
+    attempt: u16,
+) -> Result<Arrival> {
+    let working = tokio::task::spawn_blocking(move || {
+        let node = graph.node(place);
+        let done = act(&sandbox, node, ctx, now)?;
+        Ok(arrival(node, attempt, done))
+    });
+    working.await.map_err(Error::internal)?
+}
+
+fn act(sandbox: &Sandbox, node: &Node, ctx: Value, now: DateTime<Utc>) -> Result<Done> {
+    match &node.task {
+        Task::Start(_) => Ok(Done::Succeeded(Some(OUTPUT.into()), None)),
+        Task::Script(script) => match timed(|| sandbox.run(&script.code, &[("ctx", ctx)])) {
+            Ok(value) => Ok(bounded(Some(SUCCESS.into()), value, MAX_OUTPUT_BYTES)),
+            Err(error) => refused(&error),
+        },
+        Task::Condition(condition) => {
+            let vars = [("ctx", ctx.clone())];
+            let expression =
+                |code: &str| timed(|| sandbox.eval_bool(code, &vars)).map_err(|error| error.to_string());
+            let decided = condition.decide(&ctx, &expression);
+            Ok(match decided {
+                Ok(decided) => {
+                    let output = json!({
+                        "matched": decided.handle, "label": decided.label, "success": true,
+                    });
+                    Done::Succeeded(Some(decided.handle), Some(output))
+                }
+                Err(error) => Done::Failed(error.to_string(), true),
+            })
+        }
+        Task::Delay(delay) => Ok(match delay.due(&ctx, now) {
+            Ok(due) if due <= now => Done::Succeeded(Some(OUTPUT.into()), None),
+            Ok(due) => Done::Suspended(due),
+            Err(error) => Done::Failed(error, false),
+        }),
+        Task::End(end) => Ok(bounded(None, Value::Object(end.output(&ctx)), MAX_RUN_OUTPUT_BYTES)),
+    }
+}
+
+fn timed<T>(
+    run: impl FnOnce() -> std::result::Result<T, ScriptError>,
+) -> std::result::Result<T, ScriptError> {
+    let began = Instant::now();
+    let result = run();
+    metrics::script_ran(if result.is_ok() { "ok" } else { "failed" }, began.elapsed());
+    result
+}
+
+/// A failed script: a script is a function of its input, but how long it takes is the machine's doing.
+fn refused(error: &ScriptError) -> Result<Done> {
+    let again = match error {
+        ScriptError::NoThread => return Err(no_thread()),
+        ScriptError::Runtime { .. } | ScriptError::TimeLimit { .. } | ScriptError::Panic => true,
+        ScriptError::Compile { .. }
+        | ScriptError::MemoryLimit { .. }
+        | ScriptError::TooLarge { .. }
+        | ScriptError::NotAccounted => false,
+    };
+    Ok(Done::Failed(error.to_string(), again))
+}
+
+fn bounded(handle: Option<String>, output: Value, limit: usize) -> Done {
+    let bytes = output.to_string().len();
+    if bytes > limit {
+        return Done::Failed(format!("the output has {bytes} bytes; at most {limit} are kept"), false);
+    }
+    Done::Succeeded(handle, Some(output))
+}
+
+fn arrival(node: &Node, attempt: u16, done: Done) -> Arrival {
+    let id = node.id.clone();
+    match done {
+        Done::Succeeded(handle, output) => {
+            Arrival { change: Change::Succeeded { node: id, attempt, handle }, output }
+        }
+        Done::Failed(error, again) => {
+            let change = Change::Failed { node: id, attempt, error: clip(error), again };
+            Arrival { change, output: None }
+        }
+        Done::Suspended(until) => {
+            Arrival { change: Change::Suspended { node: id, attempt, until }, output: None }
+        }
+    }
+}
