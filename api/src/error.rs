@@ -165,6 +165,7 @@ pub(crate) fn dress(mut error: ServerError) -> ServerError {
         ErrorCode::BadUserInput
     };
     extensions.set("code", code.as_str());
+    jobs::metrics::graphql_error(code.as_str());
     error.extensions = Some(extensions);
     error
 }

@@ -8,6 +8,7 @@ mod body;
 mod config;
 mod error;
 mod graphql;
+mod measure;
 mod probe;
 mod request_id;
 mod router;

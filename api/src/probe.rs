@@ -72,6 +72,7 @@ impl Readiness {
 }
 
 /// The figures of this process, in the text form of Prometheus.
-pub(crate) async fn metrics() -> Response<Body> {
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], String::new()).into_response()
+pub(crate) async fn metrics(State(app): State<App>) -> Response<Body> {
+    jobs::metrics::db_pool(&app.db);
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], jobs::metrics::render()).into_response()
 }

@@ -1,9 +1,10 @@
-//! Gives each request an id, in its log lines and in its answer.
+//! Gives each request an id and a place in a trace, in its log lines and in what it causes.
 
 use axum::extract::Request;
 use axum::http::{HeaderName, HeaderValue};
 use axum::middleware::Next;
 use axum::response::Response;
+use jobs::trace::TraceContext;
 use tracing::Instrument;
 use uuid::Uuid;
 
@@ -14,13 +15,26 @@ const HEADER: HeaderName = HeaderName::from_static("x-request-id");
 const MAX_BYTES: usize = 64;
 
 /// Takes over the client's id where it is harmless, or draws one.
-pub(crate) async fn assign(request: Request, next: Next) -> Response {
+pub(crate) async fn assign(mut request: Request, next: Next) -> Response {
     let id = request.headers().get(&HEADER).filter(|id| harmless(id)).cloned().unwrap_or_else(drawn);
     let text = id.to_str().unwrap_or_default();
-    let span = tracing::info_span!("request", request.id = text, http.path = request.uri().path());
+    let trace = trace_of(&request);
+    request.extensions_mut().insert(trace);
+    let path = request.uri().path();
+    let span =
+        tracing::info_span!("request", request.id = text, trace.id = trace.trace_id(), http.path = path);
     let mut response = next.run(request).instrument(span).await;
     response.headers_mut().insert(HEADER, id);
     response
+}
+
+/// A step of the client's trace, or the first of a new one.
+fn trace_of(request: &Request) -> TraceContext {
+    let given = request.headers().get("traceparent").and_then(|value| value.to_str().ok());
+    match given.and_then(TraceContext::parse) {
+        Some(trace) => trace.child(rand::random()),
+        None => TraceContext::generate(rand::random()),
+    }
 }
 
 /// What cannot forge a log line or fill one.

@@ -13,7 +13,7 @@ use tower_http::set_header::SetResponseHeaderLayer;
 
 use crate::error::{Fault, fault_problem, problem};
 use crate::state::App;
-use crate::{graphql, probe, request_id};
+use crate::{graphql, measure, probe, request_id};
 
 /// The whole door. A request passes the layers from the last to the first.
 pub fn router(app: App) -> Router {
@@ -30,6 +30,7 @@ pub fn router(app: App) -> Router {
         .layer(CatchPanicLayer::custom(after_panic))
         .layer(fixed(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
         .layer(fixed(header::CACHE_CONTROL, "no-store"))
+        .layer(from_fn(measure::time))
         .layer(from_fn(request_id::assign))
         .with_state(app)
 }

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use jobs::db::PgPool;
 use jobs::queue::Wake;
 use rules::seal::Keyring;
+use script::Sandbox;
 
 use crate::auth::{Passwords, Tokens};
 use crate::config::ApiConfig;
@@ -21,6 +22,7 @@ pub struct App(Arc<Parts>);
 pub struct Parts {
     pub(crate) db: PgPool,
     wake: Wake,
+    sandbox: Arc<Sandbox>,
     keyring: Arc<Keyring>,
     pub(crate) config: ApiConfig,
     pub(crate) tokens: Tokens,
@@ -31,8 +33,15 @@ pub struct Parts {
 }
 
 impl App {
-    /// A state over a database, with the way to wake workers and the keys that seal secrets.
-    pub fn new(db: PgPool, wake: Wake, keyring: Arc<Keyring>, config: ApiConfig) -> Self {
+    /// A state over a database, with the way to wake workers, the sandbox that compiles scripts, and the
+    /// keys that seal secrets.
+    pub fn new(
+        db: PgPool,
+        wake: Wake,
+        sandbox: Arc<Sandbox>,
+        keyring: Arc<Keyring>,
+        config: ApiConfig,
+    ) -> Self {
         Self(Arc::new(Parts {
             tokens: Tokens::new(&config),
             passwords: Passwords::new(config.limits.password_checks),
@@ -41,6 +50,7 @@ impl App {
             draining: AtomicBool::new(false),
             db,
             wake,
+            sandbox,
             keyring,
             config,
         }))
@@ -49,6 +59,16 @@ impl App {
     /// The way to wake workers after a commit.
     pub fn wake(&self) -> &Wake {
         &self.0.wake
+    }
+
+    /// The database.
+    pub fn db(&self) -> &PgPool {
+        &self.0.db
+    }
+
+    /// What compiles scripts; here they are never run.
+    pub fn sandbox(&self) -> &Sandbox {
+        &self.0.sandbox
     }
 
     /// The keys that seal secrets.

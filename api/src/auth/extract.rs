@@ -2,7 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, header, request};
+use jobs::trace::TraceContext;
 use rules::access::Principal;
 use rules::apikey;
 
@@ -21,6 +22,9 @@ pub(crate) struct Caller {
     pub(crate) principal: Option<Principal>,
     /// The network address that the client has, as far as our own proxies vouch for it.
     pub(crate) address: IpAddr,
+    /// The W3C `traceparent` that what the request causes is to carry.
+    #[allow(dead_code, reason = "the first to carry it on is a run")]
+    pub(crate) trace_parent: Option<String>,
 }
 
 /// Verifies the credentials of a request, if it shows any.
@@ -28,17 +32,28 @@ pub(crate) struct Caller {
 /// # Errors
 /// [`Fault::BadCredentials`] when it shows some that are no good: a client that means to be somebody must
 /// not be served as nobody.
-pub(crate) async fn caller(app: &App, headers: &HeaderMap, peer: Option<Peer>) -> Result<Caller, Fault> {
+pub(crate) async fn caller(app: &App, head: &request::Parts) -> Result<Caller, Fault> {
+    let headers = &head.headers;
+    let peer = head.extensions.get::<Peer>().copied();
     let address = client_address(headers, peer, app.config.trusted_proxies);
-    let principal = match (one(headers, header::AUTHORIZATION.as_str())?, one(headers, API_KEY)?) {
+    let trace_parent = head.extensions.get::<TraceContext>().map(ToString::to_string);
+    let principal = verified(app, headers).await.inspect_err(|fault| {
+        if let Fault::BadCredentials(_) = fault {
+            jobs::metrics::auth_failure("credentials");
+        }
+    })?;
+    Ok(Caller { principal, address, trace_parent })
+}
+
+async fn verified(app: &App, headers: &HeaderMap) -> Result<Option<Principal>, Fault> {
+    Ok(match (one(headers, header::AUTHORIZATION.as_str())?, one(headers, API_KEY)?) {
         (None, None) => None,
         (Some(bearer), None) => Some(by_token(app, bearer).await?),
         (None, Some(key)) => Some(by_key(app, key).await?),
         (Some(_), Some(_)) => {
             return Err(bad("both `Authorization` and `X-API-Key` were sent; send one"));
         }
-    };
-    Ok(Caller { principal, address })
+    })
 }
 
 async fn by_token(app: &App, authorization: &str) -> Result<Principal, Fault> {

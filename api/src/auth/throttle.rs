@@ -27,9 +27,13 @@ pub(crate) async fn charge(
     let window_s = limits.login_window.as_secs_f64();
     store::sweep_attempts(conn, SWEEP).await?;
     // The network address first: who is refused by it must not fill up somebody's e-mail address as well.
-    let counts = [(by_address(address), limits.login_by_address), (by_email(email), limits.login_by_email)];
-    for (key, limit) in counts {
+    let counts = [
+        ("login_address", by_address(address), limits.login_by_address),
+        ("login_email", by_email(email), limits.login_by_email),
+    ];
+    for (name, key, limit) in counts {
         if let Some(retry_after_s) = store::count_attempt(conn, &key, limit, window_s).await? {
+            jobs::metrics::rate_limited(name);
             return Err(Fault::RateLimited(retry_after_s));
         }
     }

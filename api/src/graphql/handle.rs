@@ -3,11 +3,14 @@
 //! POST of `application/json` alone. What a browser may send to another site without asking it first (a
 //! form, plain text, a GET) is refused by that before it is looked at.
 
+use std::time::Instant;
+
 use async_graphql::parser::parse_query;
+use async_graphql::parser::types::{ExecutableDocument, OperationType};
 use async_graphql::{Request, ServerError, Variables};
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{HeaderMap, Response, StatusCode, header};
+use axum::http::{Response, StatusCode, header, request};
 use serde_json::{Map, Value, json};
 
 use super::accept::{Media, is_json, negotiate};
@@ -15,7 +18,6 @@ use super::limit;
 use crate::auth::caller;
 use crate::body;
 use crate::error::{Fault, dress, problem};
-use crate::server::Peer;
 use crate::state::App;
 
 /// What the body of a request holds.
@@ -40,29 +42,33 @@ pub(crate) async fn handle(State(app): State<App>, request: axum::extract::Reque
         Ok(bytes) => bytes,
         Err(refusal) => return refusal,
     };
-    let peer = head.extensions.get::<Peer>().copied();
-    match execute(&app, &head.headers, peer, &bytes).await {
+    match execute(&app, &head, &bytes).await {
         Ok(response) => answer(media, response),
         Err(fault) => refuse(media, fault),
     }
 }
 
-async fn execute(
-    app: &App,
-    headers: &HeaderMap,
-    peer: Option<Peer>,
-    bytes: &[u8],
-) -> Result<async_graphql::Response, Fault> {
+async fn execute(app: &App, head: &request::Parts, bytes: &[u8]) -> Result<async_graphql::Response, Fault> {
     let params = read(bytes)?;
-    let caller = caller(app, headers, peer).await?;
+    let caller = caller(app, head).await?;
     let limits = &app.config.limits;
     limit::check_tokens(&params.query, limits.query_tokens)?;
     let document = parse_query(&params.query).map_err(|e| Fault::Parse(parse_message(&e)))?;
     limit::check(&document, &params.variables, limits)?;
+    let operation = operation_of(&document);
     let mut request = Request::new(params.query).variables(params.variables).data(caller).data(app.clone());
     request.operation_name = params.operation_name;
     request.set_parsed_query(document);
-    Ok(app.schema.execute(request).await)
+    let begun = Instant::now();
+    let response = app.schema.execute(request).await;
+    jobs::metrics::graphql_operation(operation, response.errors.is_empty(), begun.elapsed());
+    Ok(response)
+}
+
+/// What the document does, as far as a label may tell.
+fn operation_of(document: &ExecutableDocument) -> &'static str {
+    let mutates = document.operations.iter().any(|(_, o)| o.node.ty == OperationType::Mutation);
+    if mutates { "mutation" } else { "query" }
 }
 
 fn parse_message(error: &async_graphql::parser::Error) -> String {

@@ -2,9 +2,12 @@
 
 mod accept;
 mod apikey;
+mod deadletter;
 mod handle;
+mod job;
 mod limit;
 mod page;
+mod queue;
 mod schema;
 mod scope;
 mod tenant;

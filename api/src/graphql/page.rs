@@ -52,18 +52,34 @@ impl<K: FromStr + Display> Page<K> {
     /// The page of these rows, of which there may be one too many.
     pub(crate) fn of<R, T: OutputType>(
         &self,
-        mut rows: Vec<R>,
+        rows: Vec<R>,
         key: impl Fn(&R) -> K,
         node: impl Fn(R) -> T,
     ) -> Connection<String, T> {
+        match self.try_of(rows, key, |row| Ok::<T, std::convert::Infallible>(node(row))) {
+            Ok(page) => page,
+            Err(never) => match never {},
+        }
+    }
+
+    /// The page of these rows, each of which may turn out to be unreadable.
+    ///
+    /// # Errors
+    /// That of the first unreadable row.
+    pub(crate) fn try_of<R, T: OutputType, E>(
+        &self,
+        mut rows: Vec<R>,
+        key: impl Fn(&R) -> K,
+        node: impl Fn(R) -> Result<T, E>,
+    ) -> Result<Connection<String, T>, E> {
         let more = rows.len() > self.first;
         rows.truncate(self.first);
         let mut page = Connection::new(self.after.is_some(), more);
-        page.edges.extend(rows.into_iter().map(|row| {
+        for row in rows {
             let cursor = cursor_of(self.list, &key(&row));
-            Edge::new(cursor, node(row))
-        }));
-        page
+            page.edges.push(Edge::new(cursor, node(row)?));
+        }
+        Ok(page)
     }
 }
 

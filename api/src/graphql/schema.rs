@@ -3,16 +3,26 @@
 use async_graphql::{EmptySubscription, MergedObject, Schema};
 
 use super::apikey::{ApiKeyMutation, ApiKeyQuery};
+use super::deadletter::{DeadLetterMutation, DeadLetterQuery};
+use super::job::{JobMutation, JobQuery};
+use super::queue::{QueueMutation, QueueQuery};
 use super::tenant::{TenantMutation, TenantQuery};
 use super::user::{UserMutation, UserQuery};
 
 /// Everything that can be read.
 #[derive(MergedObject, Default)]
-pub(crate) struct Query(UserQuery, TenantQuery, ApiKeyQuery);
+pub(crate) struct Query(UserQuery, TenantQuery, ApiKeyQuery, JobQuery, QueueQuery, DeadLetterQuery);
 
 /// Everything that can be changed.
 #[derive(MergedObject, Default)]
-pub(crate) struct Mutation(UserMutation, TenantMutation, ApiKeyMutation);
+pub(crate) struct Mutation(
+    UserMutation,
+    TenantMutation,
+    ApiKeyMutation,
+    JobMutation,
+    QueueMutation,
+    DeadLetterMutation,
+);
 
 /// The schema of the API.
 pub(crate) type ApiSchema = Schema<Query, Mutation, EmptySubscription>;

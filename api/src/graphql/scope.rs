@@ -4,8 +4,8 @@ use std::str::FromStr;
 
 use async_graphql::{Context, ID};
 use jobs::tenant::Tenant;
-use rules::access::{Denied, InTenant, Principal, in_tenant};
-use rules::id::TenantId;
+use rules::access::{Denied, InTenant, Overall, Principal, in_tenant, overall};
+use rules::id::{JobId, TenantId};
 use sqlx::PgConnection;
 
 use crate::auth::principal;
@@ -48,6 +48,22 @@ pub(crate) async fn enter(
     Ok(Scope { tenant: wanted, by: by.clone() })
 }
 
+/// Enters a tenant, or, for an operator of the installation who names none, all of them at once: none.
+///
+/// # Errors
+/// As [`enter`].
+pub(crate) async fn enter_or_all(
+    ctx: &Context<'_>,
+    conn: &mut PgConnection,
+    tenant: Option<&ID>,
+    wish: InTenant,
+) -> Result<Option<TenantId>, Fault> {
+    if tenant.is_none() && overall(principal(ctx)?, Overall::Operate).is_ok() {
+        return Ok(None);
+    }
+    Ok(Some(enter(ctx, conn, tenant, wish).await?.tenant))
+}
+
 async fn look_up(
     conn: &mut PgConnection,
     wanted: TenantId,
@@ -72,4 +88,12 @@ async fn look_up(
 /// [`Fault::BadInput`] naming the argument.
 pub(crate) fn parse<T: FromStr>(id: &ID, name: &str) -> Result<T, Fault> {
     id.parse().map_err(|_| Fault::BadInput(format!("`{name}` is no id")))
+}
+
+/// Reads a job's id.
+///
+/// # Errors
+/// [`Fault::BadInput`] when it is no number.
+pub(crate) fn parse_job(id: &ID) -> Result<JobId, Fault> {
+    parse::<i64>(id, "id").map(JobId)
 }

@@ -127,6 +127,7 @@ impl UserMutation {
         let stored = login.as_ref().map(|l| l.password_hash.clone());
         let right = app.passwords.verify(password.into(), stored).await?;
         let Some(login) = login.filter(|l| right && l.disabled_at.is_none()) else {
+            jobs::metrics::auth_failure("password");
             return Err(Fault::BadCredentials("the e-mail address or the password is wrong".into()));
         };
         let mut conn = app.db.acquire().await?;

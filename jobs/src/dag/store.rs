@@ -8,8 +8,8 @@ use uuid::Uuid;
 
 use crate::{Error, Result};
 
-/// The most runs or log lines on one page.
-pub const MAX_PAGE: i64 = 100;
+/// The most runs or log lines on one page: a hundred, and one that tells whether there are more.
+pub const MAX_PAGE: i64 = 101;
 
 /// A run that is to be started.
 #[derive(Debug, Clone)]

@@ -8,8 +8,8 @@ use uuid::Uuid;
 
 use crate::{Error, Result};
 
-/// The most workflows on one page.
-pub const MAX_PAGE: i64 = 100;
+/// The most workflows on one page: a hundred, and one that tells whether there are more.
+pub const MAX_PAGE: i64 = 101;
 
 /// A workflow with its latest definition.
 #[derive(Debug, Clone)]

@@ -7,8 +7,8 @@ use sqlx::PgConnection;
 
 use crate::{Error, Result};
 
-/// The most jobs on one page.
-pub const MAX_PAGE: i64 = 100;
+/// The most jobs on one page: a hundred, and one that tells whether there are more.
+pub const MAX_PAGE: i64 = 101;
 
 /// A job as people see it, whatever its state.
 #[derive(Debug, Clone, serde::Serialize)]
