@@ -8,11 +8,9 @@ use rules::queue::{Pool, State};
 /// A durable job queue, workflows and webhooks on Postgres, in one executable.
 #[derive(Debug, Parser)]
 #[command(name = "millrace", version, propagate_version = true, arg_required_else_help = true)]
-#[command(
-    after_help = "Settings come from the environment; README.md lists them. Without DATABASE_URL every \
-    command uses the private cluster of the clone it is called in.\n\
-    Exit codes: 0 done, 1 failed, 2 wrong arguments or configuration."
-)]
+#[command(after_help = "Settings come from the environment; README.md lists them. Without DATABASE_URL\n\
+    every command uses the private cluster of the clone it is called in.\n\
+    Exit codes: 0 done, 1 failed, 2 wrong arguments or configuration.")]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -230,7 +228,7 @@ mod tests {
     /// The short help of a command and of all below it.
     fn help(command: &mut clap::Command, path: &str, text: &mut String) {
         text.push_str(&format!("──── {path}\n{}\n", command.render_help()));
-        for inner in command.get_subcommands_mut() {
+        for inner in command.get_subcommands_mut().filter(|c| c.get_name() != "help") {
             let path = format!("{path} {}", inner.get_name());
             help(inner, &path, text);
         }
