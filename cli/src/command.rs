@@ -40,6 +40,8 @@ pub(crate) enum Command {
     Scheduler,
     /// Bring the database's schema up to this executable
     Migrate,
+    /// Check the database, the schema, the clocks and what stands between
+    Doctor(Output),
     /// Look after the administrator
     #[command(subcommand)]
     Admin(Admin),

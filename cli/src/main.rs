@@ -4,6 +4,7 @@
 mod admin;
 mod command;
 mod dlq;
+mod doctor;
 mod down;
 mod home;
 mod job;
@@ -61,6 +62,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Worker { pools } => roles::run(&Roles { pools: distinct(pools), ..Roles::default() }).await,
         Command::Scheduler => roles::run(&Roles { scheduler: true, ..Roles::default() }).await,
         Command::Migrate => migrate::run().await,
+        Command::Doctor(output) => doctor::run(output).await,
         Command::Admin(command) => admin::run(command).await,
         Command::Job(command) => job::run(command).await,
         Command::Queue(command) => queue::run(command).await,

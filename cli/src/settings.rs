@@ -78,6 +78,12 @@ pub(crate) async fn operator() -> anyhow::Result<PgPool> {
 
 /// Connects to the database that the settings name.
 pub(crate) async fn connect(connections: u32) -> anyhow::Result<PgPool> {
+    let config = database(DatabaseConfig::read)?;
+    Ok(jobs::db::connect(&DatabaseConfig { connections, ..config }).await?)
+}
+
+/// Reads what an operator's command needs, once it is known that there is a database.
+pub(crate) fn database<T>(read: impl FnOnce(&mut Reader<'_>) -> T) -> anyhow::Result<T> {
     let settings = Settings::find()?;
     if settings.look_up("DATABASE_URL").is_none() {
         let home = Home::find()?;
@@ -88,6 +94,5 @@ pub(crate) async fn connect(connections: u32) -> anyhow::Result<PgPool> {
         ))
         .into());
     }
-    let config = settings.read(DatabaseConfig::read)?;
-    Ok(jobs::db::connect(&DatabaseConfig { connections, ..config }).await?)
+    Ok(settings.read(read)?)
 }
