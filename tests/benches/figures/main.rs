@@ -10,6 +10,7 @@
 )]
 
 mod baseline;
+mod chain;
 mod drain;
 mod enqueue;
 mod pickup;
@@ -18,7 +19,11 @@ mod settings;
 use tests::{Database, Postgres};
 
 /// Every measured part, in order. A word on the command line picks those whose name holds it.
-const PARTS: [&str; 4] = ["baseline", "enqueue", "drain", "pickup"];
+const PARTS: [&str; 5] = ["baseline", "enqueue", "drain", "pickup", "chain"];
+
+/// Counts what each thread holds, by which scripts are bounded, as in the executable.
+#[global_allocator]
+static ALLOCATOR: script::CountingAllocator = script::CountingAllocator;
 
 fn main() {
     let picked: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
@@ -35,6 +40,7 @@ fn main() {
                 "enqueue" => enqueue::measure(&database, &limits).await,
                 "drain" => drain::measure(&database, &limits).await,
                 "pickup" => pickup::measure(&database).await,
+                "chain" => chain::measure(&database).await,
                 other => unreachable!("`{other}` is no part"),
             }
         }
