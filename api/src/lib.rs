@@ -14,6 +14,7 @@ mod request_id;
 mod router;
 mod server;
 mod state;
+mod webhook;
 
 pub use auth::{Bootstrapped, bootstrap_admin, reset_admin_password};
 pub use config::{ApiConfig, BIND, Limits, MIN_JWT_SECRET_BYTES, PORT, TOKEN_TTL_S};

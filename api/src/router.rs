@@ -13,12 +13,13 @@ use tower_http::set_header::SetResponseHeaderLayer;
 
 use crate::error::{Fault, fault_problem, problem};
 use crate::state::App;
-use crate::{graphql, measure, probe, request_id};
+use crate::{graphql, measure, probe, request_id, webhook};
 
 /// The whole door. A request passes the layers from the last to the first.
 pub fn router(app: App) -> Router {
     Router::new()
         .route("/graphql", post(graphql::handle))
+        .route("/hooks/{tenant}/{path}", post(webhook::handle))
         .route("/livez", get(probe::livez))
         .route("/readyz", get(probe::readyz))
         .route("/metrics", get(probe::metrics))

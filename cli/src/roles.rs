@@ -13,6 +13,7 @@ use jobs::{Code, Error};
 use rules::queue::Pool;
 use rules::seal::Keyring;
 use scheduler::SchedulerConfig;
+use script::Sandbox;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -145,7 +146,8 @@ pub(crate) async fn play(
     let wake = Wake::start(&db, &shutdown);
     let mut playing: JoinSet<anyhow::Result<()>> = JoinSet::new();
     if let (Some(api), Some(listener), Some(keyring)) = (config.api, listener, &config.keyring) {
-        let app = api::App::new(db.clone(), wake.clone(), Arc::clone(keyring), api);
+        let sandbox = Arc::new(Sandbox::new(script::Limits::default()));
+        let app = api::App::new(db.clone(), wake.clone(), sandbox, Arc::clone(keyring), api);
         let shutdown = shutdown.clone();
         playing.spawn(async move { Ok(api::serve(listener, app, shutdown).await?) });
     }

@@ -4,7 +4,7 @@ use jobs::queue::Attempt;
 use rules::queue::Kind;
 
 use crate::context::Context;
-use crate::handle::{Handled, noop, run};
+use crate::handle::{Handled, listener, noop, run};
 
 /// Calls the handler of the attempt's kind.
 pub(crate) async fn call(context: &Context, attempt: &Attempt) -> jobs::Result<Handled> {
@@ -13,7 +13,9 @@ pub(crate) async fn call(context: &Context, attempt: &Attempt) -> jobs::Result<H
         Kind::RunNode => run::node(context, attempt).await,
         Kind::RunAdvance => run::advance(context, attempt).await,
         Kind::RunWake => run::wake(context, attempt).await,
-        Kind::ListenerEvent | Kind::ListenerAction | Kind::AuditFlush => {
+        Kind::ListenerEvent => listener::event(context, attempt).await,
+        Kind::ListenerAction => listener::action(context, attempt).await,
+        Kind::AuditFlush => {
             Err(jobs::Error::invalid(format!("`{}` jobs have no handler in this version", attempt.kind)))
         }
     }

@@ -3,7 +3,7 @@
 use rand::random;
 use rules::access::Title;
 use rules::id::{ListenerId, TenantId};
-use rules::listener::{Fault, Path, Pipeline};
+use rules::listener::{Act, Fault, Path, Pipeline};
 use rules::seal::{Keyring, Place};
 use rules::signature::Secret;
 use script::{Sandbox, ScriptError};
@@ -12,7 +12,8 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::store::{self, Listener};
-use crate::Error;
+use crate::workflow::store as workflows;
+use crate::{Code, Error};
 
 /// A listener that is to be made.
 #[derive(Debug)]
@@ -65,7 +66,7 @@ pub async fn create(
     tenant: TenantId,
     new: &NewListener<'_>,
 ) -> Result<(Listener, SecretString), SaveError> {
-    let pipeline = checked(sandbox, new.pipeline, None)?;
+    let pipeline = checked(conn, sandbox, tenant, new.pipeline, None).await?;
     let id = ListenerId(Uuid::now_v7());
     let (secret, sealed) = fresh_secret(keyring, tenant, id);
     let listener = store::insert(conn, id, tenant, new.path, new.title, &sealed, &pipeline.to_json()).await?;
@@ -86,7 +87,7 @@ pub async fn update_pipeline(
     config: &serde_json::Value,
 ) -> Result<Listener, SaveError> {
     let before = store::get(conn, tenant, id).await?.pipeline()?;
-    let pipeline = checked(sandbox, config, Some(&before))?;
+    let pipeline = checked(conn, sandbox, tenant, config, Some(&before)).await?;
     Ok(store::set_pipeline(conn, tenant, id, version, &pipeline.to_json()).await?)
 }
 
@@ -111,8 +112,10 @@ fn fresh_secret(keyring: &Keyring, tenant: TenantId, id: ListenerId) -> (SecretS
     (secret, sealed)
 }
 
-fn checked(
+async fn checked(
+    conn: &mut PgConnection,
     sandbox: &Sandbox,
+    tenant: TenantId,
     config: &serde_json::Value,
     before: Option<&Pipeline>,
 ) -> Result<Pipeline, SaveError> {
@@ -123,6 +126,18 @@ fn checked(
         && let Err(error) = sandbox.check(code)
     {
         faults.push(Fault { field: "actions[0].code".into(), message: explain(&error) });
+    }
+    let first = usize::from(pipeline.transform.is_some());
+    for (place, action) in pipeline.actions.iter().enumerate() {
+        let Act::TriggerWorkflow { workflow, .. } = &action.act else { continue };
+        match workflows::get(conn, *workflow, tenant).await {
+            Ok(_) => {}
+            Err(error) if error.code == Code::NotFound => {
+                let field = format!("actions[{}].workflowId", first + place);
+                faults.push(Fault { field, message: error.to_string() });
+            }
+            Err(error) => return Err(error.into()),
+        }
     }
     if faults.is_empty() { Ok(pipeline) } else { Err(SaveError::Faults(faults)) }
 }

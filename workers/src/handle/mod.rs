@@ -1,5 +1,6 @@
 //! The handlers, one file per payload file, and what happens when a job of theirs dies.
 
+pub(crate) mod listener;
 pub(crate) mod noop;
 pub(crate) mod run;
 mod task;
@@ -24,7 +25,10 @@ pub(crate) async fn jobs_died(conn: &mut PgConnection, dead: &[DeadJob]) -> jobs
     let mut told = Vec::new();
     for job in dead {
         match job.kind.parse::<Kind>() {
-            Ok(kind) => told.extend(start::job_died(conn, kind, job).await?),
+            Ok(kind) => {
+                listener::died(conn, kind, job).await?;
+                told.extend(start::job_died(conn, kind, job).await?);
+            }
             // Only a later version can have enqueued it, and only a later one waits for it.
             Err(unknown) => tracing::warn!(job.id = %job.id, %unknown, "a job died that nobody here knows"),
         }

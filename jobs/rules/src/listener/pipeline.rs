@@ -14,12 +14,16 @@ use uuid::Uuid;
 
 use super::read::{Fault, Reader};
 use super::retention::{BufferName, Retention};
+use crate::dag::Template;
+use crate::dag::template::Unreadable;
 use crate::id::{ActionId, WorkflowId};
 
 /// The most actions of a listener, its transform apart.
 pub const ACTIONS_MAX: usize = 20;
 /// What the templates of an action may begin with.
-pub const TEMPLATE_ROOTS: [&str; 1] = ["event"];
+pub const TEMPLATE_ROOTS: [&str; 1] = [EVENT_ROOT];
+/// The name of the event in templates.
+const EVENT_ROOT: &str = "event";
 
 /// What a listener does with an event.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -132,6 +136,15 @@ impl Pipeline {
         json!({ "actions": transform.chain(actions).collect::<Vec<_>>() })
     }
 
+    /// The input of a run for an event.
+    ///
+    /// # Errors
+    /// The fault of a template, which [`Self::parse`] lets none of through.
+    pub fn fill(input: &Value, event: &Value) -> Result<Value, Unreadable> {
+        let roots = |root: &str| (root == EVENT_ROOT).then_some(event);
+        Ok(Template::read(input, &TEMPLATE_ROOTS)?.fill(&roots))
+    }
+
     /// The action of this id.
     pub fn action(&self, id: ActionId) -> Option<&Action> {
         self.actions.iter().find(|action| action.id == id)
@@ -207,6 +220,7 @@ mod tests {
             { "type": "transform", "code": " ", "language": "js" },
             { "type": "trigger_workflow", "inputValues": [], "enabled": 1 },
             { "type": "trigger_workflow", "workflowId": "x", "id": 7 },
+            { "type": "trigger_workflow", "workflowId": WORKFLOW, "inputValues": { "a": ["{{ctx.b}}"] } },
             { "type": "push" },
             { "id": null },
             7,
@@ -229,12 +243,21 @@ mod tests {
         actions[2].workflowId: must be a UUID
         actions[3].id: must be a UUID
         actions[3].workflowId: must be a UUID
-        actions[4].type: is unknown; known are transform, trigger_workflow, save_to_buffer
-        actions[5].type: must be a text that is not empty
-        actions[6]: must be an object
-        actions[7].retentionPolicy: is missing; `maxAgeHours` needs time or both
-        actions[9].id: stands twice; give each action its own, or none
+        actions[4].inputValues: `{{ctx.b}}` begins with none of `event`
+        actions[5].type: is unknown; known are transform, trigger_workflow, save_to_buffer
+        actions[6].type: must be a text that is not empty
+        actions[7]: must be an object
+        actions[8].retentionPolicy: is missing; `maxAgeHours` needs time or both
+        actions[10].id: stands twice; give each action its own, or none
         ");
+    }
+
+    #[test]
+    fn inputs_are_filled_from_the_event() {
+        let event = json!({ "id": 7, "who": { "name": "x" } });
+        let input = json!({ "order": "{{event.id}}", "text": "for {{event.who.name}}", "all": "{{event}}" });
+        let filled = json!({ "order": 7, "text": "for x", "all": event });
+        assert_eq!(Pipeline::fill(&input, &event), Ok(filled));
     }
 
     #[test]

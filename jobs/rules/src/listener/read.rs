@@ -3,8 +3,9 @@
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::pipeline::{Act, Pipeline};
+use super::pipeline::{Act, Pipeline, TEMPLATE_ROOTS};
 use super::retention::{BUFFER_EVENTS_MAX, BUFFER_HOURS_MAX, BufferName, Retention};
+use crate::dag::Template;
 use crate::id::WorkflowId;
 
 /// One thing that is wrong with a configuration.
@@ -114,6 +115,9 @@ impl Reader {
                 let input = input.unwrap_or_else(|| json!({ "event": "{{event}}" }));
                 if !input.is_object() {
                     self.fault(format!("{field}.inputValues"), "must be an object".into());
+                }
+                if let Err(unreadable) = Template::read(&input, &TEMPLATE_ROOTS) {
+                    self.fault(format!("{field}.inputValues"), unreadable.to_string());
                 }
                 if !fields.contains_key("workflowId") {
                     self.fault(format!("{field}.workflowId"), "must be a UUID".into());

@@ -1,0 +1,160 @@
+//! Lets signed deliveries in: verified, bounded, stored with their job before the sender is answered.
+
+use axum::body::Body;
+use axum::extract::{Path, Request, State};
+use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use jobs::listener::{Delivery, Hook, Received, hook, receive};
+use jobs::trace::TraceContext;
+use rules::listener::{NOTICE_BYTES_MAX, check, headers};
+use rules::signature::{self, Headers, ID_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER};
+use serde_json::{Value, json};
+
+use crate::body;
+use crate::error::{Fault, fault_problem, problem};
+use crate::state::App;
+
+/// What is said of every address where nobody listens: of one that never was, of another tenant's and of
+/// one that was taken away alike.
+const NOBODY: &str = "nobody listens at this address";
+
+/// Why a delivery is not taken: the answer, and the word under which it is counted.
+struct Refusal(&'static str, Box<Response<Body>>);
+
+impl Refusal {
+    fn new(outcome: &'static str, response: Response<Body>) -> Self {
+        Self(outcome, Box::new(response))
+    }
+}
+
+/// Answers a delivery at `/hooks/{tenant}/{path}`: 202 once it is stored, or was before.
+pub(crate) async fn handle(
+    State(app): State<App>,
+    Path((tenant, path)): Path<(String, String)>,
+    request: Request,
+) -> Response<Body> {
+    let (outcome, response) = match take(&app, &tenant, &path, request).await {
+        Ok(received) if received.duplicate => ("duplicate", accepted(&received)),
+        Ok(received) => ("accepted", accepted(&received)),
+        Err(Refusal(outcome, response)) => (outcome, *response),
+    };
+    jobs::metrics::webhook_received(outcome);
+    response
+}
+
+async fn take(app: &App, tenant: &str, path: &str, request: Request) -> Result<Received, Refusal> {
+    let (head, body) = request.into_parts();
+    let bytes =
+        body::read(body, NOTICE_BYTES_MAX).await.map_err(|response| Refusal::new("too_large", response))?;
+    let mut conn = app.db.acquire().await.map_err(|e| broken(e.into()))?;
+    let hook = hook(&mut conn, tenant, path).await.map_err(broken)?;
+    drop(conn);
+    let Some(hook) = hook else {
+        return Err(Refusal::new("unknown", problem(StatusCode::NOT_FOUND, NOBODY)));
+    };
+    let id = verified(app, &hook, &head.headers, &bytes)?;
+    if !hook.active {
+        let told = "the listener is switched off; switch it on, then send again";
+        return Err(Refusal::new("inactive", problem(StatusCode::CONFLICT, told)));
+    }
+    let event = event(&head.headers, &bytes)?;
+    let kept = headers(head.headers.iter().filter_map(|(n, v)| Some((n.as_str(), v.to_str().ok()?))));
+    let delivery = Delivery { id, headers: &kept, event: &event, trace_parent: Some(trace(&head.headers)) };
+    let received = store(app, &hook, &delivery).await.map_err(broken)?;
+    app.wake().send(&received.enqueued);
+    tracing::debug!(notice.id = %received.notice, duplicate = received.duplicate, "delivery taken");
+    Ok(received)
+}
+
+/// The delivery's id, once its signature holds.
+fn verified<'a>(app: &App, hook: &Hook, all: &'a HeaderMap, bytes: &[u8]) -> Result<&'a str, Refusal> {
+    let secret = hook.open(app.keyring()).map_err(broken)?;
+    let given = Headers {
+        id: one(all, ID_HEADER),
+        timestamp: one(all, TIMESTAMP_HEADER),
+        signature: one(all, SIGNATURE_HEADER),
+    };
+    signature::verify(&[secret], &given, bytes, hook.now_s)
+        .map_err(|refused| Refusal::new("unsigned", problem(StatusCode::UNAUTHORIZED, refused)))
+}
+
+/// The header, if it is sent once: of two, nobody can say which was meant.
+fn one<'a>(all: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    let mut values = all.get_all(name).iter();
+    let first = values.next()?;
+    if values.next().is_some() { None } else { first.to_str().ok() }
+}
+
+/// The event, if it is JSON that can be kept.
+fn event(all: &HeaderMap, bytes: &[u8]) -> Result<Value, Refusal> {
+    if !all.get(header::CONTENT_TYPE).is_some_and(is_json) {
+        let told = "the body must be JSON and say so: `Content-Type: application/json`";
+        return Err(Refusal::new("malformed", problem(StatusCode::UNSUPPORTED_MEDIA_TYPE, told)));
+    }
+    let bad = |told: String| Refusal::new("malformed", problem(StatusCode::BAD_REQUEST, told));
+    let event: Value = serde_json::from_slice(bytes).map_err(|e| bad(format!("the body is no JSON: {e}")))?;
+    check(&event).map_err(|refused| bad(refused.to_string()))?;
+    Ok(event)
+}
+
+fn is_json(content_type: &HeaderValue) -> bool {
+    let media = content_type.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim();
+    let media = media.to_ascii_lowercase();
+    media == "application/json" || (media.starts_with("application/") && media.ends_with("+json"))
+}
+
+/// The trace that the sender began, or one of our own.
+fn trace(all: &HeaderMap) -> String {
+    let given = one(all, "traceparent").and_then(TraceContext::parse);
+    given.unwrap_or_else(|| TraceContext::generate(rand::random())).to_string()
+}
+
+async fn store(app: &App, hook: &Hook, delivery: &Delivery<'_>) -> jobs::Result<Received> {
+    let mut tx = app.db.begin().await?;
+    let received = receive(&mut tx, hook, delivery).await?;
+    tx.commit().await?;
+    Ok(received)
+}
+
+fn broken(error: jobs::Error) -> Refusal {
+    Refusal::new("failed", fault_problem(&Fault::House(error)))
+}
+
+fn accepted(received: &Received) -> Response<Body> {
+    let mut told = json!({ "noticeId": received.notice });
+    if received.duplicate {
+        told["duplicate"] = true.into();
+    }
+    let mut response = Response::new(Body::from(told.to_string()));
+    *response.status_mut() = StatusCode::ACCEPTED;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_is_known_by_its_name() {
+        for (name, known) in [
+            ("application/json", true),
+            ("Application/JSON; charset=utf-8", true),
+            ("application/cloudevents+json", true),
+            ("text/plain", false),
+            ("text/x+json", false),
+            ("application/jsonp", false),
+            ("", false),
+        ] {
+            assert_eq!(is_json(&HeaderValue::from_static(name)), known, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_header_sent_twice_is_none() {
+        let mut all = HeaderMap::new();
+        all.append("webhook-id", HeaderValue::from_static("a"));
+        assert_eq!(one(&all, ID_HEADER), Some("a"));
+        all.append("webhook-id", HeaderValue::from_static("b"));
+        assert_eq!(one(&all, ID_HEADER), None);
+    }
+}

@@ -1,0 +1,217 @@
+//! Handles `listener.event` and `listener.action`: a notice's transform, then each of its actions.
+//!
+//! Both read the listener as it is now, not as it was when the notice came, so that what failed succeeds
+//! when it is tried again after a fix.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use jobs::dag::start::{Start, execute};
+use jobs::db::PgConnection;
+use jobs::listener::notice::store as notices;
+use jobs::listener::notice::{ActionState, Notice, NoticeState};
+use jobs::listener::{Listener, buffer, get};
+use jobs::payload::listener::{ListenerAction, ListenerEvent};
+use jobs::queue::{Attempt, DeadJob, Enqueued, NewJob, enqueue, finish};
+use jobs::{Code, Error, Result};
+use rules::id::{ListenerId, NoticeId, RunId, TenantId};
+use rules::listener::{Act, Action, Pipeline, check};
+use rules::queue::{Kind, Outcome};
+use script::ScriptError;
+use serde_json::Value;
+
+use super::Handled;
+use crate::context::Context;
+
+/// Runs a notice's transform and enqueues its actions; with that it acknowledges its own job.
+pub(crate) async fn event(context: &Context, attempt: &Attempt) -> Result<Handled> {
+    let began = Instant::now();
+    let payload: ListenerEvent = attempt.payload()?;
+    let tenant = tenant(attempt)?;
+    let mut conn = context.db.acquire().await?;
+    let (notice, listener) = load(&mut conn, tenant, payload.notice_id).await?;
+    drop(conn);
+    let pipeline = listener.pipeline()?;
+    let transformed = match pipeline.transform {
+        None => None,
+        Some(code) => match transform(context, code, notice.event).await? {
+            Ok(event) => Some(event),
+            Err(error) => return Ok(Handled::Outcome(Outcome::Retry { error, after: None })),
+        },
+    };
+    let dropped = transformed == Some(Value::Null);
+    let state = if dropped { NoticeState::Dropped } else { NoticeState::Dispatched };
+    let enabled: Vec<&Action> = pipeline.actions.iter().filter(|a| a.enabled && !dropped).collect();
+    let mut tx = context.db.begin().await?;
+    notices::settle(&mut tx, payload.notice_id, state, transformed.as_ref()).await?;
+    let enqueued = fan_out(&mut tx, attempt, tenant, &payload, &enabled).await?;
+    let woken = finish(&mut tx, attempt, began.elapsed()).await?;
+    tx.commit().await?;
+    context.wake.send(&enqueued);
+    context.wake.pools(&woken);
+    Ok(Handled::Settled)
+}
+
+/// Notes the actions and enqueues a job for each.
+async fn fan_out(
+    conn: &mut PgConnection,
+    attempt: &Attempt,
+    tenant: TenantId,
+    payload: &ListenerEvent,
+    actions: &[&Action],
+) -> Result<Vec<Enqueued>> {
+    let ids: Vec<_> = actions.iter().map(|action| action.id.0).collect();
+    let kinds: Vec<_> = actions.iter().map(|action| action.act.kind()).collect();
+    notices::queue_actions(conn, payload.notice_id, payload.replay, &ids, &kinds).await?;
+    let jobs: Result<Vec<NewJob>> = actions
+        .iter()
+        .map(|action| {
+            let ListenerEvent { notice_id, replay } = *payload;
+            let job = NewJob::of(&ListenerAction { notice_id, action_id: action.id, replay })?;
+            Ok(job.tenant(tenant).priority(attempt.priority).trace(attempt.trace_parent.clone()))
+        })
+        .collect();
+    enqueue(conn, &jobs?).await
+}
+
+/// What the transform makes of an event, or why it does not: in the inner result, for the job's log.
+async fn transform(context: &Context, code: String, event: Value) -> Result<Result<Value, String>> {
+    let sandbox = Arc::clone(&context.sandbox);
+    let ran = tokio::task::spawn_blocking(move || sandbox.run_measured(&code, &[("event", event)]));
+    let (result, usage) = ran.await.map_err(Error::internal)?;
+    jobs::metrics::script_ran(result.as_ref().map_or_else(word, |_| "ok"), usage.wall);
+    Ok(match result {
+        Ok(event) => match check(&event) {
+            Ok(()) => Ok(event),
+            Err(refused) => Err(format!("the transform's result cannot be kept: {refused}")),
+        },
+        // Nothing that the script did: the job costs no attempt.
+        Err(error @ ScriptError::NoThread) => {
+            return Err(Error::new(Code::Unavailable, error.to_string()));
+        }
+        Err(error) => Err(format!("the transform failed: {error}")),
+    })
+}
+
+/// The word under which a script's failure is counted.
+const fn word(error: &ScriptError) -> &'static str {
+    match error {
+        ScriptError::Compile { .. } => "compile",
+        ScriptError::Runtime { .. } => "error",
+        ScriptError::TimeLimit { .. } => "time_limit",
+        ScriptError::MemoryLimit { .. } => "memory_limit",
+        ScriptError::TooLarge { .. } => "too_large",
+        ScriptError::Panic => "panic",
+        ScriptError::NotAccounted | ScriptError::NoThread => "not_run",
+    }
+}
+
+/// Performs one action; its effect and the acknowledgement of its job are one transaction.
+pub(crate) async fn action(context: &Context, attempt: &Attempt) -> Result<Handled> {
+    let began = Instant::now();
+    let payload: ListenerAction = attempt.payload()?;
+    let tenant = tenant(attempt)?;
+    let mut tx = context.db.begin().await?;
+    let (notice, listener) = load(&mut tx, tenant, payload.notice_id).await?;
+    let pipeline = listener.pipeline()?;
+    let action = pipeline.action(payload.action_id).filter(|action| action.enabled);
+    let mut enqueued = Vec::new();
+    let (state, run) = match action.map(|action| &action.act) {
+        None => (ActionState::Skipped, None),
+        Some(act) => match perform(context, &mut tx, attempt, &payload, &notice, act).await {
+            Ok((run, jobs)) => {
+                enqueued = jobs;
+                (ActionState::Done, run)
+            }
+            Err(error) => {
+                tx.rollback().await?;
+                return failed(error);
+            }
+        },
+    };
+    let ListenerAction { notice_id, action_id, replay } = payload;
+    notices::settle_action(&mut tx, notice_id, replay, action_id, state, run, None).await?;
+    let woken = finish(&mut tx, attempt, began.elapsed()).await?;
+    tx.commit().await?;
+    context.wake.send(&enqueued);
+    context.wake.pools(&woken);
+    Ok(Handled::Settled)
+}
+
+/// An action that fails is tried again whatever the reason, for a fix may come; faults of ours and of the
+/// database are left to the worker.
+fn failed(error: Error) -> Result<Handled> {
+    match error.code {
+        Code::Unavailable | Code::Internal => Err(error),
+        Code::NotFound | Code::Invalid | Code::Conflict | Code::Denied | Code::Exhausted => {
+            Ok(Handled::Outcome(Outcome::Retry { error: error.to_string(), after: None }))
+        }
+    }
+}
+
+async fn perform(
+    context: &Context,
+    conn: &mut PgConnection,
+    attempt: &Attempt,
+    payload: &ListenerAction,
+    notice: &Notice,
+    act: &Act,
+) -> Result<(Option<RunId>, Vec<Enqueued>)> {
+    let tenant = TenantId(notice.tenant_id);
+    let listener = ListenerId(notice.listener_id);
+    let event = notice.transformed.as_ref().unwrap_or(&notice.event);
+    match act {
+        Act::SaveToBuffer { buffer: name, retention } => {
+            buffer::store::insert(conn, tenant, listener, name, payload.notice_id, event).await?;
+            buffer::store::prune(conn, listener, name, *retention).await?;
+            Ok((None, Vec::new()))
+        }
+        Act::TriggerWorkflow { workflow, input } => {
+            let input = Pipeline::fill(input, event).map_err(|e| Error::invalid(e.to_string()))?;
+            let ListenerAction { notice_id, action_id, replay } = *payload;
+            let start = Start {
+                tenant,
+                workflow: *workflow,
+                input: &input,
+                idempotency_key: Some(&format!("notice:{notice_id}:{action_id}:{replay}")),
+                started_by: &format!("listener:{listener}"),
+                trace_parent: attempt.trace_parent.as_deref(),
+            };
+            let started = execute(conn, &context.graphs, &start).await?;
+            Ok((Some(started.run), started.enqueued))
+        }
+    }
+}
+
+/// Tells the notice or the action whose job died.
+pub(crate) async fn died(conn: &mut PgConnection, kind: Kind, dead: &DeadJob) -> Result<()> {
+    match kind {
+        Kind::ListenerEvent => {
+            let Ok(payload) = serde_json::from_value::<ListenerEvent>(dead.payload.clone()) else {
+                return Ok(());
+            };
+            notices::bury(conn, payload.notice_id, payload.replay, &dead.error).await
+        }
+        Kind::ListenerAction => {
+            let Ok(payload) = serde_json::from_value::<ListenerAction>(dead.payload.clone()) else {
+                return Ok(());
+            };
+            let ListenerAction { notice_id, action_id, replay } = payload;
+            let error = Some(dead.error.as_str());
+            notices::settle_action(conn, notice_id, replay, action_id, ActionState::Dead, None, error).await
+        }
+        Kind::RunNode | Kind::RunAdvance | Kind::RunWake | Kind::AuditFlush | Kind::Noop => Ok(()),
+    }
+}
+
+async fn load(conn: &mut PgConnection, tenant: TenantId, id: NoticeId) -> Result<(Notice, Listener)> {
+    let notice = notices::get(conn, tenant, id).await?;
+    let listener = get(conn, tenant, ListenerId(notice.listener_id)).await?;
+    Ok((notice, listener))
+}
+
+fn tenant(attempt: &Attempt) -> Result<TenantId> {
+    attempt
+        .tenant
+        .ok_or_else(|| Error::invalid(format!("`{}` job {} names no tenant", attempt.kind, attempt.id)))
+}
