@@ -77,15 +77,17 @@ async fn a_missing_scheduler_and_missing_days_are_warnings() {
 }
 
 #[tokio::test]
-async fn a_pooler_that_breaks_prepared_statements_is_named_and_the_rest_still_seen() {
+async fn a_pooler_that_breaks_prepared_statements_is_named_and_nothing_beyond_it_is_guessed() {
     let database = Database::new().await;
     let pooler = Pooler::start(&database, false).await;
-    let seen = findings(pooler.url()).await;
-    let found = of(&seen, Check::Pooler);
-    assert_eq!(found.verdict, Verdict::Bad);
-    assert!(found.says.contains("transaction mode that breaks prepared statements"), "{found:?}");
-    assert_eq!(of(&seen, Check::Schema).verdict, Verdict::Good, "{seen:?}");
-    assert_eq!(of(&seen, Check::Clock).verdict, Verdict::Good, "{seen:?}");
+    // More than once: what earlier clients left on the servers must not deceive it.
+    for _ in 0..3 {
+        let seen = findings(pooler.url()).await;
+        let found = of(&seen, Check::Pooler);
+        assert_eq!(found.verdict, Verdict::Bad);
+        assert!(found.says.contains("transaction mode that breaks prepared statements"), "{found:?}");
+        assert_eq!(seen.len(), 2, "{seen:?}");
+    }
 }
 
 #[tokio::test]
@@ -98,5 +100,4 @@ async fn a_pooler_that_refuses_our_settings_is_named_and_looked_behind() {
     assert!(pooler[0].says.contains("unsupported startup parameter"), "{seen:?}");
     assert!(pooler[0].remedy.as_ref().unwrap().contains("`ignore_startup_parameters`"));
     assert!(pooler[1].says.contains("prepared statements"), "{seen:?}");
-    assert_eq!(of(&seen, Check::Schema).verdict, Verdict::Good, "{seen:?}");
 }

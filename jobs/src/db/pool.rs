@@ -31,7 +31,7 @@ const IDLE_IN_TRANSACTION_TIMEOUT: &str = "30s";
 /// # Errors
 /// Invalid when the URL cannot be read.
 pub fn connect_options(config: &DatabaseConfig) -> Result<PgConnectOptions> {
-    Ok(plain_options(config)?.options([
+    Ok(parse(config)?.options([
         ("statement_timeout", STATEMENT_TIMEOUT),
         ("idle_in_transaction_session_timeout", IDLE_IN_TRANSACTION_TIMEOUT),
         // Compiling a query costs more than any of ours runs.
@@ -39,11 +39,16 @@ pub fn connect_options(config: &DatabaseConfig) -> Result<PgConnectOptions> {
     ]))
 }
 
-/// The options without our limits, for looking at a server that refuses them.
+/// The options without any setting at the start of the session, ours or sqlx's own: for looking at a
+/// server behind a pooler that refuses them.
 ///
 /// # Errors
 /// Invalid when the URL cannot be read.
 pub fn plain_options(config: &DatabaseConfig) -> Result<PgConnectOptions> {
+    Ok(parse(config)?.extra_float_digits(None))
+}
+
+fn parse(config: &DatabaseConfig) -> Result<PgConnectOptions> {
     let options = PgConnectOptions::from_str(config.url.expose_secret())
         .map_err(|e| Error::invalid(format!("`DATABASE_URL` is no Postgres URL: {e}")))?;
     Ok(options.application_name("millrace"))

@@ -5,7 +5,8 @@
 //! makes that happen: a second client occupies the server connection that the first has just used.
 
 use sqlx::postgres::PgConnectOptions;
-use sqlx::{ConnectOptions, Connection, Executor, PgConnection, Row};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, PgConnection, Row};
+use uuid::Uuid;
 
 use crate::Result;
 
@@ -45,21 +46,23 @@ pub async fn pooling(options: &PgConnectOptions) -> Result<Pooling> {
 }
 
 async fn probe(one: &mut PgConnection, other: &mut PgConnection) -> sqlx::Result<Pooling> {
+    // Nobody else's statement says this, so that what another client left on a server under the same name
+    // is not taken for ours.
+    let mark = Uuid::new_v4().to_string();
     let first = server(one).await?;
-    // Prepared here by name, as every statement of ours is.
-    prepared(one).await?;
+    // Prepared by name, as every statement of ours is. A fresh session has no names that could be taken.
+    if !knows(one, &mark).await? {
+        return Ok(Pooling::Transaction { prepared: false });
+    }
     for _ in 0..TRIES {
         if let Err(error) = other.execute(sqlx::raw_sql("begin; select pg_backend_pid()")).await {
             return if is_refusal(&error) { Ok(Pooling::Statement) } else { Err(error) };
         }
         let moved = server(one).await? != first;
-        let known = if moved { Some(prepared(one).await) } else { None };
+        let known = if moved { Some(knows(one, &mark).await?) } else { None };
         other.execute(sqlx::raw_sql("rollback")).await?;
-        match known {
-            None => {}
-            Some(Ok(())) => return Ok(Pooling::Transaction { prepared: true }),
-            Some(Err(error)) if is_refusal(&error) => return Ok(Pooling::Transaction { prepared: false }),
-            Some(Err(error)) => return Err(error),
+        if let Some(prepared) = known {
+            return Ok(Pooling::Transaction { prepared });
         }
     }
     Ok(Pooling::Session)
@@ -70,9 +73,14 @@ async fn server(conn: &mut PgConnection) -> sqlx::Result<i32> {
     conn.fetch_one(sqlx::raw_sql("select pg_backend_pid()")).await?.try_get(0)
 }
 
-async fn prepared(conn: &mut PgConnection) -> sqlx::Result<()> {
-    sqlx::query("select 'is this statement still known'").persistent(true).execute(conn).await?;
-    Ok(())
+/// Whether the statement with this mark can be prepared here, or still is.
+async fn knows(conn: &mut PgConnection, mark: &str) -> sqlx::Result<bool> {
+    let statement = AssertSqlSafe(format!("select '{mark}'"));
+    match sqlx::query_scalar::<_, String>(statement).persistent(true).fetch_one(conn).await {
+        Ok(answer) => Ok(answer == mark),
+        Err(error) if is_refusal(&error) => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// Whether the other side answered, with an error.

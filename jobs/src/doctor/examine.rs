@@ -36,7 +36,7 @@ pub async fn examine(config: &DatabaseConfig) -> Vec<Finding> {
         Ok(options) => examine_through(&options, &mut findings).await,
         Err(error) => findings.push(Finding::bad(
             Check::Database,
-            with_cause(&error),
+            reason_of(&error),
             "check `DATABASE_URL`, and that Postgres runs and can be reached from here",
         )),
     }
@@ -51,17 +51,17 @@ async fn open(config: &DatabaseConfig, findings: &mut Vec<Finding>) -> Result<Pg
             findings.push(Finding::good(Check::Database, "it answers and lets us in"));
             return Ok(options);
         }
-        Err(error) if with_cause(&error).contains(SETTINGS_REFUSED) => error,
+        Err(error) if reason_of(&error).contains(SETTINGS_REFUSED) => error,
         Err(error) => return Err(error),
     };
     findings.push(Finding::bad(
         Check::Pooler,
         format!(
             "a pooler refuses the settings that every connection of ours brings: {}",
-            with_cause(&refused)
+            reason_of(&refused)
         ),
-        "connect to Postgres itself, or add `options` to `ignore_startup_parameters` of PgBouncer and set \
-         `statement_timeout`, `idle_in_transaction_session_timeout` and `jit` for the role instead",
+        "connect to Postgres itself, or set `ignore_startup_parameters` of PgBouncer to `extra_float_digits, options` \
+         and `statement_timeout`, `idle_in_transaction_session_timeout` and `jit` for the role instead",
     ));
     let options = plain_options(config)?;
     bounded(try_connect(&options)).await?;
@@ -77,11 +77,17 @@ async fn try_connect(options: &PgConnectOptions) -> Result<()> {
 }
 
 async fn examine_through(options: &PgConnectOptions, findings: &mut Vec<Finding>) {
-    let pooler = bounded(pooling(options)).await.map(pooler);
-    findings.push(pooler.unwrap_or_else(|error| unseen(Check::Pooler, &error)));
-    // Nothing is prepared by name from here on, so that even a pooler that breaks it lets us see the rest.
-    let options = options.clone().statement_cache_capacity(0);
-    let db = PgPoolOptions::new().max_connections(1).connect_lazy_with(options);
+    match bounded(pooling(options)).await {
+        Ok(found) => {
+            findings.push(pooler(found));
+            // Our statements are prepared by name; behind such a pooler none of their answers can be relied on.
+            if matches!(found, Pooling::Transaction { prepared: false } | Pooling::Statement) {
+                return;
+            }
+        }
+        Err(error) => findings.push(unseen(Check::Pooler, &error)),
+    }
+    let db = PgPoolOptions::new().max_connections(1).connect_lazy_with(options.clone());
     match bounded(server(&db, findings)).await {
         Ok(()) => {}
         Err(error) => findings.push(unseen(Check::Version, &error)),
@@ -150,12 +156,12 @@ fn pooler(found: Pooling) -> Finding {
         ),
         Pooling::Transaction { prepared: false } => Finding::bad(
             check,
-            "a pooler in transaction mode that breaks prepared statements: calls fail as soon as it moves us to another server",
+            "a pooler in transaction mode that breaks prepared statements: calls fail as soon as it moves us to another server; the rest was not examined",
             "connect to Postgres itself, use the pooler's session mode, or set `max_prepared_statements` of PgBouncer 1.21 or newer",
         ),
         Pooling::Statement => Finding::bad(
             check,
-            "a pooler in statement mode: there are no transactions behind it",
+            "a pooler in statement mode: there are no transactions behind it; the rest was not examined",
             "connect to Postgres itself, or use the pooler's session mode",
         ),
     }
@@ -240,20 +246,20 @@ fn oldest_transaction(session_s: f64, prepared_s: f64) -> Finding {
 fn unseen(check: Check, error: &Error) -> Finding {
     Finding::bad(
         check,
-        format!("it cannot be examined: {}", with_cause(error)),
+        format!("it cannot be examined: {}", reason_of(error)),
         "mend that first, then ask again",
     )
 }
 
-/// The message with its innermost cause: an operator sees no other log of this.
-fn with_cause(error: &Error) -> String {
+/// The innermost cause, else the message: an operator sees no other log of this.
+fn reason_of(error: &Error) -> String {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = std::error::Error::source(error);
     let mut innermost = None;
     while let Some(next) = cause {
         innermost = Some(next.to_string());
         cause = next.source();
     }
-    innermost.map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"))
+    innermost.unwrap_or_else(|| error.to_string())
 }
 
 async fn bounded<T>(call: impl Future<Output = Result<T>>) -> Result<T> {
