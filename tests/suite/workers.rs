@@ -152,3 +152,17 @@ async fn a_resumed_queue_goes_on_at_once() {
     becomes(&database, id, "DONE").await;
     hands.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_free_slot_is_used_beside_long_jobs() {
+    let database = Database::new().await;
+    let config = WorkerConfig { pools: vec![Pool::Maintenance], slots: 8, grace: Duration::ZERO };
+    let mut conn = database.connect().await;
+    let long: Vec<NewJob> = (0..7).map(|_| job(Noop { sleep_ms: 25_000, ..Noop::default() })).collect();
+    drop(enqueue(&mut conn, &long).await.unwrap());
+    let hands = Hands::with(database.pool().await, config);
+    wait::until("seven run", || async { count(&database, "job_lease").await == 7 }).await;
+    let short = put(&mut conn, noop("short")).await;
+    becomes(&database, short, "DONE").await;
+    hands.stop().await;
+}

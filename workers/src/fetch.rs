@@ -13,12 +13,16 @@ use tokio::sync::{broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use crate::context::Context;
-use crate::held::Held;
+use crate::held::{Held, Wanted};
 use crate::mark::{Start, Trail};
 use crate::retry::{Patience, bounded, jitter};
 
 /// The backstop behind the wake-ups: how long a job may wait for a lost hint, at most.
 const POLL: Duration = Duration::from_secs(1);
+
+/// How long a claim for few free slots may wait for more of them. Short jobs free many within it; a slot
+/// that a long job leaves is used after it.
+const GATHER: Duration = Duration::from_millis(10);
 
 /// How often the pace is taken.
 const PACE_EVERY: Duration = Duration::from_millis(100);
@@ -33,7 +37,27 @@ struct Fetcher {
     context: Arc<Context>,
     held: Arc<Held>,
     worker: WorkerId,
-    pools: Vec<(Feed, Trail, bool)>,
+    pools: Vec<Source>,
+}
+
+/// One pool as the fetcher sees it.
+struct Source {
+    feed: Feed,
+    trail: Trail,
+    /// It may have work: nothing has said otherwise.
+    more: bool,
+    /// Since when few slots are free.
+    few_since: Option<Instant>,
+}
+
+/// What to do after a claim.
+enum Next {
+    /// There is more: claim again.
+    Again,
+    /// Few slots are free: look again soon.
+    Soon,
+    /// Nothing to do until something happens.
+    Wait,
 }
 
 /// Claims until the shutdown.
@@ -46,7 +70,8 @@ pub(crate) async fn run(
 ) {
     let mut hints = context.wake.subscribe();
     // Each pool may have work until a claim says otherwise.
-    let pools = feeds.into_iter().map(|f| (f, Trail::new(), true)).collect();
+    let source = |feed| Source { feed, trail: Trail::new(), more: true, few_since: None };
+    let pools = feeds.into_iter().map(source).collect();
     let mut fetcher = Fetcher { context, held, worker, pools };
     let mut patience = Patience::default();
     let mut paced = Instant::now();
@@ -62,11 +87,12 @@ pub(crate) async fn run(
             poll_at = Instant::now() + POLL.mul_f64(0.75 + 0.25 * jitter());
         }
         let wait = match bounded(fetcher.claim_once()).await {
-            Ok(true) => {
+            Ok(Next::Again) => {
                 patience.reset();
                 continue;
             }
-            Ok(false) => {
+            Ok(Next::Soon) => GATHER,
+            Ok(Next::Wait) => {
                 patience.reset();
                 poll_at.saturating_duration_since(Instant::now())
             }
@@ -91,20 +117,11 @@ pub(crate) async fn run(
 }
 
 impl Fetcher {
-    /// Claims once, if any pool that may have work has room. Tells whether to claim again at once.
-    async fn claim_once(&mut self) -> jobs::Result<bool> {
-        let now = Instant::now();
-        let mut wants = Vec::new();
-        let mut starts: Vec<(usize, Start)> = Vec::new();
-        for (place, (feed, trail, more)) in self.pools.iter_mut().enumerate() {
-            if let Some(limit) = self.held.wanted(feed.pool).filter(|_| *more) {
-                let start = trail.start(now);
-                wants.push(Want { pool: feed.pool, limit, marks: start.marks });
-                starts.push((place, start));
-            }
-        }
+    /// Claims once, if any pool that may have work has room.
+    async fn claim_once(&mut self) -> jobs::Result<Next> {
+        let (wants, starts, waiting) = self.wants(Instant::now());
         if wants.is_empty() {
-            return Ok(false);
+            return Ok(if waiting { Next::Soon } else { Next::Wait });
         }
         let mut conn = self.context.db.acquire().await?;
         let sent = Instant::now();
@@ -113,33 +130,57 @@ impl Fetcher {
         let took = sent.elapsed();
         let mut again = false;
         for ((place, start), want) in starts.into_iter().zip(&wants) {
-            if let Some((_, trail, more)) = self.pools.get_mut(place) {
-                trail.ended(start, sent, took);
+            if let Some(source) = self.pools.get_mut(place) {
+                source.trail.ended(start, sent, took);
                 let count = claimed.iter().filter(|c| c.attempt.pool == want.pool).count();
                 // Fewer than asked for means that there is no more, for now and from here on.
-                *more = i32::try_from(count).is_ok_and(|c| c >= want.limit);
-                again |= *more;
+                source.more = i32::try_from(count).is_ok_and(|c| c >= want.limit);
+                again |= source.more;
             }
         }
         claimed.into_iter().for_each(|c| self.hand_over(c, sent));
-        Ok(again)
+        Ok(if again { Next::Again } else { Next::Wait })
+    }
+
+    /// What to ask of which pool, where to start, and whether a pool waits for more free slots.
+    fn wants(&mut self, now: Instant) -> (Vec<Want>, Vec<(usize, Start)>, bool) {
+        let (mut wants, mut starts, mut waiting) = (Vec::new(), Vec::new(), false);
+        for (place, source) in self.pools.iter_mut().enumerate().filter(|(_, s)| s.more) {
+            let limit = match self.held.wanted(source.feed.pool) {
+                Wanted::None => continue,
+                Wanted::Many(limit) => limit,
+                Wanted::Few(limit) => {
+                    let since = *source.few_since.get_or_insert(now);
+                    if now.duration_since(since) < GATHER {
+                        waiting = true;
+                        continue;
+                    }
+                    limit
+                }
+            };
+            source.few_since = None;
+            let start = source.trail.start(now);
+            wants.push(Want { pool: source.feed.pool, limit, marks: start.marks });
+            starts.push((place, start));
+        }
+        (wants, starts, waiting)
     }
 
     fn hand_over(&mut self, claimed: Claimed, sent: Instant) {
         let Claimed { attempt, pos } = claimed;
-        let Some((feed, trail, _)) = self.pools.iter_mut().find(|(f, ..)| f.pool == attempt.pool) else {
+        let Some(source) = self.pools.iter_mut().find(|s| s.feed.pool == attempt.pool) else {
             return;
         };
-        trail.claimed(attempt.priority, pos);
+        source.trail.claimed(attempt.priority, pos);
         self.held.take(&attempt, sent);
         // A pool's receiver outlives this loop; if it is gone the process is ending, and the lease runs out.
-        if feed.to.send(attempt).is_err() {
-            tracing::warn!(pool = %feed.pool, "a claimed job found its pool closed; its lease will run out");
+        if source.feed.to.send(attempt).is_err() {
+            tracing::warn!(pool = %source.feed.pool, "a claimed job found its pool closed; its lease will run out");
         }
     }
 
     fn may_have_more(&self) -> bool {
-        self.pools.iter().any(|(_, _, more)| *more)
+        self.pools.iter().any(|s| s.more)
     }
 
     fn hear_all(&mut self, hints: &mut broadcast::Receiver<Hint>) {
@@ -153,14 +194,14 @@ impl Fetcher {
     }
 
     fn hear(&mut self, hint: Hint) {
-        for (feed, trail, more) in &mut self.pools {
+        for source in &mut self.pools {
             match hint {
-                Hint::Ready(pool) => *more |= feed.pool.id() == pool,
+                Hint::Ready(pool) => source.more |= source.feed.pool.id() == pool,
                 Hint::Resumed => {
-                    trail.look_everywhere();
-                    *more = true;
+                    source.trail.look_everywhere();
+                    source.more = true;
                 }
-                Hint::Anything => *more = true,
+                Hint::Anything => source.more = true,
                 Hint::Cancelled => {}
             }
         }

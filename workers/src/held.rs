@@ -41,6 +41,17 @@ struct Lease {
     reason: Arc<OnceLock<StopReason>>,
 }
 
+/// How many jobs a pool can take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// None: every slot is taken.
+    None,
+    /// So few that it is worth waiting a moment for more slots to become free.
+    Few(i32),
+    /// Enough for a claim.
+    Many(i32),
+}
+
 /// How busy one pool is.
 struct Load {
     pool: Pool,
@@ -132,13 +143,17 @@ impl Held {
         expiring.map(|l| l.stop(StopReason::LeaseLost)).count()
     }
 
-    /// How many jobs to claim for a pool now: free slots and a little ahead. None when so few are free
-    /// that a claim would cost more than it brings.
-    pub(crate) fn wanted(&self, pool: Pool) -> Option<i32> {
-        let load = self.load(pool)?;
+    /// How many jobs to claim for a pool now: free slots and a little ahead.
+    pub(crate) fn wanted(&self, pool: Pool) -> Wanted {
+        let Some(load) = self.load(pool) else { return Wanted::None };
         let room = i64::from(self.slots) + load.ahead.load(Ordering::Relaxed);
         let free = room - load.in_hand.load(Ordering::Relaxed);
-        (free > 0 && free * 4 >= room).then(|| i32::try_from(free).unwrap_or(i32::MAX))
+        let limit = i32::try_from(free).unwrap_or(i32::MAX);
+        match free {
+            ..=0 => Wanted::None,
+            _ if free * 4 < room => Wanted::Few(limit),
+            _ => Wanted::Many(limit),
+        }
     }
 
     /// Sets how far to fetch ahead from what finished during `elapsed`, and shows how busy the slots are.

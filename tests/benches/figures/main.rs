@@ -13,13 +13,14 @@ mod baseline;
 mod chain;
 mod drain;
 mod enqueue;
+mod memory;
 mod pickup;
 mod settings;
 
 use tests::{Database, Postgres};
 
 /// Every measured part, in order. A word on the command line picks those whose name holds it.
-const PARTS: [&str; 5] = ["baseline", "enqueue", "drain", "pickup", "chain"];
+const PARTS: [&str; 6] = ["baseline", "enqueue", "drain", "pickup", "chain", "memory"];
 
 /// Counts what each thread holds, by which scripts are bounded, as in the executable.
 #[global_allocator]
@@ -41,6 +42,7 @@ fn main() {
                 "drain" => drain::measure(&database, &limits).await,
                 "pickup" => pickup::measure(&database).await,
                 "chain" => chain::measure(&database).await,
+                "memory" => memory::measure(&database).await,
                 other => unreachable!("`{other}` is no part"),
             }
         }
