@@ -81,8 +81,7 @@ fn parse_message(error: &async_graphql::parser::Error) -> String {
 
 fn read(bytes: &[u8]) -> Result<Params, Fault> {
     let bad = |told: &str| Fault::Validation(told.to_owned());
-    let body: Value =
-        serde_json::from_slice(bytes).map_err(|e| Fault::Parse(format!("the body is no JSON: {e}")))?;
+    let body: Value = serde_json::from_slice(bytes).map_err(|e| bad(&format!("the body is no JSON: {e}")))?;
     let Value::Object(mut body) = body else {
         return Err(bad("the body must be one JSON object; several operations at once are not taken"));
     };
@@ -129,7 +128,11 @@ fn answer(media: Media, response: async_graphql::Response) -> Response<Body> {
 
 /// The answer to a request that never reached the executor.
 fn refuse(media: Media, fault: Fault) -> Response<Body> {
-    let status = fault.status();
+    let status = match (&fault, media) {
+        // The request was well formed; it is its document that is refused.
+        (Fault::Parse(_) | Fault::TooDeep(_) | Fault::TooComplex(_), Media::Json) => StatusCode::OK,
+        _ => fault.status(),
+    };
     let retry_after = match &fault {
         Fault::RateLimited(after_s) => Some(*after_s),
         _ => None,
