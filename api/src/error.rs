@@ -19,7 +19,6 @@ pub(crate) enum Fault {
     /// An argument is wrong.
     BadInput(String),
     /// Several things are wrong with an input; each is told with its place.
-    #[allow(dead_code, reason = "the first domain with such inputs is workflows")]
     BadInputs(String, Vec<InputFault>),
     /// Credentials were shown and are no good.
     BadCredentials(String),
@@ -42,8 +41,12 @@ pub(crate) enum Fault {
 pub(crate) struct InputFault {
     /// The node of the workflow, where it is one's.
     pub(crate) node: Option<String>,
+    /// The edge of the workflow, where it is one's.
+    pub(crate) edge: Option<String>,
     /// The field.
     pub(crate) field: String,
+    /// Which kind of fault it is, where the domain tells kinds apart.
+    pub(crate) reason: Option<&'static str>,
     /// What is wrong with it.
     pub(crate) message: String,
 }
@@ -177,7 +180,9 @@ fn describe(fault: &Fault, extensions: &mut ErrorExtensionValues) {
     if let Fault::BadInputs(_, faults) = fault {
         let faults = faults.iter().map(|f| {
             let entry = [
-                ("node", f.node.clone().map_or(async_graphql::Value::Null, Into::into)),
+                ("node", text_or_null(f.node.as_deref())),
+                ("edge", text_or_null(f.edge.as_deref())),
+                ("reason", text_or_null(f.reason)),
                 ("field", f.field.clone().into()),
                 ("message", f.message.clone().into()),
             ];
@@ -187,6 +192,10 @@ fn describe(fault: &Fault, extensions: &mut ErrorExtensionValues) {
         });
         extensions.set("faults", async_graphql::Value::List(faults.collect()));
     }
+}
+
+fn text_or_null(text: Option<&str>) -> async_graphql::Value {
+    text.map_or(async_graphql::Value::Null, Into::into)
 }
 
 /// Tells the log what the client is not told.
@@ -300,7 +309,13 @@ mod tests {
 
     #[test]
     fn every_fault_at_its_place() {
-        let faults = vec![InputFault { node: Some("a".into()), field: "code".into(), message: "no".into() }];
+        let faults = vec![InputFault {
+            node: Some("a".into()),
+            edge: None,
+            field: "code".into(),
+            reason: Some("SCRIPT"),
+            message: "no".into(),
+        }];
         let told = dressed(Fault::BadInputs("the workflow has 1 fault".into(), faults));
         assert_eq!(told["extensions"]["code"], "BAD_USER_INPUT");
         assert_eq!(told["extensions"]["faults"][0]["node"], "a");

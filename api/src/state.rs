@@ -4,6 +4,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use jobs::dag::Graphs;
 use jobs::db::PgPool;
 use jobs::queue::Wake;
 use rules::seal::Keyring;
@@ -22,6 +23,7 @@ pub struct App(Arc<Parts>);
 pub struct Parts {
     pub(crate) db: PgPool,
     wake: Wake,
+    pub(crate) graphs: Graphs,
     sandbox: Arc<Sandbox>,
     keyring: Arc<Keyring>,
     pub(crate) config: ApiConfig,
@@ -50,6 +52,7 @@ impl App {
             draining: AtomicBool::new(false),
             db,
             wake,
+            graphs: Graphs::default(),
             sandbox,
             keyring,
             config,

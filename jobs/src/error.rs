@@ -115,6 +115,15 @@ impl From<sqlx::Error> for Error {
             }),
             _ => false,
         };
+        // A NUL character, which JSON and GraphQL can say and Postgres cannot keep.
+        let unstorable = matches!(&error, sqlx::Error::Database(e)
+            if matches!(e.code().as_deref(), Some("22P05" | "22021")));
+        if unstorable {
+            return Self::invalid(
+                "the input holds a character that cannot be stored, such as `\\u0000`; remove it",
+            )
+            .because(error);
+        }
         if transient {
             Self::new(Code::Unavailable, "the database cannot be reached now; try again").because(error)
         } else {

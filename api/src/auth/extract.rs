@@ -23,7 +23,6 @@ pub(crate) struct Caller {
     /// The network address that the client has, as far as our own proxies vouch for it.
     pub(crate) address: IpAddr,
     /// The W3C `traceparent` that what the request causes is to carry.
-    #[allow(dead_code, reason = "the first to carry it on is a run")]
     pub(crate) trace_parent: Option<String>,
 }
 

@@ -6,12 +6,16 @@ mod deadletter;
 mod handle;
 mod job;
 mod limit;
+mod listener;
+mod notice;
 mod page;
 mod queue;
+mod run;
 mod schema;
 mod scope;
 mod tenant;
 mod user;
+mod workflow;
 
 pub(crate) use handle::handle;
 pub use schema::sdl;

@@ -5,13 +5,28 @@ use async_graphql::{EmptySubscription, MergedObject, Schema};
 use super::apikey::{ApiKeyMutation, ApiKeyQuery};
 use super::deadletter::{DeadLetterMutation, DeadLetterQuery};
 use super::job::{JobMutation, JobQuery};
+use super::listener::{ListenerMutation, ListenerQuery};
+use super::notice::{NoticeMutation, NoticeQuery};
 use super::queue::{QueueMutation, QueueQuery};
+use super::run::{RunMutation, RunQuery};
 use super::tenant::{TenantMutation, TenantQuery};
 use super::user::{UserMutation, UserQuery};
+use super::workflow::{WorkflowMutation, WorkflowQuery};
 
 /// Everything that can be read.
 #[derive(MergedObject, Default)]
-pub(crate) struct Query(UserQuery, TenantQuery, ApiKeyQuery, JobQuery, QueueQuery, DeadLetterQuery);
+pub(crate) struct Query(
+    UserQuery,
+    TenantQuery,
+    ApiKeyQuery,
+    WorkflowQuery,
+    RunQuery,
+    ListenerQuery,
+    NoticeQuery,
+    JobQuery,
+    QueueQuery,
+    DeadLetterQuery,
+);
 
 /// Everything that can be changed.
 #[derive(MergedObject, Default)]
@@ -19,6 +34,10 @@ pub(crate) struct Mutation(
     UserMutation,
     TenantMutation,
     ApiKeyMutation,
+    WorkflowMutation,
+    RunMutation,
+    ListenerMutation,
+    NoticeMutation,
     JobMutation,
     QueueMutation,
     DeadLetterMutation,

@@ -8,7 +8,7 @@ use rules::access::{Denied, InTenant, Overall, Principal, in_tenant, overall};
 use rules::id::{JobId, TenantId};
 use sqlx::PgConnection;
 
-use crate::auth::principal;
+use crate::auth::{Caller, principal};
 use crate::error::Fault;
 use crate::state::App;
 
@@ -23,6 +23,11 @@ pub(crate) struct Scope {
 /// The application behind a field.
 pub(crate) fn app<'a>(ctx: &Context<'a>) -> &'a App {
     ctx.data_unchecked::<App>()
+}
+
+/// The W3C `traceparent` for what a field causes.
+pub(crate) fn trace_parent<'a>(ctx: &Context<'a>) -> Option<&'a str> {
+    ctx.data_opt::<Caller>().and_then(|caller| caller.trace_parent.as_deref())
 }
 
 /// Enters the tenant that is named, or the key's own.

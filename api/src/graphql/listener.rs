@@ -1,0 +1,214 @@
+//! Listeners: made, changed, switched on and off, given a new secret.
+
+use async_graphql::connection::Connection;
+use async_graphql::{Context, ID, Json, Object, Result, SimpleObject};
+use chrono::{DateTime, Utc};
+use jobs::listener::{self, NewListener, SaveError};
+use rules::access::{InTenant, Title};
+use rules::id::ListenerId;
+use rules::listener::Path;
+use secrecy::ExposeSecret;
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::page::Page;
+use super::scope::{app, enter, parse};
+use crate::auth::SignedIn;
+use crate::error::{Fault, InputFault};
+
+/// Hears deliveries at `/hooks/{tenant}/{path}` and sends them through its pipeline.
+#[derive(SimpleObject)]
+pub(crate) struct Listener {
+    /// Its id.
+    id: ID,
+    /// Where it listens, below its tenant.
+    path: String,
+    /// Its name for people.
+    title: String,
+    /// Whether it takes deliveries.
+    active: bool,
+    /// Its actions, in order.
+    pipeline: Json<Value>,
+    /// Counts edits of the pipeline; the first is 1.
+    version: i32,
+    /// When it was made.
+    created_at: DateTime<Utc>,
+    /// When it was last changed.
+    updated_at: DateTime<Utc>,
+}
+
+/// A listener with its secret.
+#[derive(SimpleObject)]
+pub(crate) struct ListenerSecretPayload {
+    /// Signs deliveries, after Standard Webhooks. Shown here and never again.
+    secret: String,
+    /// The listener.
+    listener: Listener,
+}
+
+impl From<listener::Listener> for Listener {
+    fn from(l: listener::Listener) -> Self {
+        Self {
+            id: l.id.into(),
+            path: l.path,
+            title: l.title,
+            active: l.active,
+            pipeline: Json(l.pipeline),
+            version: l.version,
+            created_at: l.created_at,
+            updated_at: l.updated_at,
+        }
+    }
+}
+
+impl From<SaveError> for Fault {
+    fn from(error: SaveError) -> Self {
+        let told = error.to_string();
+        match error {
+            SaveError::House(error) => Self::House(error),
+            SaveError::Faults(faults) => {
+                let faults = faults.into_iter().map(|f| InputFault {
+                    node: None,
+                    edge: None,
+                    field: f.field,
+                    reason: None,
+                    message: f.message,
+                });
+                Self::BadInputs(told, faults.collect())
+            }
+        }
+    }
+}
+
+/// What can be read of listeners.
+#[derive(Default)]
+pub(crate) struct ListenerQuery;
+
+/// What can be done with listeners.
+#[derive(Default)]
+pub(crate) struct ListenerMutation;
+
+#[Object]
+impl ListenerQuery {
+    /// One listener.
+    #[graphql(guard = "SignedIn")]
+    async fn listener(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Needed, save for an API key.")] tenant: Option<ID>,
+        id: ID,
+    ) -> Result<Listener, Fault> {
+        let id = parse::<ListenerId>(&id, "id")?;
+        let mut conn = app(ctx).db.acquire().await?;
+        let scope = enter(ctx, &mut conn, tenant.as_ref(), InTenant::Look).await?;
+        Ok(listener::get(&mut conn, scope.tenant, id).await?.into())
+    }
+
+    /// A tenant's listeners, newest first.
+    #[graphql(guard = "SignedIn")]
+    async fn listeners(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Needed, save for an API key.")] tenant: Option<ID>,
+        first: Option<i32>,
+        after: Option<String>,
+    ) -> Result<Connection<String, Listener>, Fault> {
+        let page = Page::<Uuid>::read("listeners", first, after.as_deref())?;
+        let mut conn = app(ctx).db.acquire().await?;
+        let scope = enter(ctx, &mut conn, tenant.as_ref(), InTenant::Look).await?;
+        let rows = listener::page(&mut conn, scope.tenant, page.after.map(ListenerId), page.limit()).await?;
+        Ok(page.of(rows, |l| l.id, Listener::from))
+    }
+}
+
+#[Object]
+impl ListenerMutation {
+    /// Makes a listener, active at once. What is wrong with the pipeline is told all at once, in
+    /// `extensions.faults`.
+    #[graphql(guard = "SignedIn")]
+    async fn create_listener(
+        &self,
+        ctx: &Context<'_>,
+        tenant: Option<ID>,
+        #[graphql(desc = "Where it listens, below its tenant.")] path: String,
+        title: String,
+        pipeline: Json<Value>,
+    ) -> Result<ListenerSecretPayload, Fault> {
+        let path: Path = path.parse().map_err(|e| Fault::BadInput(format!("{e}")))?;
+        let title: Title = title.parse()?;
+        let app = app(ctx);
+        let mut tx = app.db.begin().await?;
+        let scope = enter(ctx, &mut tx, tenant.as_ref(), InTenant::Work).await?;
+        let new = NewListener { path: &path, title: &title, pipeline: &pipeline.0 };
+        let (made, secret) =
+            listener::create(&mut tx, app.keyring(), app.sandbox(), scope.tenant, &new).await?;
+        tx.commit().await?;
+        Ok(ListenerSecretPayload { secret: secret.expose_secret().to_owned(), listener: made.into() })
+    }
+
+    /// Gives a listener another pipeline, if it still is at the given version.
+    #[graphql(guard = "SignedIn")]
+    async fn update_listener(
+        &self,
+        ctx: &Context<'_>,
+        tenant: Option<ID>,
+        id: ID,
+        #[graphql(desc = "The version that was edited; a later one is not overwritten.")] version: i32,
+        pipeline: Json<Value>,
+    ) -> Result<Listener, Fault> {
+        let id = parse::<ListenerId>(&id, "id")?;
+        let app = app(ctx);
+        let mut tx = app.db.begin().await?;
+        let scope = enter(ctx, &mut tx, tenant.as_ref(), InTenant::Work).await?;
+        let saved =
+            listener::update_pipeline(&mut tx, app.sandbox(), scope.tenant, id, version, &pipeline.0).await?;
+        tx.commit().await?;
+        Ok(saved.into())
+    }
+
+    /// Lets a listener take deliveries, or refuse them.
+    #[graphql(guard = "SignedIn")]
+    async fn set_listener_active(
+        &self,
+        ctx: &Context<'_>,
+        tenant: Option<ID>,
+        id: ID,
+        active: bool,
+    ) -> Result<Listener, Fault> {
+        let id = parse::<ListenerId>(&id, "id")?;
+        let mut tx = app(ctx).db.begin().await?;
+        let scope = enter(ctx, &mut tx, tenant.as_ref(), InTenant::Work).await?;
+        let saved = listener::set_active(&mut tx, scope.tenant, id, active).await?;
+        tx.commit().await?;
+        Ok(saved.into())
+    }
+
+    /// Gives a listener a new secret; the one before ends at once.
+    #[graphql(guard = "SignedIn")]
+    async fn rotate_listener_secret(
+        &self,
+        ctx: &Context<'_>,
+        tenant: Option<ID>,
+        id: ID,
+    ) -> Result<ListenerSecretPayload, Fault> {
+        let id = parse::<ListenerId>(&id, "id")?;
+        let app = app(ctx);
+        let mut tx = app.db.begin().await?;
+        let scope = enter(ctx, &mut tx, tenant.as_ref(), InTenant::Manage).await?;
+        let secret = listener::rotate_secret(&mut tx, app.keyring(), scope.tenant, id).await?;
+        let saved = listener::get(&mut tx, scope.tenant, id).await?;
+        tx.commit().await?;
+        Ok(ListenerSecretPayload { secret: secret.expose_secret().to_owned(), listener: saved.into() })
+    }
+
+    /// Deletes a listener with all that it heard.
+    #[graphql(guard = "SignedIn")]
+    async fn delete_listener(&self, ctx: &Context<'_>, tenant: Option<ID>, id: ID) -> Result<bool, Fault> {
+        let id = parse::<ListenerId>(&id, "id")?;
+        let mut tx = app(ctx).db.begin().await?;
+        let scope = enter(ctx, &mut tx, tenant.as_ref(), InTenant::Manage).await?;
+        listener::delete(&mut tx, scope.tenant, id).await?;
+        tx.commit().await?;
+        Ok(true)
+    }
+}
