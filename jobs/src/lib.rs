@@ -14,6 +14,7 @@ pub mod listener;
 pub mod metrics;
 pub mod payload;
 pub mod queue;
+pub mod retention;
 pub mod shutdown;
 pub mod tenant;
 pub mod trace;

@@ -7,6 +7,13 @@ use jobs::config::Reader;
 /// For how many days finished jobs are kept, unless configured otherwise.
 pub const HISTORY_KEEP_DAYS: i32 = 14;
 
+/// For how many days runs that ended are kept with their logs, unless configured otherwise.
+pub const RUN_KEEP_DAYS: i32 = 30;
+
+/// For how many days notices that came to their end are kept, unless configured otherwise. A delivery
+/// sent again is known for so long; senders give up within days.
+pub const NOTICE_KEEP_DAYS: i32 = 30;
+
 /// For how many days ahead the history has partitions, unless configured otherwise: without any scheduler
 /// for so long, finished jobs still find their day.
 pub const HISTORY_AHEAD_DAYS: i32 = 14;
@@ -20,6 +27,10 @@ pub const LEASE_S: u64 = 15;
 pub struct SchedulerConfig {
     /// For how many whole days finished jobs are kept.
     pub history_keep_days: i32,
+    /// For how many days runs that ended are kept.
+    pub run_keep_days: i32,
+    /// For how many days notices that came to their end are kept.
+    pub notice_keep_days: i32,
     /// For how many days ahead partitions are made; 7 at least.
     pub history_ahead_days: i32,
     /// How long a lease lasts unless renewed. It is renewed at a third of this.
@@ -30,6 +41,8 @@ impl Default for SchedulerConfig {
     fn default() -> Self {
         Self {
             history_keep_days: HISTORY_KEEP_DAYS,
+            run_keep_days: RUN_KEEP_DAYS,
+            notice_keep_days: NOTICE_KEEP_DAYS,
             history_ahead_days: HISTORY_AHEAD_DAYS,
             lease: Duration::from_secs(LEASE_S),
         }
@@ -37,10 +50,12 @@ impl Default for SchedulerConfig {
 }
 
 impl SchedulerConfig {
-    /// Reads `HISTORY_KEEP_DAYS`, `HISTORY_AHEAD_DAYS` and `SCHEDULER_LEASE_S`.
+    /// Reads `HISTORY_KEEP_DAYS`, `RUN_KEEP_DAYS`, `NOTICE_KEEP_DAYS`, `HISTORY_AHEAD_DAYS` and `SCHEDULER_LEASE_S`.
     pub fn read(reader: &mut Reader<'_>) -> Self {
         Self {
             history_keep_days: reader.number("HISTORY_KEEP_DAYS", HISTORY_KEEP_DAYS, 1..=3650),
+            run_keep_days: reader.number("RUN_KEEP_DAYS", RUN_KEEP_DAYS, 1..=3650),
+            notice_keep_days: reader.number("NOTICE_KEEP_DAYS", NOTICE_KEEP_DAYS, 1..=3650),
             history_ahead_days: reader.number("HISTORY_AHEAD_DAYS", HISTORY_AHEAD_DAYS, 7..=60),
             lease: reader.seconds("SCHEDULER_LEASE_S", LEASE_S, 3..=300),
         }

@@ -273,3 +273,48 @@ async fn the_leader_alone_reports_and_takes_it_back() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn ended_runs_and_notices_go_when_they_are_old_and_only_then() {
+    let database = Database::new().await;
+    let db = database.pool().await;
+    run(
+        &db,
+        "insert into tenant (id, slug, title) values ('00000000-0000-7000-8000-000000000001', 'acme', 'Acme');
+        insert into workflow (id, tenant_id, title, created_by) values ('00000000-0000-7000-8000-000000000002', '00000000-0000-7000-8000-000000000001', 'w', 'user:1');
+        insert into workflow_version (workflow_id, version, definition, created_by) values ('00000000-0000-7000-8000-000000000002', 1, '{}', 'user:1');
+        insert into run (id, tenant_id, workflow_id, workflow_version, status, input, output, started_by, created_at, finished_at)
+        select gen_random_uuid(), '00000000-0000-7000-8000-000000000001', '00000000-0000-7000-8000-000000000002', 1, status, '{}', to_jsonb(name), 'user:1',
+            now() - interval '99 days', ended from (values ('old', 'COMPLETED', now() - interval '31 days'), ('young', 'FAILED', now() - interval '29 days'),
+            ('running', 'RUNNING', null)) r(name, status, ended), generate_series(1, case name when 'old' then 250 else 1 end);
+        insert into run_log (run_id, seq, entry) select id, 1, '{}' from run;
+        insert into run_inbox (run_id, change) select id, '{}' from run",
+    )
+    .await;
+    run(
+        &db,
+        "insert into listener (id, tenant_id, path, title, secret, pipeline)
+        values ('00000000-0000-7000-8000-000000000003', '00000000-0000-7000-8000-000000000001', 'in', 'In', '', '{}');
+        insert into notice (id, tenant_id, listener_id, delivery_id, received_at, headers, event, state)
+        select gen_random_uuid(), '00000000-0000-7000-8000-000000000001', '00000000-0000-7000-8000-000000000003', name, heard, '{}', '{}', state
+        from (values ('old', now() - interval '31 days', 'DISPATCHED'), ('old, dropped', now() - interval '31 days', 'DROPPED'),
+            ('old, dead', now() - interval '31 days', 'DEAD'), ('old, an action dead', now() - interval '31 days', 'DISPATCHED'),
+            ('old, unread', now() - interval '31 days', 'RECEIVED'), ('young', now() - interval '29 days', 'DISPATCHED')) n(name, heard, state);
+        insert into notice_action (notice_id, replay, action_id, kind, state)
+        select id, 0, gen_random_uuid(), 'save_to_buffer', case delivery_id when 'old, an action dead' then 'DEAD' else 'DONE' end from notice",
+    )
+    .await;
+
+    let clock = Clock::start(&database, quick()).await;
+    wait::until("what is old is gone", || async {
+        count(&db, "run where output = '\"old\"'").await == 0
+            && count(&db, "notice where delivery_id in ('old', 'old, dropped')").await == 0
+    })
+    .await;
+    clock.stop().await;
+    for table in ["run", "run_log", "run_inbox"] {
+        assert_eq!(count(&db, table).await, 2, "{table}");
+    }
+    assert_eq!(count(&db, "notice").await, 4);
+    assert_eq!(count(&db, "notice_action").await, 4);
+}

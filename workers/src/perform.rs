@@ -23,7 +23,7 @@ pub(crate) async fn perform(context: &Context, held: &Held, settler: &Settler, a
         job.id = %attempt.id,
         job.kind = %attempt.kind,
         job.attempt = attempt.attempt,
-        trace.parent = attempt.trace_parent.as_deref().unwrap_or("")
+        trace.id = attempt.trace_id().as_deref().unwrap_or("")
     );
     let began = Instant::now();
     // Both times are the database's, so that no clock of ours can make the wait negative.

@@ -7,6 +7,7 @@ use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use tokio_util::sync::CancellationToken;
 
+use crate::trace::TraceContext;
 use crate::{Error, Result};
 
 /// The right to one attempt of one job, and all that is known of it.
@@ -64,6 +65,11 @@ impl Attempt {
         serde_json::from_str(self.payload.get()).map_err(|e| {
             Error::invalid(format!("the payload of `{}` job {} cannot be read: {e}", self.kind, self.id))
         })
+    }
+
+    /// The id of the trace that caused it, as logs name it.
+    pub fn trace_id(&self) -> Option<String> {
+        self.trace_parent.as_deref().and_then(TraceContext::parse).map(|trace| trace.trace_id())
     }
 
     /// Whether an error now would be the last.

@@ -1,9 +1,12 @@
-//! Takes away what was outlived: uniqueness keys, workers that are gone, failed logins.
+//! Takes away what was outlived: uniqueness keys, workers that are gone, failed logins, ended runs, notices.
 
+use jobs::Result;
 use jobs::access::store::forget_logins;
+use jobs::db::PgConnection;
 use jobs::queue::postgres::prune::{BATCH, unique_keys, workers};
-use jobs::{Result, db::PgConnection};
+use jobs::retention::{NOTICE_BATCH, RUN_BATCH, allow_removal, remove_notices, remove_runs};
 
+use crate::config::SchedulerConfig;
 use crate::duty::Context;
 
 /// How long a worker may be unseen before its row goes, in seconds. It is missed much sooner; this is how
@@ -19,16 +22,32 @@ enum Outlived {
     UniqueKeys,
     Workers,
     Logins,
+    Notices,
+    Runs,
 }
 
 impl Outlived {
-    const ALL: [Self; 3] = [Self::UniqueKeys, Self::Workers, Self::Logins];
+    const ALL: [Self; 5] = [Self::UniqueKeys, Self::Workers, Self::Logins, Self::Notices, Self::Runs];
 
-    async fn prune(self, conn: &mut PgConnection) -> Result<u64> {
+    /// The most rows that one transaction takes; fewer mean that no more are left.
+    const fn batch(self) -> u64 {
+        match self {
+            Self::UniqueKeys | Self::Workers | Self::Logins => BATCH.unsigned_abs(),
+            Self::Notices => NOTICE_BATCH.unsigned_abs(),
+            Self::Runs => RUN_BATCH.unsigned_abs(),
+        }
+    }
+
+    async fn prune(self, conn: &mut PgConnection, config: &SchedulerConfig) -> Result<u64> {
         match self {
             Self::UniqueKeys => unique_keys(conn).await,
             Self::Workers => workers(conn, UNSEEN_S).await,
             Self::Logins => forget_logins(conn, BATCH).await,
+            Self::Notices => remove_notices(conn, config.notice_keep_days).await,
+            Self::Runs => {
+                allow_removal(conn).await?;
+                remove_runs(conn, config.run_keep_days).await
+            }
         }
     }
 }
@@ -38,13 +57,13 @@ pub(crate) async fn perform(context: &Context) -> Result<()> {
     for outlived in Outlived::ALL {
         for _ in 0..ROUNDS_MAX {
             let mut tx = context.db.begin().await?;
-            let rows = outlived.prune(&mut tx).await?;
+            let rows = outlived.prune(&mut tx, &context.config).await?;
             context.fence(&mut tx).await?;
             tx.commit().await?;
             if rows > 0 {
                 tracing::debug!(rows, what = ?outlived, "pruned");
             }
-            if rows < BATCH.unsigned_abs() {
+            if rows < outlived.batch() {
                 break;
             }
         }

@@ -1,0 +1,63 @@
+//! The statements of retention, each over a bounded number of rows.
+
+use sqlx::PgConnection;
+
+use crate::Result;
+
+/// How many runs one call removes at most: each may have thousands of lines in its log.
+pub const RUN_BATCH: i64 = 100;
+
+/// How many notices one call removes at most.
+pub const NOTICE_BATCH: i64 = 1_000;
+
+/// Lets this transaction take lines from the logs of runs, which refuse it to all others.
+///
+/// # Errors
+/// Unavailable when nobody answers.
+pub async fn allow_removal(conn: &mut PgConnection) -> Result<()> {
+    sqlx::query!("set local millrace.retention = 'on'").execute(conn).await?;
+    Ok(())
+}
+
+/// Removes runs that ended more than this many days ago, oldest first, with their logs, and tells how many.
+/// Needs [`allow_removal`] in the same transaction.
+///
+/// # Errors
+/// Unavailable when nobody answers.
+pub async fn remove_runs(conn: &mut PgConnection, keep_days: i32) -> Result<u64> {
+    let gone = sqlx::query!(
+        "with old as materialized (
+            select id from run where finished_at < now() - $1::integer * interval '1 day'
+            order by finished_at limit $2 for update skip locked
+        ),
+        lines as (delete from run_log where run_id = any(array(select id from old))),
+        letters as (delete from run_inbox where run_id = any(array(select id from old)))
+        delete from run where id = any(array(select id from old))",
+        keep_days,
+        RUN_BATCH
+    )
+    .execute(conn)
+    .await?;
+    Ok(gone.rows_affected())
+}
+
+/// Removes notices that were heard more than this many days ago and have come to their end, with what
+/// became of them, and tells how many. One that lies among the dead letters, whole or in part, stays: to
+/// redrive it needs it.
+///
+/// # Errors
+/// Unavailable when nobody answers.
+pub async fn remove_notices(conn: &mut PgConnection, keep_days: i32) -> Result<u64> {
+    let gone = sqlx::query!(
+        "delete from notice where id = any(array(
+            select n.id from notice n
+            where n.received_at < now() - $1::integer * interval '1 day' and n.state in ('DISPATCHED', 'DROPPED')
+                and not exists (select from notice_action a where a.notice_id = n.id and a.state in ('QUEUED', 'DEAD'))
+            order by n.received_at limit $2 for update skip locked))",
+        keep_days,
+        NOTICE_BATCH
+    )
+    .execute(conn)
+    .await?;
+    Ok(gone.rows_affected())
+}
