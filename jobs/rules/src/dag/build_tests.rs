@@ -69,9 +69,11 @@ fn a_workflow_with_every_kind_of_node_is_built() {
     check(chain("/nodes/1/timeoutSeconds", json!(300)), &[]);
 }
 
+type Cases = Vec<(&'static str, Value, Vec<&'static str>)>;
+
 #[test]
-fn each_fault_is_told_with_its_place() {
-    let cases = [
+fn faults_of_fields_are_told_with_their_place() {
+    let cases: Cases = vec![
         (
             "/nodes/0/type",
             json!("begin"),
@@ -130,6 +132,15 @@ fn each_fault_is_told_with_its_place() {
                 "[2].name`: `a` is another",
             ],
         ),
+    ];
+    for (pointer, value, expected) in cases {
+        check(chain(pointer, value), &expected);
+    }
+}
+
+#[test]
+fn faults_of_edges_are_told_with_their_place() {
+    let cases: Cases = vec![
         (
             "/edges/1/target",
             json!("nowhere"),
@@ -162,6 +173,15 @@ fn each_fault_is_told_with_its_place() {
             ],
         ),
         ("/edges/-", json!(7), vec!["edge `#2`: must be an object"]),
+    ];
+    for (pointer, value, expected) in cases {
+        check(chain(pointer, value), &expected);
+    }
+}
+
+#[test]
+fn faults_of_the_whole_are_told_with_their_place() {
+    let cases: Cases = vec![
         (
             "/nodes/-",
             json!({"id": "s2", "type": "start"}),
