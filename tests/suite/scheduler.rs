@@ -7,7 +7,7 @@ use jobs::db::PgPool;
 use jobs::lease::{Holding, SCHEDULER, holding};
 use jobs::queue::postgres::partition::{Dropped, days_ahead, drop_oldest, ensure_days};
 use sqlx::AssertSqlSafe;
-use tests::{Database, wait};
+use tests::{Database, Millrace, wait};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -317,4 +317,34 @@ async fn ended_runs_and_notices_go_when_they_are_old_and_only_then() {
     }
     assert_eq!(count(&db, "notice").await, 4);
     assert_eq!(count(&db, "notice_action").await, 4);
+}
+
+#[tokio::test]
+async fn leaders_killed_one_after_another_are_each_replaced() {
+    let database = Database::new().await;
+    let db = database.pool().await;
+    let start = || {
+        let variables =
+            [("DATABASE_URL", database.url()), ("SCHEDULER_LEASE_S", "3"), ("LOG_FORMAT", "json")];
+        Millrace::start(&["scheduler"], &variables)
+    };
+    let mut leading = start();
+    let mut holding = first_leader(&db).await;
+    for _ in 0..3 {
+        let mut standby = start();
+        standby.printed("scheduler started").await;
+        leading.kill();
+        let next = next_leader(&db, &holding).await;
+        assert_eq!(next.epoch, holding.epoch + 1);
+        (leading, holding) = (standby, next);
+    }
+    leading.printed("leading the schedulers").await;
+    let log = leading.log();
+    let line = log.lines().find(|line| line.contains("leading the schedulers")).unwrap();
+    let line: serde_json::Value = serde_json::from_str(line).unwrap();
+    assert_eq!(line["lease.epoch"], holding.epoch);
+    assert_eq!(line["scheduler.id"], holding.holder.to_string());
+
+    assert!(leading.stop(wait::LIMIT).await.success());
+    assert_eq!(leader(&db).await, None);
 }
