@@ -11,6 +11,7 @@
 )]
 
 pub mod database;
+pub mod door;
 pub mod fault;
 pub mod hands;
 pub mod pooler;
@@ -19,6 +20,7 @@ pub mod process;
 pub mod wait;
 
 pub use database::Database;
+pub use door::Door;
 pub use hands::Hands;
 pub use postgres::{Own, Postgres};
 pub use process::Millrace;

@@ -12,6 +12,7 @@ mod doctor;
 mod faults;
 mod ground;
 mod lease;
+mod listener;
 mod model;
 mod plans;
 mod queue;
@@ -19,3 +20,7 @@ mod scheduler;
 mod tidy;
 mod up;
 mod workers;
+
+/// Counts what each thread holds, by which scripts are bounded, as in the executable.
+#[global_allocator]
+static ALLOCATOR: script::CountingAllocator = script::CountingAllocator;
