@@ -28,10 +28,13 @@ up: build ## start everything on a private Postgres; ctrl-c stops it
 demo: build ## tell the whole story on the running system; fails if any part is untrue
 	@exec $(MILLRACE) demo
 
-down: build ## stop what `make up` started, from another terminal
+# These two must work when the code does not build, so an executable that is there is good enough.
+down: ## stop what `make up` started, from another terminal
+	@[ -x $(MILLRACE) ] || $(MAKE) --no-print-directory build
 	@exec $(MILLRACE) down
 
-reset: build ## stop everything and delete this clone's data, keys included
+reset: ## stop everything and delete this clone's data, keys included
+	@[ -x $(MILLRACE) ] || $(MAKE) --no-print-directory build
 	@exec $(MILLRACE) reset --yes
 
 test: setup ## the whole gate

@@ -57,6 +57,8 @@ pub(crate) enum Command {
     /// Help the senders of webhooks
     #[command(subcommand)]
     Webhook(Webhook),
+    /// Tell the whole story on the running system, and fail if any part of it is untrue
+    Demo,
 }
 
 /// How a result is shown.

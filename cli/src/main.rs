@@ -3,6 +3,7 @@
 
 mod admin;
 mod command;
+mod demo;
 mod dlq;
 mod doctor;
 mod down;
@@ -62,6 +63,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Worker { pools } => roles::run(&Roles { pools: distinct(pools), ..Roles::default() }).await,
         Command::Scheduler => roles::run(&Roles { scheduler: true, ..Roles::default() }).await,
         Command::Migrate => migrate::run().await,
+        Command::Demo => demo::run().await,
         Command::Doctor(output) => doctor::run(output).await,
         Command::Admin(command) => admin::run(command).await,
         Command::Job(command) => job::run(command).await,

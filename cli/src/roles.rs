@@ -144,15 +144,16 @@ pub(crate) async fn play(
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     let wake = Wake::start(&db, &shutdown);
+    // One for the whole process: what the API compiled when it was saved, a worker need not compile again.
+    let sandbox = Arc::new(Sandbox::new(script::Limits::default()));
     let mut playing: JoinSet<anyhow::Result<()>> = JoinSet::new();
     if let (Some(api), Some(listener), Some(keyring)) = (config.api, listener, &config.keyring) {
-        let sandbox = Arc::new(Sandbox::new(script::Limits::default()));
-        let app = api::App::new(db.clone(), wake.clone(), sandbox, Arc::clone(keyring), api);
+        let app = api::App::new(db.clone(), wake.clone(), Arc::clone(&sandbox), Arc::clone(keyring), api);
         let shutdown = shutdown.clone();
         playing.spawn(async move { Ok(api::serve(listener, app, shutdown).await?) });
     }
     if let Some(worker) = config.worker {
-        let context = workers::Context::new(db.clone(), wake);
+        let context = workers::Context { sandbox, ..workers::Context::new(db.clone(), wake) };
         let shutdown = shutdown.clone();
         playing.spawn(async move { Ok(workers::run(worker, context, shutdown).await?) });
     }

@@ -1,6 +1,7 @@
 //! `millrace up`: everything in one process, on a private cluster unless a database is named.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use jobs::db::private::{Cluster, Options, UpLock};
@@ -22,6 +23,9 @@ const JWT_VARIABLE: &str = "JWT_SECRET";
 /// The key id of a generated keyring.
 const FIRST_KEY_ID: &str = "k1";
 
+/// How often `up` looks whether its Postgres still runs.
+const WATCH_EVERY: Duration = Duration::from_secs(1);
+
 /// Starts everything, and stops everything at the first signal.
 pub(crate) async fn run() -> anyhow::Result<()> {
     let home = Home::find()?;
@@ -39,7 +43,12 @@ pub(crate) async fn run() -> anyhow::Result<()> {
     let listener = config.bind().await?;
 
     let cluster = if private { Some(open(&home).await?) } else { None };
-    let played = play(&home, config, listener, shutdown).await;
+    let watching = cluster.clone().map(|cluster| tokio::spawn(watch(cluster, shutdown.clone())));
+    let played = play(&home, config, listener, shutdown.clone()).await;
+    shutdown.cancel();
+    if let Some(watching) = watching {
+        watching.await.context("the watch over Postgres panicked")?;
+    }
     // The cluster ends after all that used it, whatever that came to.
     if let Some(cluster) = cluster {
         cluster.stop().await?;
@@ -66,6 +75,21 @@ async fn open(home: &Home) -> jobs::Result<Cluster> {
     let how = if cluster.adopted() { "found running, from an `up` that was killed" } else { "started" };
     println!("Postgres {} {how}; its data is in `{}`", cluster.binaries().major, home.place.home().display());
     Ok(cluster)
+}
+
+/// Starts Postgres again when it dies under us: killed for want of memory, or by hand. Until it answers
+/// all roles wait and try again, so nothing but time is lost.
+async fn watch(cluster: Cluster, shutdown: CancellationToken) {
+    while shutdown.run_until_cancelled(tokio::time::sleep(WATCH_EVERY)).await.is_some() {
+        if cluster.pid().is_some() {
+            continue;
+        }
+        tracing::error!("postgres has died; starting it again");
+        match cluster.restart(&Options::durable()).await {
+            Ok(()) => tracing::info!("postgres runs again"),
+            Err(error) => tracing::error!(%error, "postgres could not be started; trying again"),
+        }
+    }
 }
 
 async fn play(

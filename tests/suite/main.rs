@@ -8,6 +8,7 @@
     reason = "tests report by panicking"
 )]
 
+mod demo;
 mod doctor;
 mod faults;
 mod ground;

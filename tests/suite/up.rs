@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rules::signature::{Headers, Secret, verify};
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 use tests::{Database, Millrace, process};
 
 /// How long a drain may take: nothing is running in these tests.
@@ -54,6 +54,21 @@ async fn up_refuses_a_second_one_survives_a_kill_and_stops_its_cluster() {
     let reset = process::run(&["reset", "--yes"], &variables);
     assert!(reset.status.success(), "{}", text(&reset.stderr));
     assert!(!std::path::Path::new(&home).exists());
+}
+
+#[tokio::test]
+async fn a_postgres_that_dies_under_up_is_started_again() {
+    let (_folder, home) = home();
+    let variables = [("MILLRACE_HOME", home.as_str()), ("PORT", "0")];
+    let mut up = Millrace::start(&["up"], &variables);
+    up.printed("millrace is up").await;
+    let file = std::fs::read_to_string(format!("{home}/pg/postmaster.pid")).unwrap();
+    let pid = file.lines().next().and_then(|pid| pid.parse().ok()).and_then(Pid::from_raw).unwrap();
+    kill_process(pid, Signal::KILL).unwrap();
+    up.printed("postgres runs again").await;
+    let queues = process::run(&["queue", "list"], &variables);
+    assert!(queues.status.success(), "{}", text(&queues.stderr));
+    assert!(up.stop(STOP_LIMIT).await.success(), "{}", up.log());
 }
 
 #[tokio::test]

@@ -1,0 +1,26 @@
+//! The demo, told on a running system: the whole way from a webhook to a finished workflow.
+
+use std::time::Duration;
+
+use tests::Millrace;
+
+/// How long the story may take: a killed worker's leases alone have half a minute.
+const STORY_LIMIT: Duration = Duration::from_secs(240);
+
+#[tokio::test]
+async fn the_story_is_true() {
+    let folder = tempfile::Builder::new().prefix("millrace-demo-").tempdir_in("/tmp").unwrap();
+    let open = std::os::unix::fs::PermissionsExt::from_mode(0o711);
+    std::fs::set_permissions(folder.path(), open).unwrap();
+    let home = folder.path().join("home").to_str().unwrap().to_owned();
+    let mut up = Millrace::start(&["up"], &[("MILLRACE_HOME", &home), ("PORT", "0")]);
+    up.printed("millrace is up").await;
+
+    let mut demo = Millrace::start(&["demo"], &[("MILLRACE_HOME", &home)]);
+    let ended = demo.ended(STORY_LIMIT).await;
+    assert!(ended.success(), "{}\n---- up ----\n{}", demo.log(), up.log());
+    assert!(demo.log().contains("all of it was true"), "{}", demo.log());
+    eprintln!("{}", demo.log());
+
+    assert!(up.stop(Duration::from_secs(60)).await.success(), "{}", up.log());
+}
