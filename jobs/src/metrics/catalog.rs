@@ -147,8 +147,11 @@ pub(super) const UNKNOWN_KINDS: Metric =
 pub(super) const DLQ_DEPTH: Metric = gauge("millrace_dlq_depth", &["queue"], "Dead letters.");
 pub(super) const DLQ_OLDEST: Metric =
     gauge("millrace_dlq_oldest_age_seconds", &[], "Age of the oldest dead letter; 0 without one.");
-pub(super) const HISTORY_DAYS_AHEAD: Metric =
-    gauge("millrace_history_days_ahead", &[], "Days for which finished jobs already have a partition.");
+pub(super) const HISTORY_AHEAD: Metric = gauge(
+    "millrace_history_partitions_ahead",
+    &[],
+    "Days after today for which finished jobs already have a partition.",
+);
 pub(super) const PG_DEAD_TUPLES: Metric = gauge(
     "millrace_pg_table_dead_tuples",
     &["table"],
@@ -201,7 +204,7 @@ pub const CATALOG: &[Metric] = &[
     UNKNOWN_KINDS,
     DLQ_DEPTH,
     DLQ_OLDEST,
-    HISTORY_DAYS_AHEAD,
+    HISTORY_AHEAD,
     PG_DEAD_TUPLES,
     PG_LIVE_TUPLES,
     PG_XMIN_AGE,

@@ -189,7 +189,7 @@ pub struct ClusterFigures {
 pub fn cluster(figures: &ClusterFigures) {
     gauge!(c::UNKNOWN_KINDS.name).set(figures.unknown_kinds as f64);
     gauge!(c::DLQ_OLDEST.name).set(figures.dlq_oldest_age_s);
-    gauge!(c::HISTORY_DAYS_AHEAD.name).set(figures.history_days_ahead as f64);
+    gauge!(c::HISTORY_AHEAD.name).set(figures.history_days_ahead as f64);
     gauge!(c::PG_XMIN_AGE.name, "blocker" => "session").set(figures.session_age_s);
     gauge!(c::PG_XMIN_AGE.name, "blocker" => "prepared").set(figures.prepared_age_s);
     gauge!(c::PG_NOTIFY_USAGE.name).set(figures.notify_usage);
