@@ -1,4 +1,4 @@
-//! The API inside the test's process, on the test's database, and a plain client for it.
+//! The API inside the test's process, on the test's database, and somebody to ask it.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -6,19 +6,27 @@ use std::sync::Arc;
 use api::{ApiConfig, App};
 use jobs::queue::Wake;
 use rules::seal::{KEY_BYTES, Keyring};
-use script::{Limits, Sandbox};
+use script::Sandbox;
 use secrecy::ExposeSecret;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::Database;
+use crate::http::{self, Answer};
+use crate::{Database, wait};
 
-/// An API process' inside, without the process.
+/// The address of the administrator that every door begins with.
+pub const ADMIN: &str = "admin@example.org";
+/// The password of everybody in tests.
+pub const PASSWORD: &str = "correct horse battery";
+
+/// A running API.
 pub struct Door {
     /// Where it listens.
     pub address: SocketAddr,
+    /// Its state.
+    pub app: App,
     /// The keys that it seals with.
     pub keyring: Arc<Keyring>,
     /// The sandbox that it compiles with.
@@ -27,43 +35,73 @@ pub struct Door {
     serving: JoinHandle<jobs::Result<()>>,
 }
 
-/// What came back.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answer {
-    /// The HTTP status.
-    pub status: u16,
-    /// The body as text.
-    pub text: String,
-}
-
-impl Answer {
-    /// The body as JSON.
-    ///
-    /// # Panics
-    /// When it is none.
-    pub fn json(&self) -> serde_json::Value {
-        serde_json::from_str(&self.text).unwrap_or_else(|e| panic!("{e}: {self:?}"))
-    }
+/// Somebody with credentials, or nobody.
+#[derive(Debug, Clone)]
+pub struct Client {
+    at: SocketAddr,
+    headers: Vec<(&'static str, String)>,
 }
 
 impl Door {
-    /// Opens on a free port of the loopback.
+    /// An API with the default settings and an administrator.
+    pub async fn open(database: &Database) -> Self {
+        Self::with(database, |_| {}).await
+    }
+
+    /// An API whose settings are changed before it starts.
     ///
     /// # Panics
-    /// When there is no port, or no database.
-    pub async fn open(database: &Database) -> Self {
-        let shutdown = CancellationToken::new();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
+    /// When it cannot start.
+    pub async fn with(database: &Database, change: impl FnOnce(&mut ApiConfig)) -> Self {
         let db = database.pool().await;
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("an address");
+        let mut config = ApiConfig::new(address, "a key that signs tokens in tests only".into());
+        change(&mut config);
+        let made = api::bootstrap_admin(&db, ADMIN, PASSWORD.into()).await;
+        made.expect("an administrator can be made");
+        let text = Keyring::text_of("test", &[7; KEY_BYTES]);
+        let keyring = Arc::new(Keyring::parse(text.expose_secret()).expect("a keyring"));
+        let sandbox = Arc::new(Sandbox::new(script::Limits::default()));
+        let shutdown = CancellationToken::new();
         let wake = Wake::start(&db, &shutdown);
-        let key = Keyring::text_of("test", &[7; KEY_BYTES]);
-        let keyring = Arc::new(Keyring::parse(key.expose_secret()).ok().unwrap());
-        let sandbox = Arc::new(Sandbox::new(Limits::default()));
-        let config = ApiConfig::new(address, "a secret that only this test knows".to_owned().into());
         let app = App::new(db, wake, Arc::clone(&sandbox), Arc::clone(&keyring), config);
-        let serving = tokio::spawn(api::serve(listener, app, shutdown.clone()));
-        Self { address, keyring, sandbox, shutdown, serving }
+        let serving = tokio::spawn(api::serve(listener, app.clone(), shutdown.clone()));
+        Self { address, app, keyring, sandbox, shutdown, serving }
+    }
+
+    /// Somebody without credentials.
+    pub fn nobody(&self) -> Client {
+        Client { at: self.address, headers: Vec::new() }
+    }
+
+    /// The administrator, logged in.
+    pub async fn admin(&self) -> Client {
+        self.login(ADMIN).await
+    }
+
+    /// A user, logged in.
+    ///
+    /// # Panics
+    /// When the login is refused.
+    pub async fn login(&self, email: &str) -> Client {
+        let told = self
+            .nobody()
+            .ok(
+                "mutation($email: String!, $password: String!) { login(email: $email, password: $password) { token } }",
+                json!({"email": email, "password": PASSWORD}),
+            )
+            .await;
+        self.nobody().bearing(told["login"]["token"].as_str().expect("a token"))
+    }
+
+    /// A new user, logged in.
+    pub async fn user(&self, email: &str, role: &str) -> Client {
+        let query = "mutation($email: String!, $password: String!, $role: Role!) {
+            createUser(email: $email, password: $password, role: $role) { id } }";
+        let variables = json!({"email": email, "password": PASSWORD, "role": role});
+        self.admin().await.ok(query, variables).await;
+        self.login(email).await
     }
 
     /// Posts a body.
@@ -71,23 +109,12 @@ impl Door {
     /// # Panics
     /// When the connection breaks.
     pub async fn post(&self, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
-        let mut stream = TcpStream::connect(self.address).await.unwrap();
-        let mut head = format!(
-            "POST {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nContent-Length: {}\r\n",
-            self.address,
-            body.len()
-        );
-        for (name, value) in headers {
-            head.push_str(&format!("{name}: {value}\r\n"));
-        }
-        head.push_str("\r\n");
-        stream.write_all(head.as_bytes()).await.unwrap();
-        stream.write_all(body).await.unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.unwrap();
-        let (head, text) = answer.split_once("\r\n\r\n").expect("an answer has a head");
-        let status = head.split(' ').nth(1).and_then(|code| code.parse().ok());
-        Answer { status: status.expect("an answer has a status"), text: text.to_owned() }
+        http::send(self.address, "POST", path, headers, body).await
+    }
+
+    /// Begins to stop as at a signal, without waiting for the end.
+    pub fn begin_close(&self) {
+        self.shutdown.cancel();
     }
 
     /// Stops as a signal would, and waits for the end.
@@ -96,6 +123,58 @@ impl Door {
     /// When the server ends badly.
     pub async fn close(self) {
         self.shutdown.cancel();
-        self.serving.await.expect("the server does not panic").expect("the server ends well");
+        self.serving.await.expect("the API does not panic").expect("the API ends well");
+    }
+
+    /// Waits until nobody can connect any more.
+    pub async fn shut(&self) {
+        wait::until("the port is closed", || async {
+            tokio::net::TcpStream::connect(self.address).await.is_err()
+        })
+        .await;
+    }
+}
+
+impl Client {
+    /// The same client with a token.
+    #[must_use]
+    pub fn bearing(&self, token: &str) -> Self {
+        Self { at: self.at, headers: vec![("authorization", format!("Bearer {token}"))] }
+    }
+
+    /// The same client with an API key.
+    #[must_use]
+    pub fn with_key(&self, key: &str) -> Self {
+        Self { at: self.at, headers: vec![("x-api-key", key.to_owned())] }
+    }
+
+    /// The answer to an operation, as it comes.
+    pub async fn ask(&self, query: &str, variables: Value) -> Answer {
+        let body = json!({"query": query, "variables": variables}).to_string();
+        let mut headers = vec![("content-type", "application/json")];
+        headers.extend(self.headers.iter().map(|(n, v)| (*n, v.as_str())));
+        http::send(self.at, "POST", "/graphql", &headers, body.as_bytes()).await
+    }
+
+    /// The data of an operation that succeeds.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub async fn ok(&self, query: &str, variables: Value) -> Value {
+        let told = self.ask(query, variables).await.json();
+        assert!(told.get("errors").is_none(), "{query}: {told}");
+        told["data"].clone()
+    }
+
+    /// The code and the message of the only error of an operation.
+    ///
+    /// # Panics
+    /// When it succeeds.
+    pub async fn refusal(&self, query: &str, variables: Value) -> (String, String) {
+        let told = self.ask(query, variables).await.json();
+        let errors = told["errors"].as_array().unwrap_or_else(|| panic!("{query} succeeded: {told}"));
+        assert_eq!(errors.len(), 1, "{told}");
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        (text(&errors[0]["extensions"]["code"]), text(&errors[0]["message"]))
     }
 }

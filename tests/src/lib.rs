@@ -14,13 +14,14 @@ pub mod database;
 pub mod door;
 pub mod fault;
 pub mod hands;
+pub mod http;
 pub mod pooler;
 pub mod postgres;
 pub mod process;
 pub mod wait;
 
 pub use database::Database;
-pub use door::Door;
+pub use door::{Client, Door};
 pub use hands::Hands;
 pub use postgres::{Own, Postgres};
 pub use process::Millrace;

@@ -12,7 +12,7 @@ use rules::queue::Pool;
 use rules::signature::{self, Secret};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
-use tests::door::Answer;
+use tests::http::Answer;
 use tests::{Database, Door, Hands, wait};
 use uuid::Uuid;
 

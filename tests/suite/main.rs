@@ -8,6 +8,10 @@
     reason = "tests report by panicking"
 )]
 
+mod api_doors;
+mod api_identity;
+mod api_tenancy;
+mod api_work;
 mod demo;
 mod doctor;
 mod faults;

@@ -15,7 +15,7 @@ use serde_json::{Map, Value, json};
 
 use super::accept::{Media, is_json, negotiate};
 use super::limit;
-use crate::auth::caller;
+use crate::auth::{Caller, caller};
 use crate::body;
 use crate::error::{Fault, dress, problem};
 use crate::state::App;
@@ -42,19 +42,30 @@ pub(crate) async fn handle(State(app): State<App>, request: axum::extract::Reque
         Ok(bytes) => bytes,
         Err(refusal) => return refusal,
     };
-    match execute(&app, &head, &bytes).await {
+    let (params, caller) = match admit(&app, &head, &bytes).await {
+        Ok(admitted) => admitted,
+        Err(fault) => return refuse(media, fault.status(), fault),
+    };
+    match execute(&app, params, caller).await {
         Ok(response) => answer(media, response),
-        Err(fault) => refuse(media, fault),
+        // The request was well formed; it is its document that is refused.
+        Err(fault) => refuse(media, refused_document(media), fault),
     }
 }
 
-async fn execute(app: &App, head: &request::Parts, bytes: &[u8]) -> Result<async_graphql::Response, Fault> {
+/// What is asked, and who asks.
+async fn admit(app: &App, head: &request::Parts, bytes: &[u8]) -> Result<(Params, Caller), Fault> {
     let params = read(bytes)?;
-    let caller = caller(app, head).await?;
+    Ok((params, caller(app, head).await?))
+}
+
+/// Executes what keeps within its limits; what does not is refused before any of it is executed.
+async fn execute(app: &App, params: Params, caller: Caller) -> Result<async_graphql::Response, Fault> {
     let limits = &app.config.limits;
     limit::check_tokens(&params.query, limits.query_tokens)?;
     let document = parse_query(&params.query).map_err(|e| Fault::Parse(parse_message(&e)))?;
     limit::check(&document, &params.variables, limits)?;
+    limit::check_variables(&document, &params.variables, params.operation_name.as_deref())?;
     let operation = operation_of(&document);
     let mut request = Request::new(params.query).variables(params.variables).data(caller).data(app.clone());
     request.operation_name = params.operation_name;
@@ -119,20 +130,20 @@ fn answer(media: Media, response: async_graphql::Response) -> Response<Body> {
     if !errors.is_empty() {
         body.insert("errors".into(), json!(errors));
     }
-    let status = match (refused, media) {
-        (true, Media::GraphqlResponse) => StatusCode::BAD_REQUEST,
-        (true, Media::Json) | (false, Media::GraphqlResponse | Media::Json) => StatusCode::OK,
-    };
+    let status = if refused { refused_document(media) } else { StatusCode::OK };
     send(media, status, &Value::Object(body))
 }
 
+/// The status of a refused document, on which the two media types differ.
+const fn refused_document(media: Media) -> StatusCode {
+    match media {
+        Media::GraphqlResponse => StatusCode::BAD_REQUEST,
+        Media::Json => StatusCode::OK,
+    }
+}
+
 /// The answer to a request that never reached the executor.
-fn refuse(media: Media, fault: Fault) -> Response<Body> {
-    let status = match (&fault, media) {
-        // The request was well formed; it is its document that is refused.
-        (Fault::Parse(_) | Fault::TooDeep(_) | Fault::TooComplex(_), Media::Json) => StatusCode::OK,
-        _ => fault.status(),
-    };
+fn refuse(media: Media, status: StatusCode, fault: Fault) -> Response<Body> {
     let retry_after = match &fault {
         Fault::RateLimited(after_s) => Some(*after_s),
         _ => None,

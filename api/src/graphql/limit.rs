@@ -116,6 +116,34 @@ pub(crate) fn check(
     Ok(())
 }
 
+/// Refuses an operation whose variables lack one that must be there: that is a fault of the request, not
+/// of the field that would miss it.
+///
+/// # Errors
+/// [`Fault::Validation`] naming the variable.
+pub(crate) fn check_variables(
+    document: &ExecutableDocument,
+    variables: &Variables,
+    name: Option<&str>,
+) -> Result<(), Fault> {
+    let chosen = document.operations.iter().filter(|(n, _)| name.is_none() || n.map(Name::as_str) == name);
+    for definition in chosen.flat_map(|(_, operation)| &operation.node.variable_definitions) {
+        let definition = &definition.node;
+        let given = variables.get(&definition.name.node);
+        let absent = match given {
+            None => definition.default_value.is_none(),
+            Some(value) => *value == Value::Null,
+        };
+        if absent && !definition.var_type.node.nullable {
+            return Err(Fault::Validation(format!(
+                "the variable `${}` is of type `{}` and must be given",
+                definition.name.node, definition.var_type.node
+            )));
+        }
+    }
+    Ok(())
+}
+
 fn refuse_above(what: &str, found: u64, most: u64) -> Result<(), Fault> {
     if found <= most {
         return Ok(());

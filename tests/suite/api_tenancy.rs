@@ -1,0 +1,282 @@
+//! What is another tenant's does not exist; what needs a login is closed without one.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Map, Value, json};
+use tests::{Client, Database, Door};
+use uuid::Uuid;
+
+use crate::api_identity::{join, tenant};
+
+/// A graph that runs nothing.
+pub(crate) fn graph() -> Value {
+    json!({
+        "nodes": [{"id": "start", "type": "start"}, {"id": "end", "type": "end"}],
+        "edges": [{"id": "e", "source": "start", "target": "end"}],
+    })
+}
+
+/// Every operation within a tenant, with the thing that it names by id.
+const OPERATIONS: [(&str, &str); 31] = [
+    ("", "query($t: ID) { members(tenant: $t) { nodes { userId } } }"),
+    ("", "query($t: ID) { apiKeys(tenant: $t) { nodes { id } } }"),
+    ("", "query($t: ID) { workflows(tenant: $t) { nodes { id } } }"),
+    ("", "query($t: ID) { runs(tenant: $t) { nodes { id } } }"),
+    ("", "query($t: ID) { listeners(tenant: $t) { nodes { id } } }"),
+    ("", "query($t: ID) { notices(tenant: $t) { nodes { id } } }"),
+    ("", "query($t: ID) { jobs(tenant: $t) { nodes { id } } }"),
+    ("", "query($t: ID) { deadLetters(tenant: $t) { nodes { id } } }"),
+    ("workflow", "query($t: ID, $id: ID!) { workflow(tenant: $t, id: $id) { id } }"),
+    ("run", "query($t: ID, $id: ID!) { run(tenant: $t, id: $id) { id log { nodes { seq } } } }"),
+    ("listener", "query($t: ID, $id: ID!) { listener(tenant: $t, id: $id) { id } }"),
+    ("listener", "query($t: ID, $id: ID!) { bufferEvents(tenant: $t, listener: $id) { nodes { id } } }"),
+    ("notice", "query($t: ID, $id: ID!) { notice(tenant: $t, id: $id) { id } }"),
+    ("job", "query($t: ID, $id: ID!) { job(tenant: $t, id: $id) { id } }"),
+    ("job", "query($t: ID, $id: ID!) { whyWaiting(tenant: $t, id: $id) { code } }"),
+    ("job", "query($t: ID, $id: ID!) { deadLetter(tenant: $t, id: $id) { id } }"),
+    ("", "mutation($t: ID) { addMember(tenant: $t, email: \"x@example.org\") { userId } }"),
+    ("", "mutation($t: ID) { createApiKey(tenant: $t, title: \"K\") { secret } }"),
+    (
+        "",
+        "mutation($t: ID) { createWorkflow(tenant: $t, title: \"W\", definition: {nodes: [], edges: []}) { id } }",
+    ),
+    (
+        "",
+        "mutation($t: ID) { createListener(tenant: $t, path: \"p\", title: \"L\", pipeline: {actions: []}) { secret } }",
+    ),
+    ("key", "mutation($t: ID, $id: ID!) { revokeApiKey(tenant: $t, id: $id) { id } }"),
+    (
+        "workflow",
+        "mutation($t: ID, $id: ID!) { updateWorkflow(tenant: $t, id: $id, definition: {nodes: [], edges: []}) { id } }",
+    ),
+    (
+        "workflow",
+        "mutation($t: ID, $id: ID!) { setWorkflowEnabled(tenant: $t, id: $id, enabled: false) { id } }",
+    ),
+    ("workflow", "mutation($t: ID, $id: ID!) { executeWorkflow(tenant: $t, workflow: $id) { existing } }"),
+    ("run", "mutation($t: ID, $id: ID!) { cancelRun(tenant: $t, id: $id) { id } }"),
+    (
+        "listener",
+        "mutation($t: ID, $id: ID!) { updateListener(tenant: $t, id: $id, version: 1, pipeline: {actions: []}) { id } }",
+    ),
+    (
+        "listener",
+        "mutation($t: ID, $id: ID!) { setListenerActive(tenant: $t, id: $id, active: false) { id } }",
+    ),
+    ("notice", "mutation($t: ID, $id: ID!) { replayNotice(tenant: $t, id: $id) { id } }"),
+    ("job", "mutation($t: ID, $id: ID!) { cancelJob(tenant: $t, id: $id) }"),
+    ("job", "mutation($t: ID, $id: ID!) { retryJob(tenant: $t, id: $id) { id } }"),
+    ("job", "mutation($t: ID, $id: ID!) { redriveDeadLetters(tenant: $t, ids: [$id]) }"),
+];
+
+/// Operations that a member may not do in their own tenant either; tried by its administrator.
+const MANAGED: [(&str, &str); 3] = [
+    ("listener", "mutation($t: ID, $id: ID!) { rotateListenerSecret(tenant: $t, id: $id) { secret } }"),
+    ("listener", "mutation($t: ID, $id: ID!) { deleteListener(tenant: $t, id: $id) }"),
+    ("user", "mutation($t: ID, $id: ID!) { removeMember(tenant: $t, user: $id) }"),
+];
+
+fn all() -> impl Iterator<Item = (&'static str, &'static str)> {
+    OPERATIONS.into_iter().chain(MANAGED)
+}
+
+/// Acme's things, one of each kind, by kind.
+async fn belongings(database: &Database, admin: &Client, acme: &Value) -> Map<String, Value> {
+    let mut things = Map::new();
+    let made = admin
+        .ok(
+            "mutation($t: ID!, $d: JSON!) { createWorkflow(tenant: $t, title: \"W\", definition: $d) { id } }",
+            json!({"t": acme, "d": graph()}),
+        )
+        .await;
+    let workflow = made["createWorkflow"]["id"].clone();
+    let started = admin
+        .ok(
+            "mutation($t: ID!, $w: ID!) { executeWorkflow(tenant: $t, workflow: $w) { run { id } } }",
+            json!({"t": acme, "w": workflow}),
+        )
+        .await;
+    let pipeline = json!({"actions": [{"type": "save_to_buffer"}]});
+    let listener = admin
+        .ok(
+            "mutation($t: ID!, $p: JSON!) { createListener(tenant: $t, path: \"p\", title: \"L\", pipeline: $p) { listener { id } } }",
+            json!({"t": acme, "p": pipeline}),
+        )
+        .await;
+    let key = admin
+        .ok(
+            "mutation($t: ID!) { createApiKey(tenant: $t, title: \"K\") { apiKey { id } } }",
+            json!({"t": acme}),
+        )
+        .await;
+    let jobs = admin.ok("query($t: ID!) { jobs(tenant: $t) { nodes { id } } }", json!({"t": acme})).await;
+    things.insert("workflow".into(), workflow);
+    things.insert("run".into(), started["executeWorkflow"]["run"]["id"].clone());
+    things.insert("listener".into(), listener["createListener"]["listener"]["id"].clone());
+    things.insert("key".into(), key["createApiKey"]["apiKey"]["id"].clone());
+    things.insert("job".into(), jobs["jobs"]["nodes"][0]["id"].clone());
+    let member = "mutation($t: ID!) { addMember(tenant: $t, email: \"ada@example.org\") { userId } }";
+    let member = admin.ok(member, json!({"t": acme})).await["addMember"]["userId"].clone();
+    things.insert("user".into(), member);
+    things.insert("notice".into(), json!(heard(database, &things["listener"], acme).await));
+    for (kind, id) in &things {
+        assert!(id.is_string(), "no {kind}: {things:?}");
+    }
+    things
+}
+
+/// A notice, entered as its own door would.
+async fn heard(database: &Database, listener: &Value, tenant: &Value) -> Uuid {
+    let hook = jobs::listener::Hook {
+        listener: listener.as_str().unwrap().parse().unwrap(),
+        tenant: tenant.as_str().unwrap().parse().unwrap(),
+        active: true,
+        secret: Vec::new(),
+        now_s: 0,
+    };
+    let (headers, event) = (json!({}), json!({"n": 1}));
+    let delivery = jobs::listener::Delivery { id: "d", headers: &headers, event: &event, trace_parent: None };
+    let mut conn = database.connect().await;
+    jobs::listener::receive(&mut conn, &hook, &delivery).await.unwrap().notice.0
+}
+
+/// Everything that stands in the tables that tenants share, to see that nothing was changed.
+async fn census(database: &Database) -> String {
+    let statement = "select jsonb_build_object(
+        'members', (select count(*) from membership), 'keys', (select jsonb_agg(disabled_at order by id) from api_key),
+        'workflows', (select jsonb_agg(jsonb_build_array(id, version, disabled_at) order by id) from workflow),
+        'runs', (select count(*) from run), 'inbox', (select count(*) from run_inbox), 'jobs', (select count(*) from job),
+        'listeners', (select jsonb_agg(jsonb_build_array(id, version, active, md5(secret)) order by id) from listener),
+        'notices', (select jsonb_agg(jsonb_build_array(id, replay, state) order by id) from notice))::text";
+    sqlx::query_scalar(statement).fetch_one(&mut database.connect().await).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_anothers_looks_as_if_it_did_not_exist() {
+    let database = Database::new().await;
+    let door = Door::open(&database).await;
+    let admin = door.admin().await;
+    let (acme, other) = (tenant(&admin, "acme").await, tenant(&admin, "other").await);
+    let stranger = door.user("eve@example.org", "ADMIN").await;
+    door.user("ada@example.org", "USER").await;
+    join(&admin, &other, "eve@example.org", "ADMIN").await;
+    let things = belongings(&database, &admin, &acme).await;
+    let before = census(&database).await;
+
+    for (kind, query) in all() {
+        let (theirs, absent) = match kind {
+            "" => (Value::Null, Value::Null),
+            "job" => (things[kind].clone(), json!("999999999")),
+            _ => (things[kind].clone(), json!(Uuid::now_v7())),
+        };
+        // Another's tenant is answered as one that never was.
+        let closed = stranger.refusal(query, json!({"t": acme, "id": theirs})).await;
+        let nowhere = stranger.refusal(query, json!({"t": Uuid::now_v7(), "id": theirs})).await;
+        assert_eq!(closed, nowhere, "{query}");
+        assert_eq!(closed.0, "NOT_FOUND", "{query}: {closed:?}");
+        if kind.is_empty() {
+            continue;
+        }
+        // Another's thing, sought in one's own tenant, is answered as one that never was.
+        let hidden = stranger.refusal(query, json!({"t": other, "id": theirs})).await;
+        let unknown = stranger.refusal(query, json!({"t": other, "id": absent})).await;
+        let nameless = |told: &str, id: &Value| told.replace(id.as_str().unwrap(), "<id>");
+        assert_eq!(nameless(&hidden.1, &theirs), nameless(&unknown.1, &absent), "{query}");
+        assert_eq!(hidden.0, unknown.0, "{query}");
+        assert!(
+            matches!(hidden.0.as_str(), "NOT_FOUND" | "CONFLICT" | "BAD_USER_INPUT"),
+            "{query}: {hidden:?}"
+        );
+    }
+    assert_eq!(census(&database).await, before, "a refused operation changed something");
+    door.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disabled_tenant_is_closed_to_its_own() {
+    let database = Database::new().await;
+    let door = Door::open(&database).await;
+    let admin = door.admin().await;
+    let acme = tenant(&admin, "acme").await;
+    let ada = door.user("ada@example.org", "USER").await;
+    join(&admin, &acme, "ada@example.org", "MEMBER").await;
+    let look = "query($t: ID!) { workflows(tenant: $t) { nodes { id } } }";
+    ada.ok(look, json!({"t": acme})).await;
+    let manage = "mutation($t: ID!) { createApiKey(tenant: $t, title: \"K\") { secret } }";
+    assert_eq!(ada.refusal(manage, json!({"t": acme})).await.0, "FORBIDDEN");
+    sqlx::query("update tenant set disabled_at = now()")
+        .execute(&mut database.connect().await)
+        .await
+        .unwrap();
+    assert_eq!(ada.refusal(look, json!({"t": acme})).await.0, "FORBIDDEN");
+    door.close().await;
+}
+
+/// A field of the schema: its name, and whether it takes a tenant, with a call that fits its types.
+struct Field {
+    name: String,
+    takes_tenant: bool,
+    call: String,
+}
+
+fn fields(root: &Value, kind: &str) -> Vec<Field> {
+    let example = |name: &str| match name {
+        "ID" | "String" => "\"1\"",
+        "Int" => "1",
+        "Boolean" => "true",
+        "JSON" => "{}",
+        other => panic!("no example of `{other}`"),
+    };
+    let of = |field: &Value| {
+        let args = field["args"].as_array().unwrap();
+        let needed = args.iter().filter(|a| a["type"]["kind"] == "NON_NULL" && a["defaultValue"].is_null());
+        let given: Vec<String> = needed
+            .map(|a| {
+                let inner = &a["type"]["ofType"];
+                let value = match inner["kind"].as_str() {
+                    Some("LIST") => "[\"1\"]",
+                    _ => example(inner["name"].as_str().unwrap()),
+                };
+                format!("{}: {value}", a["name"].as_str().unwrap())
+            })
+            .collect();
+        let given = if given.is_empty() { String::new() } else { format!("({})", given.join(", ")) };
+        let name = field["name"].as_str().unwrap();
+        let mut leaf = &field["type"];
+        while !leaf["ofType"].is_null() {
+            leaf = &leaf["ofType"];
+        }
+        let selection = if leaf["kind"] == "OBJECT" { " { __typename }" } else { "" };
+        Field {
+            name: name.to_owned(),
+            takes_tenant: args.iter().any(|a| a["name"] == "tenant"),
+            call: format!("{kind} {{ {name}{given}{selection} }}"),
+        }
+    };
+    root["fields"].as_array().unwrap().iter().map(of).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_field_has_its_guard_and_its_place_in_the_tests_above() {
+    let database = Database::new().await;
+    let door = Door::open(&database).await;
+    let query = "{ __schema { queryType { ...f } mutationType { ...f } } }
+        fragment f on __Type { fields { name type { ...t } args { name defaultValue type { ...t } } } }
+        fragment t on __Type { kind name ofType { kind name ofType { kind name ofType { kind name } } } }";
+    let schema = door.nobody().ok(query, json!({})).await["__schema"].clone();
+    let mut all_fields = fields(&schema["queryType"], "query");
+    all_fields.extend(fields(&schema["mutationType"], "mutation"));
+    assert!(all_fields.len() > 35);
+    let covered: BTreeSet<&str> =
+        all().filter_map(|(_, q)| q.split_once("{ ")?.1.split(['(', ' ']).next()).collect();
+    for field in all_fields {
+        if field.takes_tenant {
+            assert!(covered.contains(field.name.as_str()), "`{}` is in no tenancy test", field.name);
+        }
+        if field.name != "login" {
+            let (code, _) = door.nobody().refusal(&field.call, json!({})).await;
+            assert_eq!(code, "UNAUTHENTICATED", "{}", field.call);
+        }
+    }
+    door.close().await;
+}
