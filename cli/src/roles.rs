@@ -52,8 +52,8 @@ impl Config {
         Self {
             log: LogConfig::read(reader),
             database: DatabaseConfig::read(reader),
-            // Only the API seals, and only workers open; the scheduler does neither.
-            keyring: (roles.api || works).then(|| read_keyring(reader)).flatten(),
+            // Only the API seals and opens: it verifies deliveries before they are stored.
+            keyring: roles.api.then(|| read_keyring(reader)).flatten(),
             api: roles.api.then(|| ApiConfig::read(reader)),
             worker: works.then(|| WorkerConfig::read(reader, roles.pools.clone())),
             scheduler: roles.scheduler.then(|| SchedulerConfig::read(reader)),
