@@ -6,6 +6,7 @@
 
 use std::time::{Duration, Instant};
 
+use jobs::db::patience::{Patience, about, bounded};
 use jobs::db::{CALL_TIMEOUT, PgPool};
 use jobs::lease::{self, Claim, SCHEDULER};
 use jobs::metrics;
@@ -13,32 +14,30 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::config::SchedulerConfig;
-use crate::pace::{about, after_fault, bounded};
 use crate::{duty, tick};
 
 /// Leads or stands by until the shutdown.
 pub(crate) async fn run(db: &PgPool, config: &SchedulerConfig, shutdown: &CancellationToken) {
     let holder = Uuid::new_v4();
-    let mut faults = 0;
+    let mut patience = Patience::default();
     metrics::scheduler_leader(false);
     tracing::info!(scheduler.id = %holder, "scheduler started");
     while !shutdown.is_cancelled() {
         let asked = Instant::now();
         let wait = match bounded(call_limit(config), acquire(db, holder, config.lease)).await {
             Ok(Some(claim)) => {
-                faults = 0;
+                patience.reset();
                 lead(db, config, &claim, asked, shutdown).await;
                 // Not at once again: whoever lost the lease is the least fit to take it.
                 about(renew_every(config))
             }
             Ok(None) => {
-                faults = 0;
+                patience.reset();
                 about(renew_every(config))
             }
             Err(error) => {
-                faults += 1;
                 tracing::warn!(%error, "asking for the scheduler's lease failed; trying again");
-                after_fault(faults)
+                patience.next_wait()
             }
         };
         tokio::select! {
@@ -80,7 +79,7 @@ async fn lead(
 /// Renews the lease until it is lost, or might be.
 async fn keep(db: &PgPool, config: &SchedulerConfig, claim: &Claim, asked: Instant) {
     let mut safe_until = asked + safe(config);
-    let mut faults = 0;
+    let mut patience = Patience::default();
     let mut wait = renew_every(config);
     loop {
         let left = safe_until.saturating_duration_since(Instant::now());
@@ -95,14 +94,13 @@ async fn keep(db: &PgPool, config: &SchedulerConfig, claim: &Claim, asked: Insta
         match bounded(limit, renew(db, claim, config.lease)).await {
             Ok(true) => {
                 safe_until = asked + safe(config);
-                faults = 0;
+                patience.reset();
                 wait = renew_every(config);
             }
             Ok(false) => return,
             Err(error) => {
-                faults += 1;
                 tracing::warn!(%error, "renewing the scheduler's lease failed; trying again");
-                wait = after_fault(faults).min(renew_every(config));
+                wait = patience.next_wait().min(renew_every(config));
             }
         }
     }

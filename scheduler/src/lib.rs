@@ -7,7 +7,6 @@
 pub mod config;
 mod duty;
 mod leader;
-mod pace;
 mod tick;
 
 use jobs::db::PgPool;

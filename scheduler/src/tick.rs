@@ -4,9 +4,9 @@ use std::convert::Infallible;
 use std::time::Instant;
 
 use futures::future::join_all;
+use jobs::db::patience::{Patience, about, bounded};
 
 use crate::duty::{Context, Duty};
-use crate::pace::{about, after_fault, bounded};
 
 /// Does every duty over and over. Ends only by being dropped.
 pub(crate) async fn run(context: &Context) {
@@ -15,20 +15,19 @@ pub(crate) async fn run(context: &Context) {
 
 /// Side by side, so that a duty that waits for a lock does not keep the others from their time.
 async fn repeat(duty: Duty, context: &Context) -> Infallible {
-    let mut faults = 0;
+    let mut patience = Patience::default();
     loop {
         let began = Instant::now();
         let done = bounded(duty.limit(), duty.perform(context)).await;
         jobs::metrics::duty(duty.as_str(), done.is_ok(), began.elapsed());
         let wait = match done {
             Ok(()) => {
-                faults = 0;
+                patience.reset();
                 about(duty.every())
             }
             Err(error) => {
-                faults += 1;
                 tracing::warn!(%error, cause = ?error, duty = duty.as_str(), "a duty failed; trying again");
-                after_fault(faults).min(duty.every())
+                patience.next_wait().min(duty.every())
             }
         };
         tokio::time::sleep(wait).await;

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use jobs::db::CALL_TIMEOUT;
+use jobs::db::patience::{Patience, bounded, jitter};
 use jobs::queue::Attempt;
 use jobs::queue::postgres::claim::{Claimed, Want, claim};
 use jobs::queue::wake::Hint;
@@ -15,7 +17,6 @@ use tokio_util::sync::CancellationToken;
 use crate::context::Context;
 use crate::held::{Held, Wanted};
 use crate::mark::{Start, Trail};
-use crate::retry::{Patience, bounded, jitter};
 
 /// The backstop behind the wake-ups: how long a job may wait for a lost hint, at most.
 const POLL: Duration = Duration::from_secs(1);
@@ -86,7 +87,7 @@ pub(crate) async fn run(
             fetcher.hear(Hint::Anything);
             poll_at = Instant::now() + POLL.mul_f64(0.75 + 0.25 * jitter());
         }
-        let wait = match bounded(fetcher.claim_once()).await {
+        let wait = match bounded(CALL_TIMEOUT, fetcher.claim_once()).await {
             Ok(Next::Again) => {
                 patience.reset();
                 continue;
@@ -97,7 +98,7 @@ pub(crate) async fn run(
                 poll_at.saturating_duration_since(Instant::now())
             }
             Err(error) => {
-                let wait = patience.next();
+                let wait = patience.next_wait();
                 tracing::warn!(%error, wait_ms = wait.as_millis() as u64, "claiming failed; trying again");
                 tokio::time::sleep(wait).await;
                 fetcher.hear(Hint::Anything);

@@ -16,7 +16,6 @@ mod perform;
 mod pool;
 mod registry;
 mod renew;
-mod retry;
 mod settle;
 mod upkeep;
 

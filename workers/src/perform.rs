@@ -4,6 +4,7 @@ use std::panic::AssertUnwindSafe;
 use std::time::{Duration, Instant};
 
 use futures::FutureExt;
+use jobs::db::patience::jitter;
 use jobs::queue::{Ack, Attempt, StopReason};
 use jobs::{Code, Error, metrics};
 use rules::queue::Outcome;
@@ -13,7 +14,6 @@ use crate::context::Context;
 use crate::handle::Handled;
 use crate::held::Held;
 use crate::registry;
-use crate::retry::jitter;
 use crate::settle::{Report, Settler};
 
 /// Runs the handler of an attempt and reports what it came to.

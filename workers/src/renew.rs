@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use jobs::db::CALL_TIMEOUT;
+use jobs::db::patience::{bounded, jitter};
 use jobs::metrics;
 use jobs::queue::StopReason;
 use jobs::queue::postgres::lease::{Renewed, renew};
@@ -15,7 +17,6 @@ use tokio_util::sync::CancellationToken;
 use crate::config::WorkerConfig;
 use crate::context::Context;
 use crate::held::Held;
-use crate::retry::{bounded, jitter};
 
 /// The most leases in one statement.
 const BATCH: usize = 1_000;
@@ -42,7 +43,7 @@ pub(crate) async fn run(
     while !stopped.is_cancelled() {
         if Instant::now() >= next {
             let renewed = renew_all(&context, &held).await;
-            let here = bounded(beat(&context, &me)).await;
+            let here = bounded(CALL_TIMEOUT, beat(&context, &me)).await;
             for error in [renewed.err(), here.err()].into_iter().flatten() {
                 tracing::warn!(%error, "renewing leases failed; trying again");
                 next = Instant::now() + WATCH_EVERY;
@@ -68,7 +69,7 @@ pub(crate) async fn run(
 
 /// Takes the worker out of the register; if that fails, its row is pruned later.
 pub(crate) async fn leave(context: &Context, id: WorkerId) {
-    let left = bounded(async {
+    let left = bounded(CALL_TIMEOUT, async {
         let mut conn = context.db.acquire().await?;
         worker::leave(&mut conn, id).await
     });
@@ -81,7 +82,7 @@ async fn renew_all(context: &Context, held: &Held) -> jobs::Result<()> {
     let all = held.all();
     for leases in all.chunks(BATCH) {
         let sent = Instant::now();
-        let told = bounded(async {
+        let told = bounded(CALL_TIMEOUT, async {
             let mut conn = context.db.acquire().await?;
             renew(&mut conn, leases).await
         })

@@ -6,6 +6,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use jobs::db::CALL_TIMEOUT;
+use jobs::db::patience::{Patience, bounded};
 use jobs::metrics;
 use jobs::queue::postgres::{ack, partition};
 use jobs::queue::{Ack, Settled, settle};
@@ -17,7 +19,6 @@ use tokio::task::JoinHandle;
 use crate::context::Context;
 use crate::handle;
 use crate::held::Held;
-use crate::retry::{Patience, bounded};
 
 /// The most acknowledgements in one statement.
 const BATCH: usize = 500;
@@ -59,7 +60,7 @@ async fn settle_group(context: &Context, held: &Held, acks: &[Ack]) {
     let began = Instant::now();
     let mut patience = Patience::default();
     loop {
-        match bounded(settle_once(context, acks)).await {
+        match bounded(CALL_TIMEOUT, settle_once(context, acks)).await {
             Ok(settled) => {
                 conclude(context, held, acks, &settled);
                 return;
@@ -72,7 +73,7 @@ async fn settle_group(context: &Context, held: &Held, acks: &[Ack]) {
                 return;
             }
             Err(error) => {
-                let wait = patience.next();
+                let wait = patience.next_wait();
                 tracing::warn!(%error, jobs = acks.len(), "acknowledging failed; trying again");
                 if !error.is_transient() {
                     make_history(context).await;
@@ -99,7 +100,7 @@ async fn settle_once(context: &Context, acks: &[Ack]) -> jobs::Result<Settled> {
 /// A missing day of history is the one lasting fault that a worker can mend itself: the scheduler makes
 /// days ahead, and may have been gone for longer than it looked ahead.
 async fn make_history(context: &Context) {
-    let made = bounded(async {
+    let made = bounded(CALL_TIMEOUT, async {
         let mut conn = context.db.acquire().await?;
         partition::ensure_days(&mut conn, DAYS_AHEAD).await
     })

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
+use jobs::db::CALL_TIMEOUT;
+use jobs::db::patience::{Patience, bounded, jitter};
 use jobs::metrics;
 use jobs::queue::postgres::promote::{BATCH, promote};
 use jobs::queue::postgres::rescue::rescue;
@@ -11,7 +13,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::context::Context;
 use crate::handle;
-use crate::retry::{Patience, bounded, jitter};
 
 /// How late a due job may be promoted when nobody knew of it, at most.
 const PROMOTE_EVERY: Duration = Duration::from_secs(1);
@@ -37,23 +38,23 @@ pub(crate) async fn run(context: Arc<Context>, shutdown: CancellationToken) {
             mark = None;
             swept = Instant::now();
         }
-        let mut wait = match bounded(promote_once(&context, &mut mark)).await {
+        let mut wait = match bounded(CALL_TIMEOUT, promote_once(&context, &mut mark)).await {
             Ok(wait) => {
                 patience.reset();
                 wait
             }
             Err(error) => {
                 tracing::warn!(%error, "promoting due jobs failed; trying again");
-                patience.next()
+                patience.next_wait()
             }
         };
         if Instant::now() >= rescue_at {
             rescue_at = Instant::now() + RESCUE_EVERY.mul_f64(0.75 + 0.5 * jitter());
-            if let Err(error) = bounded(rescue_once(&context)).await {
+            if let Err(error) = bounded(CALL_TIMEOUT, rescue_once(&context)).await {
                 tracing::warn!(%error, "rescuing expired leases failed; trying again");
-                wait = wait.max(patience.next());
+                wait = wait.max(patience.next_wait());
             }
-            if let Err(error) = bounded(handle::upkeep(&context)).await {
+            if let Err(error) = bounded(CALL_TIMEOUT, handle::upkeep(&context)).await {
                 tracing::warn!(%error, "sweeping for stranded work failed; trying again");
             }
         }

@@ -3,6 +3,7 @@
 mod constraint;
 mod migrate;
 pub mod notify;
+pub mod patience;
 mod pool;
 pub mod pooling;
 pub mod private;
