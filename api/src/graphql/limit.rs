@@ -16,6 +16,9 @@ use crate::error::Fault;
 /// What a page counts for when its size is not given.
 pub(crate) const DEFAULT_PAGE: u64 = 20;
 
+/// What a field counts for that asks the database again, once for every row that it stands on.
+const LOOK_UP_COST: u64 = 10;
+
 /// Lists of the schema within lists of the schema that introspection may open; what tools send needs three.
 const INTROSPECTION_LISTS: usize = 3;
 
@@ -181,10 +184,11 @@ impl Ruler<'_> {
         // `edges` and `nodes` are the lists of a connection, whose field has the size.
         let name = field.name.node.as_str();
         let times = if matches!(name, "edges" | "nodes") { page } else { 1 };
+        let own = if matches!(name, "actions" | "attempts" | "log" | "why") { LOOK_UP_COST } else { 1 };
         let is_list = matches!(name, "fields" | "inputFields" | "interfaces" | "possibleTypes");
         Measure {
             depth: inner.depth + 1,
-            cost: inner.cost.saturating_mul(times).saturating_add(1),
+            cost: inner.cost.saturating_mul(times).saturating_add(own),
             aliases: inner.aliases.saturating_add(u64::from(field.alias.is_some())),
             top: 1,
             schema_lists: inner.schema_lists + usize::from(is_list),
@@ -250,6 +254,16 @@ mod tests {
         assert!(judge(query, serde_json::json!({"n": 100})).is_err());
         assert!(judge(query, serde_json::json!({"n": 2, "m": 3})).is_ok());
         assert!(told("{ a(first: 99999999999) { nodes { id } } }").contains("fields in all"));
+    }
+
+    #[test]
+    fn a_look_up_for_every_row_is_dear() {
+        let of = |fields: &str| {
+            judge(&format!("{{ jobs(first: 100) {{ nodes {{ {fields} }} }} }}"), serde_json::json!({}))
+        };
+        assert!(of("id kind state queue why { code } attempts { error }").is_ok());
+        let again = "log { nodes { seq } } attempts { error } why { code } actions { state }";
+        assert!(of(again).is_err());
     }
 
     #[test]
