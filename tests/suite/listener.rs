@@ -19,22 +19,22 @@ use uuid::Uuid;
 const SLUG: &str = "acme";
 
 /// A tenant with a door before it.
-struct House {
-    database: Database,
-    db: PgPool,
+pub(crate) struct House {
+    pub(crate) database: Database,
+    pub(crate) db: PgPool,
     door: Door,
     tenant: TenantId,
 }
 
 /// A listener, and what signs for it.
-struct Ear {
+pub(crate) struct Ear {
     listener: Listener,
     secret: Secret,
     address: String,
 }
 
 impl House {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let database = Database::new().await;
         let door = Door::open(&database).await;
         let db = database.pool().await;
@@ -42,7 +42,7 @@ impl House {
         Self { database, db, door, tenant }
     }
 
-    async fn listen(&self, path: &str, actions: Value) -> Ear {
+    pub(crate) async fn listen(&self, path: &str, actions: Value) -> Ear {
         let mut conn = self.db.acquire().await.unwrap();
         let (path, title) = (path.parse().unwrap(), "Orders".parse().unwrap());
         let pipeline = json!({ "actions": actions });
@@ -64,7 +64,7 @@ impl House {
             .unwrap()
     }
 
-    async fn workflow(&self) -> WorkflowId {
+    pub(crate) async fn workflow(&self) -> WorkflowId {
         let id = WorkflowId(Uuid::now_v7());
         let definition = json!({
             "nodes": [
@@ -96,7 +96,7 @@ impl House {
         self.door.post(&ear.address, &headers, body).await
     }
 
-    async fn accepted(&self, ear: &Ear, id: &str, event: &Value) -> NoticeId {
+    pub(crate) async fn accepted(&self, ear: &Ear, id: &str, event: &Value) -> NoticeId {
         let answer = self.send(ear, id, event).await;
         assert_eq!(answer.status, 202, "{answer:?}");
         NoticeId(answer.json()["noticeId"].as_str().unwrap().parse().unwrap())
@@ -132,7 +132,7 @@ impl House {
         page.unwrap().into_iter().map(|e| e.event).collect()
     }
 
-    async fn count(&self, table: &str) -> i64 {
+    pub(crate) async fn count(&self, table: &str) -> i64 {
         let statement = format!("select count(*) from {table}");
         sqlx::query_scalar(sqlx::AssertSqlSafe(statement)).fetch_one(&self.db).await.unwrap()
     }

@@ -23,6 +23,8 @@ pub(crate) enum Refusal {
     TooLarge,
     TooDeep,
     NoJsonForm(&'static str),
+    /// A text holds U+0000: JSON can write it, and the database cannot keep it.
+    Nul,
 }
 
 impl From<Trip> for Refusal {
@@ -124,12 +126,15 @@ fn number_to_dynamic(number: &serde_json::Number) -> Dynamic {
 pub(crate) fn to_json(value: &Dynamic, depth: usize, left: &mut usize) -> Result<Value, Refusal> {
     guard::tick()?;
     if let Some(scalar) = scalar(value) {
-        take(left, if let Value::String(text) = &scalar { written(text) } else { scalar.to_string().len() })?;
+        match &scalar {
+            Value::String(text) => take_text(left, text)?,
+            other => take(left, other.to_string().len())?,
+        }
         return Ok(scalar);
     }
     if let Ok(text) = value.as_immutable_string_ref() {
         // Before it is copied: one text may be shared by any number of places.
-        take(left, written(&text))?;
+        take_text(left, &text)?;
         guard::room(text.len())?;
         return Ok(Value::String(text.as_str().to_owned()));
     }
@@ -146,7 +151,8 @@ pub(crate) fn to_json(value: &Dynamic, depth: usize, left: &mut usize) -> Result
         let depth = depth.checked_sub(1).ok_or(Refusal::TooDeep)?;
         let mut object = serde_json::Map::new();
         for (key, item) in fields.iter() {
-            take(left, written(key) + 1)?;
+            take_text(left, key)?;
+            take(left, 1)?;
             object.insert(key.as_str().to_owned(), to_json(item, depth, left)?);
         }
         return Ok(Value::Object(object));
@@ -171,6 +177,14 @@ fn scalar(value: &Dynamic) -> Option<Value> {
     value.as_char().ok().map(|character| Value::String(character.into()))
 }
 
+/// Takes the length of a text, or of a name, if the text can be kept.
+fn take_text(left: &mut usize, text: &str) -> Result<(), Refusal> {
+    if text.contains('\0') {
+        return Err(Refusal::Nul);
+    }
+    take(left, written(text))
+}
+
 fn take(left: &mut usize, bytes: usize) -> Result<(), Refusal> {
     *left = left.checked_sub(bytes).ok_or(Refusal::TooLarge)?;
     Ok(())
@@ -190,12 +204,12 @@ mod tests {
             any::<i64>().prop_map(Value::from),
             // A float without a fraction must stay a float, so zero and large ones belong here.
             any::<f64>().prop_filter("JSON has finite numbers only", |f| f.is_finite()).prop_map(Value::from),
-            any::<String>().prop_map(Value::from),
+            any::<String>().prop_map(|text| Value::from(text.replace('\0', ""))),
         ];
         leaf.prop_recursive(6, 64, 8, |inner| {
             prop_oneof![
                 prop::collection::vec(inner.clone(), 0..8).prop_map(Value::from),
-                prop::collection::btree_map(".{0,8}", inner, 0..8)
+                prop::collection::btree_map("[^\\x00]{0,8}", inner, 0..8)
                     .prop_map(|fields| Value::Object(fields.into_iter().collect())),
             ]
         })
@@ -244,6 +258,10 @@ mod tests {
             Err(ScriptError::TooLarge { subject: Subject::Input, limit: 20 })
         );
         let deep = to_dynamic(&json!([[[1]]])).expect("no guard is armed");
+        for nul in [json!("a\0"), json!({ "\0": 1 })] {
+            let nul = to_dynamic(&nul).expect("no guard is armed");
+            assert!(matches!(to_json(&nul, 2, &mut 100), Err(Refusal::Nul)));
+        }
         assert!(matches!(to_json(&deep, 2, &mut 100), Err(Refusal::TooDeep)));
         assert!(matches!(to_json(&deep, 3, &mut 5), Err(Refusal::TooLarge)));
     }

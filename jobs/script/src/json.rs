@@ -190,6 +190,7 @@ fn write(fields: &mut Map, depth: usize, bytes: usize) -> Outcome<ImmutableStrin
         Err(Refusal::Stopped(trip)) => Err(guard::stop(trip)),
         Err(Refusal::TooLarge) => Err(format!("to_json: the text is longer than {bytes} bytes").into()),
         Err(Refusal::TooDeep) => Err(format!("to_json: nested more than {depth} levels").into()),
+        Err(Refusal::Nul) => Err("to_json: a text holds the character U+0000".into()),
         Err(Refusal::NoJsonForm(kind)) => Err(format!("to_json: `{kind}` has no JSON form").into()),
     }
 }

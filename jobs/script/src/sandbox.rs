@@ -91,11 +91,7 @@ impl Sandbox {
     pub fn eval_bool(&self, expression: &str, vars: &[(&str, Value)]) -> Result<bool, ScriptError> {
         match self.start(expression, vars, true).0? {
             Value::Bool(answer) => Ok(answer),
-            other => Err(ScriptError::Runtime {
-                line: 0,
-                column: 0,
-                message: format!("the expression is {}, not `true` or `false`", kind(&other)),
-            }),
+            other => Err(unplaced(format!("the expression is {}, not `true` or `false`", kind(&other)))),
         }
     }
 
@@ -184,11 +180,12 @@ impl Sandbox {
             Refusal::TooDeep => {
                 ScriptError::TooLarge { subject: Subject::OutputDepth, limit: self.limits.depth }
             }
-            Refusal::NoJsonForm(kind) => ScriptError::Runtime {
-                line: 0,
-                column: 0,
-                message: format!("the result is a `{kind}`, which has no JSON form"),
-            },
+            Refusal::NoJsonForm(kind) => {
+                unplaced(format!("the result is a `{kind}`, which has no JSON form"))
+            }
+            Refusal::Nul => {
+                unplaced("a text in the result holds the character U+0000, which cannot be stored")
+            }
         })
     }
 
@@ -210,6 +207,11 @@ impl Sandbox {
             Trip::Memory => ScriptError::MemoryLimit { limit_bytes: self.limits.memory_bytes, line, column },
         }
     }
+}
+
+/// A fault of the whole script, at no place in it.
+fn unplaced(message: impl Into<String>) -> ScriptError {
+    ScriptError::Runtime { line: 0, column: 0, message: message.into() }
 }
 
 const fn kind(value: &Value) -> &'static str {

@@ -396,6 +396,7 @@ const INTERPRETER: &[(&str, &str, End)] = &[
     ("operator in place of ours", r#"fn index_of(s, x) { 7 } "abc".index_of("c")"#, End::Fine),
     ("a function as the result", "|x| x", End::Runtime),
     ("a range as the result", "0..5", End::Runtime),
+    ("the character zero", r#""a\x00b""#, End::Runtime),
     ("not a number", "0.0 / 0.0", End::Fine),
     ("range of bits", "let n = 5; n[0..=9223372036854775807]", End::Fine),
     ("no regular expressions", r#""aaaa".matches("(a+)+$")"#, End::Runtime),
