@@ -1,8 +1,9 @@
 //! All that a handler may reach.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use jobs::dag::Graphs;
+use jobs::dag::patrol::Beat;
 use jobs::db::PgPool;
 use jobs::queue::Wake;
 use script::{Limits, Sandbox};
@@ -17,11 +18,28 @@ pub struct Context {
     pub sandbox: Arc<Sandbox>,
     /// The graphs of pinned workflows.
     pub graphs: Arc<Graphs>,
+    beat: Mutex<Beat>,
 }
 
 impl Context {
     /// A context over these connections, with the default limits of scripts.
     pub fn new(db: PgPool, wake: Wake) -> Self {
-        Self { db, wake, sandbox: Arc::new(Sandbox::new(Limits::default())), graphs: Arc::default() }
+        Self {
+            db,
+            wake,
+            sandbox: Arc::new(Sandbox::new(Limits::default())),
+            graphs: Arc::default(),
+            beat: Mutex::default(),
+        }
+    }
+
+    /// How far the patrol over runs has come in this process.
+    pub(crate) fn beat(&self) -> Beat {
+        *self.beat.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes how far it has come.
+    pub(crate) fn went(&self, beat: Beat) {
+        *self.beat.lock().unwrap_or_else(PoisonError::into_inner) = beat;
     }
 }

@@ -5,14 +5,14 @@
 //! last, and sees what all before it left.
 
 use rules::dag::{Change, Command, Entry, Graph, Run, RunEnd, Status, Task, step, wire};
-use rules::id::{RunId, TenantId, WorkflowId};
+use rules::id::{RunId, WorkflowId};
 use serde_json::{Map, Value};
 use sqlx::PgConnection;
 
 use super::graphs::Graphs;
+use super::perform::perform;
 use super::store::{self, Locked, NewLine, Stepped};
-use crate::payload::run::{RunNode, RunWake};
-use crate::queue::{Enqueued, NewJob, enqueue};
+use crate::queue::Enqueued;
 use crate::{Error, Result, metrics};
 
 /// The most letters that one step takes in; what is left is seen right after its commit.
@@ -33,6 +33,8 @@ pub struct Arrival {
 pub struct Moved {
     /// The next jobs.
     pub enqueued: Vec<Enqueued>,
+    /// Whether a handler that runs now must be told to stop.
+    pub stopping: bool,
     /// How the run ended, if it did.
     pub ended: Option<RunEnd>,
     /// Whether the run began.
@@ -105,7 +107,8 @@ async fn move_on(
     if stepper.lines.is_empty() {
         return Ok(Moved::default());
     }
-    let Stepper { run, lines, commands, last_seq, .. } = stepper;
+    let Stepper { run, mut lines, commands, awaiting, last_seq, .. } = stepper;
+    let performed = perform(conn, id, locked, &commands, &mut lines, &awaiting).await?;
     store::append(conn, id, &lines).await?;
     let end = commands.iter().find_map(|c| match c {
         Command::FinishRun { end, error } => Some((*end, error.clone())),
@@ -126,9 +129,12 @@ async fn move_on(
     if !store::save(conn, id, &saved).await? {
         return Err(Error::conflict(format!("run `{id}` was stepped by somebody else meanwhile")));
     }
-    let jobs = next_jobs(id, locked, &commands)?;
-    let enqueued = enqueue(conn, &jobs).await?;
-    Ok(Moved { enqueued, ended: end.map(|(end, _)| end), began: locked.state.is_none() })
+    Ok(Moved {
+        enqueued: performed.enqueued,
+        stopping: performed.stopping,
+        ended: end.map(|(end, _)| end),
+        began: locked.state.is_none(),
+    })
 }
 
 /// Folds arrivals into a run and gathers what they lead to.
@@ -137,6 +143,8 @@ struct Stepper<'g> {
     run: Run,
     lines: Vec<NewLine>,
     commands: Vec<Command>,
+    /// The places of lines that wait for a job, in the order of the commands that ask for one.
+    awaiting: Vec<usize>,
     last_seq: i32,
 }
 
@@ -146,7 +154,14 @@ impl<'g> Stepper<'g> {
             Some(state) => wire::read_run(state, graph).map_err(Error::internal)?,
             None => Run::new(graph),
         };
-        Ok(Self { graph, run, lines: Vec::new(), commands: Vec::new(), last_seq: locked.last_seq })
+        Ok(Self {
+            graph,
+            run,
+            lines: Vec::new(),
+            commands: Vec::new(),
+            awaiting: Vec::new(),
+            last_seq: locked.last_seq,
+        })
     }
 
     fn take(&mut self, id: RunId, arrival: Arrival) {
@@ -156,6 +171,9 @@ impl<'g> Stepper<'g> {
                 self.run = stepped.run;
                 for entry in &stepped.entries {
                     let line = self.line(entry, output.as_ref());
+                    if matches!(entry, Entry::NodeDispatched { .. } | Entry::NodeSuspended { .. }) {
+                        self.awaiting.push(self.lines.len());
+                    }
                     self.lines.push(line);
                 }
                 self.commands.extend(stepped.commands);
@@ -174,6 +192,7 @@ impl<'g> Stepper<'g> {
             entry: wire::write_entry(entry),
             output_variable: None,
             output: None,
+            job_id: None,
         };
         // Only what a node did itself carries an output; start nodes have none.
         if let (Entry::NodeSucceeded { node, .. }, Some(output)) = (entry, output) {
@@ -209,27 +228,6 @@ async fn run_output(conn: &mut PgConnection, id: RunId, graph: &Graph) -> Result
         }
     }
     Ok(Value::Object(merged))
-}
-
-/// The jobs that the commands ask for. What is withdrawn finds the run ended when it comes: a script runs
-/// for a tenth of a second at most, and a wait holds nothing.
-fn next_jobs(id: RunId, locked: &Locked, commands: &[Command]) -> Result<Vec<NewJob>> {
-    let mut jobs = Vec::new();
-    for command in commands {
-        let job = match command {
-            Command::Dispatch { node, attempt, after_s } => {
-                let payload = RunNode { run_id: id, node_id: node.clone(), attempt: *attempt };
-                let job = NewJob::of(&payload)?;
-                if *after_s > 0 { job.after(std::time::Duration::from_secs(*after_s)) } else { job }
-            }
-            Command::WakeAt { node, attempt, until } => {
-                NewJob::of(&RunWake { run_id: id, node_id: node.clone(), attempt: *attempt })?.at(*until)
-            }
-            Command::Withdraw { .. } | Command::FinishRun { .. } => continue,
-        };
-        jobs.push(job.tenant(TenantId(locked.tenant_id)).trace(locked.trace_parent.clone()));
-    }
-    Ok(jobs)
 }
 
 /// Whether nothing can happen to a run of this status any more.

@@ -2,6 +2,8 @@
 
 pub mod drive;
 mod graphs;
+pub mod patrol;
+mod perform;
 pub mod start;
 pub mod store;
 

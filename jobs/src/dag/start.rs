@@ -142,7 +142,7 @@ pub async fn job_died(conn: &mut PgConnection, kind: Kind, dead: &DeadJob) -> Re
             let wake: RunWake = read(dead)?;
             (wake.run_id, Change::TimerFired { node: wake.node_id, attempt: wake.attempt })
         }
-        // Its inbox is still there, and the sweep finds it.
+        // Its inbox is still there, or the run is unbegun: the sweep finds it.
         Kind::RunAdvance => return Ok(Vec::new()),
         Kind::ListenerEvent | Kind::ListenerAction | Kind::AuditFlush | Kind::Noop => return Ok(Vec::new()),
     };
@@ -163,7 +163,7 @@ pub async fn sweep(conn: &mut PgConnection) -> Result<Vec<Enqueued>> {
     enqueue(conn, &jobs).await
 }
 
-async fn tell(
+pub(in crate::dag) async fn tell(
     conn: &mut PgConnection,
     run: RunId,
     tenant: TenantId,

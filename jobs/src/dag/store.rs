@@ -131,6 +131,8 @@ pub struct NewLine {
     pub output_variable: Option<String>,
     /// The output.
     pub output: Option<Value>,
+    /// The job that was enqueued with it.
+    pub job_id: Option<i64>,
 }
 
 /// Something that a run has still to take in.
@@ -291,15 +293,17 @@ pub async fn append(conn: &mut PgConnection, id: RunId, lines: &[NewLine]) -> Re
     let entries: Vec<&Value> = lines.iter().map(|l| &l.entry).collect();
     let variables: Vec<Option<&str>> = lines.iter().map(|l| l.output_variable.as_deref()).collect();
     let outputs: Vec<Option<&Value>> = lines.iter().map(|l| l.output.as_ref()).collect();
+    let jobs: Vec<Option<i64>> = lines.iter().map(|l| l.job_id).collect();
     sqlx::query!(
-        "insert into run_log (run_id, seq, node_id, entry, output_variable, output)
-        select $1, * from unnest($2::integer[], $3::text[], $4::jsonb[], $5::text[], $6::jsonb[])",
+        "insert into run_log (run_id, seq, node_id, entry, output_variable, output, job_id)
+        select $1, * from unnest($2::integer[], $3::text[], $4::jsonb[], $5::text[], $6::jsonb[], $7::bigint[])",
         id.0,
         &seqs,
         &nodes as &[Option<&str>],
         &entries as &[&Value],
         &variables as &[Option<&str>],
         &outputs as &[Option<&Value>],
+        &jobs as &[Option<i64>],
     )
     .execute(conn)
     .await
@@ -383,14 +387,36 @@ pub async fn has_mail(conn: &mut PgConnection, id: RunId) -> Result<bool> {
     Ok(row.has)
 }
 
-/// Runs whose inbox was left lying: whoever put something there died before looking after it.
+/// The jobs that nodes of a run were last given, whether they still live or not.
+///
+/// # Errors
+/// Unavailable when nobody answers.
+pub async fn jobs_of(conn: &mut PgConnection, id: RunId, nodes: &[&str]) -> Result<Vec<i64>> {
+    let rows = sqlx::query!(
+        r#"select distinct on (node_id) job_id as "job_id!" from run_log
+        where run_id = $1 and node_id = any($2) and job_id is not null order by node_id, seq desc"#,
+        id.0,
+        nodes as &[&str]
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows.into_iter().map(|r| r.job_id).collect())
+}
+
+/// Runs that were left lying: their inbox, by somebody who died before looking after it; or unbegun,
+/// because the job that would have begun them is dead.
 ///
 /// # Errors
 /// Unavailable when nobody answers.
 pub async fn stranded(conn: &mut PgConnection, limit: i64) -> Result<Vec<(RunId, TenantId)>> {
     let rows = sqlx::query!(
-        "select distinct r.id, r.tenant_id from run_inbox i join run r on r.id = i.run_id
-        where i.created_at < now() - interval '2 seconds' limit $1",
+        r#"select s.id as "id!", s.tenant_id as "tenant_id!" from (
+            (select distinct r.id, r.tenant_id from run_inbox i join run r on r.id = i.run_id
+            where i.created_at < now() - interval '2 seconds' limit $1)
+            union
+            (select id, tenant_id from run
+            where status = 'PENDING' and created_at < now() - interval '1 minute' order by created_at limit $1)
+        ) s limit $1"#,
         limit
     )
     .fetch_all(conn)

@@ -5,6 +5,7 @@ pub(crate) mod noop;
 pub(crate) mod run;
 mod task;
 
+use jobs::dag::patrol::patrol;
 use jobs::dag::start;
 use jobs::db::PgConnection;
 use jobs::queue::{DeadJob, Enqueued};
@@ -41,5 +42,11 @@ pub(crate) async fn upkeep(context: &Context) -> jobs::Result<()> {
     let mut conn = context.db.acquire().await?;
     let found = start::sweep(&mut conn).await?;
     context.wake.send(&found);
+    drop(conn);
+    let mut tx = context.db.begin().await?;
+    let (beat, lost) = patrol(&mut tx, context.beat()).await?;
+    tx.commit().await?;
+    context.went(beat);
+    context.wake.send(&lost);
     Ok(())
 }

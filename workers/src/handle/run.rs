@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use jobs::dag::drive::{self, Arrival, Moved};
 use jobs::dag::store::{self, Glimpse};
 use jobs::payload::run::{RunAdvance, RunNode, RunWake};
+use jobs::queue::wake::Hint;
 use jobs::queue::{Attempt, finish};
 use jobs::{Code, Error, Result};
 use rules::dag::Change;
@@ -105,6 +106,9 @@ async fn look_after(context: &Context, run: RunId) -> Result<()> {
 
 fn tell(context: &Context, moved: &Moved) {
     context.wake.send(&moved.enqueued);
+    if moved.stopping {
+        context.wake.hint(Hint::Cancelled);
+    }
     moved.count();
 }
 
