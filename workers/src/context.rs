@@ -18,7 +18,8 @@ pub struct Context {
     pub sandbox: Arc<Sandbox>,
     /// The graphs of pinned workflows.
     pub graphs: Arc<Graphs>,
-    beat: Mutex<Beat>,
+    /// How far the patrol over runs has come in this process.
+    pub beat: Mutex<Beat>,
 }
 
 impl Context {
