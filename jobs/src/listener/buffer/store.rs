@@ -51,8 +51,9 @@ pub async fn insert(
     Ok(())
 }
 
-/// Deletes the oldest of a buffer's events beyond its retention, a batch of them; answers how many.
-/// Those that another save prunes at the same time are left to it.
+/// Deletes the oldest of a buffer's events beyond its retention, a batch of them; answers how many. Only
+/// the oldest are looked at, for what must go is among them, and the rest may be many. Those that another
+/// save prunes at the same time are left to it.
 ///
 /// # Errors
 /// Unavailable when nobody answers.
@@ -64,12 +65,14 @@ pub async fn prune(
 ) -> Result<u64> {
     let done = sqlx::query!(
         "delete from buffer_event where id = any(array(
-            select e.id from buffer_event e
-            where e.listener_id = $1 and e.buffer = $2
-                and (e.stored_at < now() - make_interval(hours => $4)
-                    or e.id <= (select k.id from buffer_event k where k.listener_id = $1 and k.buffer = $2
-                        order by k.id desc offset $3 limit 1))
-            order by e.id limit $5 for update skip locked))",
+            select e.id from buffer_event e where e.id = any(array(
+                select o.id from (
+                    select b.id, b.stored_at from buffer_event b where b.listener_id = $1 and b.buffer = $2
+                    order by b.id limit $5) o
+                where o.stored_at < now() - make_interval(hours => $4)
+                    or o.id <= (select k.id from buffer_event k where k.listener_id = $1 and k.buffer = $2
+                        order by k.id desc offset $3 limit 1)))
+            order by e.id for update skip locked))",
         listener.0,
         buffer.as_str(),
         i64::from(retention.max_events()),
