@@ -205,6 +205,38 @@ async fn a_slow_client_is_cut_and_makes_room() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_never_ends_is_given_up() {
+    let database = Database::new().await;
+    let door =
+        Door::with(&database, |config| config.limits.request_timeout = Duration::from_millis(200)).await;
+    let mut dripping = TcpStream::connect(door.address).await.unwrap();
+    let head = "POST /graphql HTTP/1.1\r\nhost: test\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: 99\r\n\r\n{";
+    dripping.write_all(head.as_bytes()).await.unwrap();
+    let answer = read(dripping).await;
+    assert_eq!((answer.status, answer.json()["status"].as_u64()), (503, Some(503)));
+    door.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_database_the_door_says_so_and_lives() {
+    let database = Database::new().await;
+    let door = Door::open(&database).await;
+    let admin = door.admin().await;
+    door.app.db().close().await;
+    let answer = admin.ask("{ me { user { email } } }", json!({})).await;
+    assert_eq!((answer.status, code(&answer).as_str()), (503, "UNAVAILABLE"));
+    let login = "mutation { login(email: \"a@example.org\", password: \"x\") { token } }";
+    let (code, told) = door.nobody().refusal(login, json!({})).await;
+    assert_eq!(
+        (code.as_str(), told.as_str()),
+        ("UNAVAILABLE", "the database cannot be reached now; try again")
+    );
+    assert_eq!(send(door.address, "GET", "/readyz", &[], b"").await.status, 503);
+    assert_eq!(send(door.address, "GET", "/livez", &[], b"").await.status, 200);
+    door.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_head_beyond_its_bounds_is_refused() {
     let database = Database::new().await;
     let door = Door::open(&database).await;
