@@ -140,6 +140,30 @@ async fn a_session_ends_with_the_password_and_with_the_account() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_user_is_shut_out_by_whoever_may_make_one_and_by_nobody_else() {
+    let database = Database::new().await;
+    let door = Door::open(&database).await;
+    let (root, boss) = (door.admin().await, door.user("boss@example.org", "ADMIN").await);
+    let ada = door.user("ada@example.org", "USER").await;
+    let listed = boss.ok("{ users { nodes { id email } } }", json!({})).await["users"]["nodes"].clone();
+    let id =
+        |email: &str| listed.as_array().unwrap().iter().find(|u| u["email"] == email).unwrap()["id"].clone();
+    let set = "mutation($id: ID!, $on: Boolean!) { setUserEnabled(id: $id, enabled: $on) { disabledAt } }";
+    let off = |email: &str| json!({"id": id(email), "on": false});
+    assert_eq!(ada.refusal(set, off("boss@example.org")).await.0, "FORBIDDEN");
+    assert_eq!(boss.refusal(set, off(ADMIN)).await.0, "FORBIDDEN");
+    assert_eq!(boss.refusal(set, off("boss@example.org")).await.0, "BAD_USER_INPUT");
+    boss.ok(set, off("ada@example.org")).await;
+    assert_eq!(ada.ask(ME, json!({})).await.status, 401);
+    assert_eq!(try_login(&door.nobody(), "ada@example.org", PASSWORD).await.0, "UNAUTHENTICATED");
+    boss.ok(set, json!({"id": id("ada@example.org"), "on": true})).await;
+    ada.ok(ME, json!({})).await;
+    root.ok(set, off("boss@example.org")).await;
+    assert_eq!(boss.ask(ME, json!({})).await.status, 401);
+    door.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_administrator_is_made_once() {
     let database = Database::new().await;
     let door = Door::open(&database).await;

@@ -47,7 +47,7 @@ const OPERATIONS: [(&str, &str); 31] = [
     ("key", "mutation($t: ID, $id: ID!) { revokeApiKey(tenant: $t, id: $id) { id } }"),
     (
         "workflow",
-        "mutation($t: ID, $id: ID!) { updateWorkflow(tenant: $t, id: $id, definition: {nodes: [], edges: []}) { id } }",
+        "mutation($t: ID, $id: ID!) { updateWorkflow(tenant: $t, id: $id, version: 1, definition: {nodes: [], edges: []}) { id } }",
     ),
     (
         "workflow",

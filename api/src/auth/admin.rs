@@ -70,7 +70,7 @@ pub async fn reset_admin_password(
         })?,
     };
     jobs::access::store::set_password(&mut tx, UserId(id), &hash).await?;
-    jobs::access::store::enable_user(&mut tx, UserId(id)).await?;
+    jobs::access::store::set_user_disabled(&mut tx, UserId(id), false).await?;
     tx.commit().await?;
     Ok(email)
 }

@@ -1,15 +1,18 @@
 //! Users: login, who am I, new accounts.
 
+use async_graphql::connection::Connection;
 use async_graphql::{Context, Enum, ID, Object, Result, SimpleObject};
 use chrono::{DateTime, Utc};
 use jobs::access::store;
 use rules::access::{Email, Overall, Principal, Role, overall};
 use rules::id::UserId;
 use sqlx::PgConnection;
+use uuid::Uuid;
 
 use super::apikey::TenantRoleName;
-use super::scope::app;
-use crate::auth::{self, Caller, Session, SignedIn, charge, check_strength, forgive, principal};
+use super::page::Page;
+use super::scope::{app, parse};
+use crate::auth::{self, Caller, MayOverall, Session, SignedIn, charge, check_strength, forgive, principal};
 use crate::error::Fault;
 
 /// What a user may do to the installation.
@@ -110,6 +113,20 @@ impl UserQuery {
             }
         }
     }
+
+    /// The users of the installation, oldest first.
+    #[graphql(guard = "MayOverall(Overall::SeeUsers)")]
+    async fn users(
+        &self,
+        ctx: &Context<'_>,
+        first: Option<i32>,
+        after: Option<String>,
+    ) -> Result<Connection<String, User>, Fault> {
+        let page = Page::<Uuid>::read("users", first, after.as_deref())?;
+        let mut conn = app(ctx).db.acquire().await?;
+        let rows = store::users(&mut conn, page.after.map(UserId), page.limit()).await?;
+        page.try_of(rows, |u| u.id, User::try_from)
+    }
 }
 
 #[Object]
@@ -152,6 +169,24 @@ impl UserMutation {
         let hash = app(ctx).passwords.hash(password.into()).await?;
         let mut conn = app(ctx).db.acquire().await?;
         store::insert_user(&mut conn, &email, &hash, role.into()).await?.try_into()
+    }
+
+    /// Shuts a user out, which ends their sessions at once, or lets them in again. Who may make users of a
+    /// role may do this to them; nobody does it to themselves.
+    #[graphql(guard = "MayOverall(Overall::SeeUsers)")]
+    async fn set_user_enabled(&self, ctx: &Context<'_>, id: ID, enabled: bool) -> Result<User, Fault> {
+        let id = parse::<UserId>(&id, "id")?;
+        let by = principal(ctx)?;
+        if matches!(by, Principal::User { id: own, .. } if *own == id) {
+            return Err(Fault::BadInput("`id` is your own; ask another administrator".into()));
+        }
+        let mut tx = app(ctx).db.begin().await?;
+        let role: Role = store::user(&mut tx, id).await?.role.parse().map_err(jobs::Error::internal)?;
+        overall(by, Overall::MakeUser(role))?;
+        store::set_user_disabled(&mut tx, id, !enabled).await?;
+        let user = store::user(&mut tx, id).await?.try_into()?;
+        tx.commit().await?;
+        Ok(user)
     }
 
     /// Changes one's own password, which ends every session, this one too.

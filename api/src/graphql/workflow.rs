@@ -174,13 +174,15 @@ impl WorkflowMutation {
         Ok(saved.into())
     }
 
-    /// Saves a new version of a workflow. Runs under way keep the version that they began with.
+    /// Saves a new version of a workflow, if it still is at the given one. Runs under way keep the version
+    /// that they began with.
     #[graphql(guard = "SignedIn")]
     async fn update_workflow(
         &self,
         ctx: &Context<'_>,
         tenant: Option<ID>,
         id: ID,
+        #[graphql(desc = "The version that was edited; a later one is not overwritten.")] version: i32,
         #[graphql(desc = "Stays as it is unless given.")] title: Option<String>,
         definition: Json<Value>,
     ) -> Result<Workflow, Fault> {
@@ -192,7 +194,7 @@ impl WorkflowMutation {
         let definition = valid(app(ctx), definition.0).await?;
         let title = title.as_ref().map_or(before.title.as_str(), Title::as_str);
         let by = scope.by.to_string();
-        store::save(&mut tx, id, scope.tenant, title, &definition, &by).await?;
+        store::save(&mut tx, id, scope.tenant, version, title, &definition, &by).await?;
         let saved = store::get(&mut tx, id, scope.tenant).await?;
         tx.commit().await?;
         Ok(saved.into())

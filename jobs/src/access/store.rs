@@ -134,13 +134,36 @@ pub async fn set_password(conn: &mut PgConnection, id: UserId, password_hash: &s
     if done.rows_affected() == 1 { Ok(()) } else { Err(Error::not_found(format!("there is no user `{id}`"))) }
 }
 
-/// Lets a user in again who was shut out; letting in again changes nothing.
+/// A page of users, by id, after the given one.
+///
+/// # Errors
+/// Unavailable when nobody answers.
+pub async fn users(conn: &mut PgConnection, after: Option<UserId>, limit: i64) -> Result<Vec<User>> {
+    let rows = sqlx::query_as!(
+        User,
+        "select id, email, role, disabled_at, created_at from app_user
+        where $1::uuid is null or id > $1 order by id limit $2",
+        after.map(|u| u.0),
+        limit
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows)
+}
+
+/// Shuts a user out, which ends their sessions at once, or lets them in again. Repeating it changes
+/// nothing.
 ///
 /// # Errors
 /// NotFound when there is no such user.
-pub async fn enable_user(conn: &mut PgConnection, id: UserId) -> Result<()> {
-    let done =
-        sqlx::query!("update app_user set disabled_at = null where id = $1", id.0).execute(conn).await?;
+pub async fn set_user_disabled(conn: &mut PgConnection, id: UserId, disabled: bool) -> Result<()> {
+    let done = sqlx::query!(
+        "update app_user set disabled_at = case when $2 then coalesce(disabled_at, now()) end where id = $1",
+        id.0,
+        disabled
+    )
+    .execute(conn)
+    .await?;
     if done.rows_affected() == 1 { Ok(()) } else { Err(Error::not_found(format!("there is no user `{id}`"))) }
 }
 

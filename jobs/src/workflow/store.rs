@@ -72,14 +72,16 @@ pub async fn create(
     Ok(())
 }
 
-/// Saves a new version, which runs started from now on pin. Returns its number.
+/// Saves a new version, which runs started from now on pin, if the workflow still is at `edited`. Returns
+/// its number.
 ///
 /// # Errors
-/// NotFound when the tenant has no such workflow, Invalid for a title beyond its bounds.
+/// Conflict when it is not, or the tenant has no such workflow; Invalid for a title beyond its bounds.
 pub async fn save(
     conn: &mut PgConnection,
     id: WorkflowId,
     tenant: TenantId,
+    edited: i32,
     title: &str,
     definition: &Value,
     by: &str,
@@ -87,19 +89,24 @@ pub async fn save(
     let row = sqlx::query!(
         "with w as (
             update workflow set title = $3, version = version + 1, updated_at = now()
-            where id = $1 and tenant_id = $2 returning id, version)
+            where id = $1 and tenant_id = $2 and version = $6 returning id, version)
         insert into workflow_version (workflow_id, version, definition, created_by)
         select id, version, $4, $5 from w returning version",
         id.0,
         tenant.0,
         title,
         definition,
-        by
+        by,
+        edited
     )
     .fetch_optional(conn)
     .await
     .map_err(|e| named(e, title))?;
-    row.map(|r| r.version).ok_or_else(|| unknown(id))
+    row.map(|r| r.version).ok_or_else(|| {
+        Error::conflict(format!(
+            "workflow `{id}` is not at version {edited} any more; read it again and repeat the change"
+        ))
+    })
 }
 
 /// Lets a workflow start runs, or no more of them. What runs goes on.

@@ -210,7 +210,7 @@ async fn a_run_keeps_the_version_that_it_began_with() {
     let run = stage.start(json!({})).await;
     let mut conn = stage.database.connect().await;
     let changed = flow(vec![end("e", &[])], &["s e"]);
-    jobs::workflow::store::save(&mut conn, stage.workflow, stage.tenant, "changed", &changed, "tester")
+    jobs::workflow::store::save(&mut conn, stage.workflow, stage.tenant, 1, "changed", &changed, "tester")
         .await
         .unwrap();
     let hands = stage.hands().await;

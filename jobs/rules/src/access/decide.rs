@@ -20,7 +20,9 @@ pub enum Overall {
     Operate,
     /// Make a tenant.
     MakeTenant,
-    /// Make a user of this role.
+    /// See who the users are.
+    SeeUsers,
+    /// Make a user of this role, shut one out, let one in again.
     MakeUser(Role),
 }
 
@@ -83,7 +85,9 @@ pub fn overall(principal: &Principal, wish: Overall) -> Result<(), Denied> {
         Principal::Key { .. } => return Err(Denied::KeyConfined),
     };
     let needed = match wish {
-        Overall::Operate | Overall::MakeTenant | Overall::MakeUser(Role::User) => Role::Admin,
+        Overall::Operate | Overall::MakeTenant | Overall::SeeUsers | Overall::MakeUser(Role::User) => {
+            Role::Admin
+        }
         Overall::MakeUser(Role::Admin | Role::SuperAdmin) => Role::SuperAdmin,
     };
     if role >= needed { Ok(()) } else { Err(Denied::NeedsRole(needed)) }
@@ -140,7 +144,8 @@ mod tests {
 
     #[test]
     fn the_installation_is_closed_to_keys_and_ordinary_users() {
-        for wish in [Overall::Operate, Overall::MakeTenant, Overall::MakeUser(Role::User)] {
+        for wish in [Overall::Operate, Overall::MakeTenant, Overall::SeeUsers, Overall::MakeUser(Role::User)]
+        {
             assert_eq!(overall(&key(TenantRole::Admin), wish), Err(Denied::KeyConfined));
             assert_eq!(overall(&user(Role::User), wish), Err(Denied::NeedsRole(Role::Admin)));
             assert_eq!(overall(&user(Role::Admin), wish), Ok(()));
