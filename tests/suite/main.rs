@@ -21,6 +21,7 @@ mod ground;
 mod lease;
 mod listener;
 mod model;
+mod operate;
 mod plans;
 mod queue;
 mod scheduler;

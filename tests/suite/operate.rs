@@ -1,0 +1,93 @@
+//! The operator's commands on a database with work in it, as processes.
+
+use jobs::payload::noop::Noop;
+use jobs::queue::{NewJob, enqueue};
+use rules::queue::Pool;
+use serde_json::Value;
+use tests::{Database, Hands, process, wait};
+
+/// Runs a command on the database and gives its exit code and what it printed.
+fn millrace(database: &Database, arguments: &[&str]) -> (Option<i32>, String, String) {
+    let run = process::run(arguments, &[("DATABASE_URL", database.url()), ("MILLRACE_HOME", "/nonexistent")]);
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (run.status.code(), text(run.stdout), text(run.stderr))
+}
+
+/// The same with `--json`, which must be one document.
+fn json(database: &Database, arguments: &[&str]) -> Value {
+    let arguments: Vec<&str> = arguments.iter().copied().chain(["--json"]).collect();
+    let (code, out, err) = millrace(database, &arguments);
+    assert_eq!(code, Some(0), "{arguments:?}: {err}");
+    serde_json::from_str(&out).unwrap_or_else(|e| panic!("{arguments:?}: {e}: {out}"))
+}
+
+async fn put(database: &Database, payload: Noop) -> i64 {
+    let job = NewJob::of(&payload).unwrap().max_attempts(1);
+    let mut conn = database.connect().await;
+    enqueue(&mut conn, &[job]).await.unwrap()[0].id.0
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_waiting_job_is_seen_explained_and_cancelled() {
+    let database = Database::new().await;
+    let id = put(&database, Noop::default()).await;
+    let list = json(&database, &["job", "list", "--state", "ready"]);
+    assert_eq!(list[0]["id"], id, "{list}");
+    let shown = json(&database, &["job", "show", &id.to_string()]);
+    assert_eq!((&shown["state"], &shown["why_code"]), (&"READY".into(), &"NO_WORKER".into()), "{shown}");
+    let (code, people, _) = millrace(&database, &["job", "show", &id.to_string()]);
+    assert_eq!(code, Some(0));
+    assert!(people.contains("no worker serves its pool"), "{people}");
+
+    json(&database, &["job", "cancel", &id.to_string()]);
+    assert_eq!(json(&database, &["job", "show", &id.to_string()])["state"], "CANCELLED");
+    let (code, _, told) = millrace(&database, &["job", "show", "999999"]);
+    assert_eq!(code, Some(1));
+    assert!(told.contains("there is no job 999999"), "{told}");
+    let (code, _, told) = millrace(&database, &["job", "list", "--state", "lost"]);
+    assert_eq!(code, Some(2));
+    assert!(told.contains("there are ready, scheduled"), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_paused_queue_waits_until_it_is_resumed() {
+    let database = Database::new().await;
+    let hands = Hands::start(&database, &[Pool::Maintenance]).await;
+    assert_eq!(millrace(&database, &["queue", "pause", "maintenance"]).0, Some(0));
+    let id = put(&database, Noop::default()).await;
+    let shown = json(&database, &["job", "show", &id.to_string()]);
+    assert_eq!(shown["why_code"], "QUEUE_PAUSED", "{shown}");
+    let queues = json(&database, &["queue", "list"]);
+    let queue = queues.as_array().unwrap().iter().find(|q| q["name"] == "maintenance").unwrap();
+    assert!(queue["paused_at"].is_string() && queue["ready"] == 1, "{queue}");
+    assert_eq!(millrace(&database, &["queue", "resume", "maintenance"]).0, Some(0));
+    wait::until("it is done", || async {
+        json(&database, &["job", "show", &id.to_string()])["state"] == "DONE"
+    })
+    .await;
+    let (code, _, told) = millrace(&database, &["queue", "pause", "nowhere"]);
+    assert_eq!(code, Some(1));
+    assert!(told.contains("there is no queue `nowhere`"), "{told}");
+    hands.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_letter_shows_its_errors_and_is_redriven() {
+    let database = Database::new().await;
+    let hands = Hands::start(&database, &[Pool::Maintenance]).await;
+    let id = put(&database, Noop { fail: Some("no luck".into()), ..Noop::default() }).await;
+    let id = id.to_string();
+    wait::until("it is dead", || async { json(&database, &["dlq", "list"])[0]["error"] == "no luck" }).await;
+    let shown = json(&database, &["dlq", "show", &id]);
+    assert_eq!(shown["attempts"][0]["error"], "no luck", "{shown}");
+    hands.stop().await;
+
+    let (code, _, told) = millrace(&database, &["dlq", "redrive", &id, "999999"]);
+    assert_eq!(code, Some(1), "{told}");
+    assert_eq!(json(&database, &["dlq", "list"]).as_array().unwrap().len(), 1, "all or none");
+    json(&database, &["dlq", "redrive", &id, "--attempts", "2"]);
+    assert_eq!(json(&database, &["job", "show", &id])["state"], "READY");
+    let (code, _, told) = millrace(&database, &["dlq", "show", &id]);
+    assert_eq!(code, Some(1));
+    assert!(told.contains("is no dead letter, it is ready"), "{told}");
+}
