@@ -290,3 +290,17 @@ fn what_is_too_large_is_refused_at_once() {
     check(json!([]), &["workflow: must be an object"]);
     check(json!(null), &["workflow: must be an object"]);
 }
+
+#[test]
+fn the_guide_shows_a_workflow_that_is_built() {
+    let guide = include_str!("../../../../docs/WORKFLOWS.md");
+    let shown: Vec<&str> =
+        guide.split("```json").skip(1).filter_map(|rest| Some(rest.split_once("```")?.0)).collect();
+    assert_eq!(shown.len(), 1);
+    for text in shown {
+        check(serde_json::from_str(text).unwrap(), &[]);
+    }
+    for (operator, _) in super::condition::Operator::ALL {
+        assert!(guide.contains(&format!("`{operator}`")), "the guide does not name `{operator}`");
+    }
+}
