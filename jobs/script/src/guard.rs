@@ -51,7 +51,7 @@ pub(crate) fn disarm() -> (Option<Trip>, usize) {
     (watch.tripped, usize::try_from(peak).unwrap_or(0))
 }
 
-/// Asked before each operation: is there time left, and is no more than half of the memory held?
+/// Asked before each operation: is there time left, and is no more held than may be?
 pub(crate) fn tick() -> Result<(), Trip> {
     room(0)
 }
@@ -65,7 +65,7 @@ pub(crate) fn room(bytes: usize) -> Result<(), Trip> {
         if watch.tripped.is_none() {
             let held = alloc::live().wrapping_sub(watch.base);
             let more = isize::try_from(bytes).unwrap_or(isize::MAX);
-            if held > watch.memory_bytes / 2 || held.saturating_add(more) > watch.memory_bytes {
+            if held > holdable(watch.memory_bytes) || held.saturating_add(more) > watch.memory_bytes {
                 watch.tripped = Some(Trip::Memory);
             } else if Instant::now() >= deadline {
                 watch.tripped = Some(Trip::Time);
@@ -74,6 +74,29 @@ pub(crate) fn room(bytes: usize) -> Result<(), Trip> {
         }
         watch.tripped.map_or(Ok(()), Err)
     })
+}
+
+/// Asked before a text of so many bytes is made: operators of the language copy a text twice where no
+/// function of ours can ask, so texts are kept to a quarter of the memory.
+pub(crate) fn text(bytes: usize) -> Result<(), Trip> {
+    room(bytes)?;
+    WATCH.with(|cell| {
+        let mut watch = cell.get();
+        let allowed = watch.deadline.is_none()
+            || isize::try_from(bytes).is_ok_and(|bytes| bytes <= watch.memory_bytes / 4);
+        if allowed {
+            return Ok(());
+        }
+        watch.tripped = Some(Trip::Memory);
+        cell.set(watch);
+        Err(Trip::Memory)
+    })
+}
+
+/// What may be held when an operation begins: a little less than half, since it can double that, and
+/// beside a text of the largest size its two copies still fit.
+const fn holdable(memory_bytes: isize) -> isize {
+    memory_bytes / 16 * 7
 }
 
 /// The verdict as the error that a script cannot catch.

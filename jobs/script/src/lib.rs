@@ -7,8 +7,8 @@
 //! runs the script is counted by [`CountingAllocator`], which the executable must install, and both
 //! counter and deadline are looked at before every operation. An operation can at most double what
 //! a script holds (functions that could do more ask first), so a script is stopped when it holds
-//! half of the ceiling, and the ceiling itself is never passed. A process of its own with a limit
-//! of the operating system would be the harder wall; this one costs microseconds.
+//! a little less than half of the ceiling, and the ceiling itself is never passed. A process of its
+//! own with a limit of the operating system would be the harder wall; this one costs microseconds.
 
 pub mod alloc;
 mod cache;

@@ -7,8 +7,8 @@ use std::time::Duration;
 pub struct Limits {
     /// Wall time from the first operation to the last.
     pub time: Duration,
-    /// Heap that is never exceeded, in bytes, the variables and the result included. A script is
-    /// stopped when it holds half of it, because one operation can double what it holds.
+    /// Heap that is never exceeded, in bytes, the variables and the result included. A script is stopped
+    /// when it holds seven sixteenths of it, because one operation can double what it holds.
     pub memory_bytes: usize,
     /// Length of a source, in bytes of UTF-8. Parsing cannot be interrupted, so the source is short.
     pub source_bytes: usize,

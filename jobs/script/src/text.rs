@@ -3,6 +3,7 @@
 //! They carry the names and meanings of Rhai's own, which they replace.
 
 use std::any::TypeId;
+use std::str::FromStr;
 
 use rhai::{Array, Dynamic, Engine, EvalAltResult, ImmutableString, Module, NativeCallContext};
 
@@ -16,6 +17,9 @@ const PART_BYTES: usize = 3 * size_of::<Dynamic>() + 64;
 /// Bytes per byte that a change of case can need at most while it grows.
 const CASE_FACTOR: usize = 6;
 
+/// How much of a text an error names, in characters.
+const NAMED_CHARS: usize = 40;
+
 /// Puts the functions of this file into the engine.
 pub(crate) fn register(engine: &mut Engine) {
     register_sum(engine);
@@ -27,6 +31,10 @@ pub(crate) fn register(engine: &mut Engine) {
             pad(text, length, with.encode_utf8(&mut [0; 4]))
         })
         .register_fn("pad", |text: &mut Text, length: i64, with: Text| pad(text, length, &with))
+        .register_fn("pop", |text: &mut Text, length: i64| pop(text, length))
+        .register_fn("parse_int", |text: Text| number(&text, "whole ", i64::from_str))
+        .register_fn("parse_int", |text: Text, radix: i64| in_radix(&text, radix))
+        .register_fn("parse_float", |text: Text| number(&text, "", f64::from_str))
         .register_fn("to_upper", |text: Text| upper(&text))
         .register_fn("to_lower", |text: Text| lower(&text))
         .register_fn("make_upper", |text: &mut Text| change(text, upper))
@@ -67,6 +75,12 @@ fn room(bytes: usize) -> Outcome<()> {
     guard::room(bytes).map_err(guard::stop)
 }
 
+/// As [`room`], for a text of so many bytes: once while it is made, once as the interpreter keeps it.
+fn text_room(bytes: usize) -> Outcome<()> {
+    guard::text(bytes).map_err(guard::stop)?;
+    room(bytes.saturating_mul(2))
+}
+
 fn change(text: &mut Text, how: fn(&str) -> Outcome<Text>) -> Outcome<()> {
     *text = how(text)?;
     Ok(())
@@ -74,12 +88,16 @@ fn change(text: &mut Text, how: fn(&str) -> Outcome<Text>) -> Outcome<()> {
 
 fn upper(text: &str) -> Outcome<Text> {
     room(text.len().saturating_mul(CASE_FACTOR))?;
-    Ok(text.to_uppercase().into())
+    let upper = text.to_uppercase();
+    text_room(upper.len())?;
+    Ok(upper.into())
 }
 
 fn lower(text: &str) -> Outcome<Text> {
     room(text.len().saturating_mul(CASE_FACTOR))?;
-    Ok(text.to_lowercase().into())
+    let lower = text.to_lowercase();
+    text_room(lower.len())?;
+    Ok(lower.into())
 }
 
 fn register_sum(engine: &mut Engine) {
@@ -107,8 +125,7 @@ fn shown(context: &NativeCallContext, value: Dynamic) -> Outcome<Text> {
 
 fn sum(a: &str, b: &str) -> Outcome<Text> {
     let length = a.len().saturating_add(b.len());
-    // Once while it is joined, once as the interpreter keeps it.
-    room(length.saturating_mul(2))?;
+    text_room(length)?;
     let mut sum = String::with_capacity(length);
     sum.push_str(a);
     sum.push_str(b);
@@ -117,6 +134,7 @@ fn sum(a: &str, b: &str) -> Outcome<Text> {
 
 /// Grows a text in place where nothing else shares it, so that a loop which builds one is linear.
 fn add(text: &mut Text, more: &str) -> Outcome<()> {
+    text_room(text.len().saturating_add(more.len()))?;
     // The buffer may be copied, because it is shared, and then doubled.
     room(text.len().saturating_add(more.len()).saturating_mul(3))?;
     text.make_mut().push_str(more);
@@ -140,6 +158,7 @@ fn register_replace(engine: &mut Engine) {
 fn replace(text: &mut Text, what: &str, with: &str) -> Outcome<()> {
     let places = text.matches(what).count();
     let grown = text.len().saturating_add(places.saturating_mul(with.len()));
+    text_room(grown)?;
     // A growing text doubles its buffer.
     room(grown.saturating_mul(2))?;
     *text = text.replace(what, with).into();
@@ -152,11 +171,44 @@ fn pad(text: &mut Text, length: i64, with: &str) -> Outcome<()> {
     if missing == 0 || with.is_empty() {
         return Ok(());
     }
-    room(missing.saturating_mul(4).saturating_add(text.len()).saturating_mul(2))?;
+    let grown = missing.saturating_mul(4).saturating_add(text.len());
+    text_room(grown)?;
+    room(grown.saturating_mul(2))?;
     let mut padded = String::from(text.as_str());
     padded.extend(with.chars().cycle().take(missing));
     *text = padded.into();
     Ok(())
+}
+
+/// Takes the last characters off, at most `length` of them.
+fn pop(text: &mut Text, length: i64) -> Outcome<Text> {
+    if length <= 0 {
+        return Ok(Text::new());
+    }
+    let at = byte_at(text, length.saturating_neg());
+    let taken = cut(text, length.saturating_neg(), i64::MAX)?;
+    text_room(at)?;
+    *text = text[..at].into();
+    Ok(taken)
+}
+
+fn in_radix(text: &str, radix: i64) -> Outcome<i64> {
+    match u32::try_from(radix) {
+        Ok(radix @ 2..=36) => {
+            i64::from_str_radix(text.trim(), radix).map_err(|_| no_number(text, &format!("base-{radix} ")))
+        }
+        _ => Err(format!("a radix lies between 2 and 36, and {radix} does not").into()),
+    }
+}
+
+/// A number out of a text, whose error names no more of the text than can be read.
+fn number<T, E>(text: &str, kind: &str, parse: fn(&str) -> Result<T, E>) -> Outcome<T> {
+    parse(text.trim()).map_err(|_| no_number(text, kind))
+}
+
+fn no_number(text: &str, kind: &str) -> Box<EvalAltResult> {
+    let start: String = text.chars().take(NAMED_CHARS).collect();
+    format!("`{start}` is no {kind}number").into()
 }
 
 fn register_split(engine: &mut Engine) {
@@ -236,7 +288,7 @@ fn cut(text: &str, start: i64, length: i64) -> Outcome<Text> {
     let from = byte_at(text, start);
     let rest = &text[from..];
     let end = rest.char_indices().nth(length).map_or(rest.len(), |(at, _)| at);
-    room(end)?;
+    text_room(end)?;
     Ok(rest[..end].into())
 }
 

@@ -61,6 +61,11 @@ fn texts_and_lists_work_as_rhai_says() {
         (r#""hello".sub_string(-3)"#, json!("llo")),
         (r#""hello".sub_string(1..=2)"#, json!("el")),
         (r#""hello".sub_string(3..1)"#, json!("")),
+        (r#"let s = "hello"; [s.pop(2), s, s.pop(9), s, s.pop(-1)]"#, json!(["lo", "hel", "hel", "", ""])),
+        (
+            r#"[parse_int("42"), parse_int("-7"), parse_int("ff", 16), parse_float("2.5")]"#,
+            json!([42, -7, 255, 2.5]),
+        ),
         (r#""hello".index_of('l', 3)"#, json!(3)),
         (r#""hello".index_of("l", -1)"#, json!(-1)),
         (r#"let n = ""; for c in "abc" { n = c + n; } n"#, json!("cba")),
@@ -117,6 +122,7 @@ fn faults_name_their_place() {
         ("ctx.a = 1;\nctx.nothing()", "script failed: Function not found: nothing (map) (line 2, column 5)"),
         ("let x = 1;\n\n  y", "script failed: Variable not found: y (line 3, column 3)"),
         ("fn f(x) {\n  x / 0\n}\nf(1)", "script failed: Division by zero: 1 / 0 (line 2, column 5)"),
+        ("parse_int(\"seven\")", "script failed: `seven` is no whole number (line 1, column 1)"),
         ("throw \"the order has no items\"", "script failed: the order has no items (line 1, column 1)"),
         ("throw #{code: 7}", "script failed: #{\"code\": 7} (line 1, column 1)"),
         (
