@@ -16,6 +16,7 @@ mod schema;
 mod step;
 mod task;
 pub mod template;
+mod unfold;
 pub mod wire;
 
 #[cfg(test)]

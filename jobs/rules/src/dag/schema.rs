@@ -1,9 +1,10 @@
 //! A run's input against the JSON Schema of its start node.
 
-use jsonschema::{PatternOptions, Validator};
+use jsonschema::{Draft, PatternOptions, Validator};
 use serde_json::Value;
 
 use super::limits::{MAX_INPUT_FAULTS, MAX_SCHEMA_BYTES};
+use super::unfold;
 
 /// A compiled JSON Schema.
 #[derive(Debug)]
@@ -22,7 +23,8 @@ pub struct InputFault {
 }
 
 impl Schema {
-    /// Compiles a schema. References stay inside it: nothing is fetched. Patterns run in linear time.
+    /// Compiles a schema of draft 2020-12. References stay inside it and lead nowhere twice over: nothing
+    /// is fetched, and a validation's time is bounded. Patterns run in linear time.
     ///
     /// # Errors
     /// Why it is no schema.
@@ -34,7 +36,10 @@ impl Schema {
         if !(schema.is_object() || schema.is_boolean()) {
             return Err("must be an object".into());
         }
+        unfold::check(schema)?;
         let validator = jsonschema::options()
+            // Fixed, for the references of other drafts are not the ones that were followed.
+            .with_draft(Draft::Draft202012)
             .with_pattern_options(PatternOptions::regex().size_limit(1 << 20))
             .build(schema)
             .map_err(|e| format!("is no JSON Schema: at `{}`: {e}", e.instance_path()))?;
