@@ -122,6 +122,40 @@ const ON_A_LIST: &[&str] = &[
     "a",
 ];
 
+/// What can be called on an object map, each tried on about the largest that a script can hold.
+const ON_A_MAP: &[&str] = &[
+    "m.keys().len()",
+    "m.values().len()",
+    "m.len()",
+    "m.contains(\"k1\")",
+    "m.set(\"x\", m)",
+    "m.x = m",
+    "m.remove(\"k1\")",
+    "m.mixin(m)",
+    "m += m",
+    "(m + m).len()",
+    "m.fill_with(m)",
+    "m == m",
+    "m != m",
+    "m.map(|k, v| v).len()",
+    "m.filter(|k, v| true).len()",
+    "m.drain(|k, v| true).len()",
+    "m.retain(|k, v| false).len()",
+    "m.to_json().len()",
+    "m.to_string().len()",
+    "`${m}`.len()",
+    "\"\" + m",
+    "let n = m; n.len()",
+    "[m, m].len()",
+    "#{a: m}.len()",
+    "\"k1\" in m",
+    "m[\"k1\"] = m",
+    "fn f(x) { x } f(m).len()",
+    "throw m",
+    "m.clear()",
+    "m",
+];
+
 /// Makes each call on its own, over variables that take all that may be held together.
 fn try_each(calls: &[&str], vars: &[(&str, Value)]) {
     let limits = Limits { time: 2 * Limits::default().time, input_bytes: 32 << 20, ..Limits::default() };
@@ -152,4 +186,10 @@ fn of_a_text_as_large_as_there_can_be() {
 #[test]
 fn of_a_large_list() {
     try_each(ON_A_LIST, &[("a", json!(vec![1; 262_000])), ballast()]);
+}
+
+#[test]
+fn of_a_large_map() {
+    let fields: serde_json::Map<String, Value> = (0..60_000).map(|n| (format!("k{n}"), n.into())).collect();
+    try_each(ON_A_MAP, &[("m", Value::Object(fields)), ballast()]);
 }
