@@ -282,10 +282,10 @@ begin
     for v_key in select distinct k from unnest(p_keys) k where k is not null order by k loop
         perform from job_key where key = v_key and head_id = any(p_ended) for update;
         continue when not found;
-        delete from job_blocked where order_key = v_key
-            and seq = (select seq from job_blocked where order_key = v_key order by seq limit 1)
-            returning * into v_next;
+        -- Locked before it is taken: one that is being cancelled is waited for and then stepped over.
+        select b.* into v_next from job_blocked b where b.order_key = v_key order by b.seq limit 1 for update;
         if found then
+            delete from job_blocked where order_key = v_key and seq = v_next.seq;
             update job_key set head_id = v_next.job_id where key = v_key;
             insert into job_ready (job_id, pool_id, queue_id, priority, attempt, crashes, kind)
             values (v_next.job_id, v_next.pool_id, v_next.queue_id, v_next.priority, v_next.attempt, v_next.crashes, v_next.kind);
@@ -320,17 +320,20 @@ begin
         -- In key order, or two bulk enqueues that share keys would deadlock.
         for v_i in select o from unnest(p_unique_keys) with ordinality as u(k, o) where k is not null order by k, o loop
             loop
-                insert into job_unique as u (key, job_id, keep_until)
+                insert into job_unique (key, job_id, keep_until)
                 values (p_unique_keys[v_i], ids[v_i], now() + p_keeps_ms[v_i] * interval '1 millisecond')
-                on conflict (key) do update
-                    set job_id = excluded.job_id, keep_until = excluded.keep_until
-                    where u.keep_until <= now() and not exists (select from job j where j.id = u.job_id)
-                returning job_id into v_taken;
+                on conflict (key) do nothing;
+                v_taken := ids[v_i];
                 exit when found;
-                -- Somebody holds the key. A statement of its own, to see what committed meanwhile; when the
-                -- key was released between the two, try again.
-                select job_id into v_taken from job_unique where key = p_unique_keys[v_i];
-                exit when found;
+                select job_id into v_taken from job_unique where key = p_unique_keys[v_i] for update;
+                continue when not found;
+                -- A statement of its own after the lock: it sees the holder's job, which may have committed meanwhile.
+                update job_unique set job_id = ids[v_i], keep_until = now() + p_keeps_ms[v_i] * interval '1 millisecond'
+                where key = p_unique_keys[v_i] and keep_until <= now() and not exists (select from job j where j.id = v_taken);
+                if found then
+                    v_taken := ids[v_i];
+                end if;
+                exit;
             end loop;
             if v_taken <> ids[v_i] then
                 ids[v_i] := v_taken;
@@ -427,9 +430,11 @@ begin
     end loop;
 end $$;
 
--- Extends leases that are still held. What is not returned is lost; what returns true shall stop.
+-- Extends leases that are still held. What is not returned is lost; what returns cancel_requested shall
+-- stop. What is held by another transaction is being settled: it is told apart by `renewed`, not waited
+-- for, or one acknowledgement that waits for a key would let every lease of its process run out.
 create function job_renew_v1(p_ids bigint[], p_tokens uuid[], p_lease_ms integer)
-returns table (job_id bigint, cancel_requested boolean)
+returns table (job_id bigint, cancel_requested boolean, renewed boolean)
 language plpgsql
 set enable_seqscan = off
 set enable_bitmapscan = off
@@ -438,9 +443,17 @@ as $$
 #variable_conflict use_column
 begin
     return query
-    update job_lease l set lease_until = now() + p_lease_ms * interval '1 millisecond'
-    where l.job_id = any(p_ids) and l.token = p_tokens[width_bucket(l.job_id, p_ids)]
-    returning l.job_id, l.cancel_requested;
+    with f as materialized (
+        select l.job_id from job_lease l where l.job_id = any(p_ids) and l.token = p_tokens[width_bucket(l.job_id, p_ids)] for update skip locked
+    ),
+    u as (
+        update job_lease l set lease_until = now() + p_lease_ms * interval '1 millisecond'
+        where l.job_id = any(array(select f.job_id from f)) returning l.job_id, l.cancel_requested
+    )
+    select u.job_id, u.cancel_requested, true from u
+    union all
+    select l.job_id, false, false from job_lease l
+    where l.job_id = any(p_ids) and l.token = p_tokens[width_bucket(l.job_id, p_ids)] and l.job_id <> all(array(select u.job_id from u));
 end $$;
 
 -- Ends jobs whose thin row is already gone: into the history (outcome 0 or 4) or, with a reason, among
@@ -457,7 +470,7 @@ as $$
 declare
     v_unique text[];
     v_keys text[];
-    v_failed boolean := exists (select from unnest(p_attempts, p_crashes) x(a, c) where x.a > 1 or x.c > 0);
+    v_failed boolean := exists (select from unnest(p_attempts, p_crashes) x(a, c) where x.a > 1 or x.c > 0) or p_outcome = 4;
 begin
     if p_reason is null then
         with d as (delete from job where id = any(p_ids) returning *),
@@ -500,6 +513,7 @@ end $$;
 
 -- THE acknowledgement. Takes leases by (job, token) and does what the outcome of each says:
 -- 0 done, 1 retry (or dead when no attempt is left), 2 dead, 3 snooze, 4 cancelled, 5 released unstarted.
+-- Once somebody has cancelled a job, what would keep it alive (1, 3, 5) ends it as cancelled.
 -- Only what `accepted` names was taken: for the rest the lease was lost and nothing is written.
 create function job_ack_v1(
     p_ids bigint[], p_tokens uuid[], p_outcomes smallint[], p_delays_ms bigint[], p_errors text[], p_run_ms integer[],
@@ -524,7 +538,9 @@ begin
         delete from job_lease where job_id = any(p_ids) and token = p_tokens[width_bucket(job_id, p_ids)] returning *
     )
     select array_agg(s.job_id), array_agg(s.attempt), array_agg(s.crashes), array_agg(s.worker_id), array_agg(s.leased_at),
-        array_agg(p_run_ms[width_bucket(s.job_id, p_ids)]), array_agg(p_outcomes[width_bucket(s.job_id, p_ids)])
+        array_agg(p_run_ms[width_bucket(s.job_id, p_ids)]),
+        array_agg(case when s.cancel_requested and p_outcomes[width_bucket(s.job_id, p_ids)] in (1, 3, 5) then 4::smallint
+            else p_outcomes[width_bucket(s.job_id, p_ids)] end)
     into accepted, v_attempts, v_crashes, v_workers, v_started, v_run, v_out
     from (select * from l order by job_id) s;
     if accepted is null then
@@ -552,10 +568,14 @@ begin
     from job j cross join lateral (select width_bucket(j.id, accepted) as i) b
     where j.id = any(array(select x.id from unnest(accepted, v_out) x(id, o) where x.o in (1, 3) and x.id <> all(v_exhausted)));
 
-    insert into job_ready (job_id, pool_id, queue_id, priority, attempt, crashes, kind)
-    select j.id, j.pool_id, j.queue_id, j.priority, v_attempts[b.i] - 1, v_crashes[b.i], j.kind
-    from job j cross join lateral (select width_bucket(j.id, accepted) as i) b
-    where j.id = any(array(select x.id from unnest(accepted, v_out) x(id, o) where x.o = 5));
+    with r as (
+        insert into job_ready (job_id, pool_id, queue_id, priority, attempt, crashes, kind)
+        select j.id, j.pool_id, j.queue_id, j.priority, v_attempts[b.i] - 1, v_crashes[b.i], j.kind
+        from job j cross join lateral (select width_bucket(j.id, accepted) as i) b
+        where j.id = any(array(select x.id from unnest(accepted, v_out) x(id, o) where x.o = 5))
+        returning pool_id
+    )
+    select coalesce(array_agg(distinct r.pool_id), '{}') into woken from r;
 
     woken := woken || job_end_set_v1(accepted, v_attempts, v_crashes, v_workers, v_started, v_run,
         array(select x.id from unnest(accepted, v_out) x(id, o) where x.o = 0), 0::smallint, null);
@@ -733,8 +753,19 @@ begin
         return;
     end if;
     if v_dead.unique_key is not null then
-        insert into job_unique as u (key, job_id) values (v_dead.unique_key, p_id)
-        on conflict (key) do update set job_id = u.job_id returning job_id into v_holder;
+        loop
+            insert into job_unique (key, job_id) values (v_dead.unique_key, p_id) on conflict (key) do nothing;
+            v_holder := p_id;
+            exit when found;
+            select job_id into v_holder from job_unique where key = v_dead.unique_key for update;
+            continue when not found;
+            update job_unique set job_id = p_id, keep_until = null
+            where key = v_dead.unique_key and (job_id = p_id or keep_until <= now() and not exists (select from job j where j.id = v_holder));
+            if found then
+                v_holder := p_id;
+            end if;
+            exit;
+        end loop;
         if v_holder <> p_id then
             became := 'unique_taken';
             return;
@@ -742,7 +773,7 @@ begin
     end if;
     delete from job_dead where job_id = p_id;
     insert into job (id, created_at, pool_id, queue_id, priority, max_attempts, kind, tenant_id, order_key, unique_key, trace_parent, payload)
-    values (p_id, v_dead.created_at, v_dead.pool_id, v_dead.queue_id, v_dead.priority, v_dead.attempt + p_attempts, v_dead.kind, v_dead.tenant_id,
+    values (p_id, v_dead.created_at, v_dead.pool_id, v_dead.queue_id, v_dead.priority, least(v_dead.attempt::integer + p_attempts, 32767), v_dead.kind, v_dead.tenant_id,
         v_dead.order_key, v_dead.unique_key, v_dead.trace_parent, v_dead.payload);
     insert into job_attempt (job_id, attempt, crashed, started_at, run_ms, worker_id, error, recorded_at)
     select p_id, a.attempt, a.crashed, a.started_at, a.run_ms, a.worker_id, a.error, a.recorded_at

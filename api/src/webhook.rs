@@ -109,7 +109,7 @@ fn trace(all: &HeaderMap) -> String {
 }
 
 async fn store(app: &App, hook: &Hook, delivery: &Delivery<'_>) -> jobs::Result<Received> {
-    let mut tx = app.db.begin().await?;
+    let mut tx = jobs::db::begin(&app.db).await?;
     let received = receive(&mut tx, hook, delivery).await?;
     tx.commit().await?;
     Ok(received)

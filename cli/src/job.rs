@@ -120,7 +120,7 @@ fn print_became(output: Output, done: &[Became]) -> jobs::Result<()> {
 async fn cancel(db: &PgPool, ids: &[i64], output: Output) -> jobs::Result<()> {
     let mut done = Vec::new();
     for id in ids {
-        let mut tx = db.begin().await?;
+        let mut tx = jobs::db::begin(db).await?;
         let cancelled = control::cancel(&mut tx, JobId(*id)).await?;
         tx.commit().await?;
         let became = match cancelled {
@@ -148,7 +148,7 @@ pub(crate) async fn retry(
 ) -> jobs::Result<()> {
     let mut done = Vec::new();
     for id in ids {
-        let mut tx = db.begin().await?;
+        let mut tx = jobs::db::begin(db).await?;
         let job = look::job(&mut tx, JobId(*id), None).await?;
         let dead = job.state == State::Dead.as_str();
         let woken = if dead {

@@ -109,9 +109,11 @@ impl From<sqlx::Error> for Error {
             | sqlx::Error::PoolTimedOut
             | sqlx::Error::PoolClosed
             | sqlx::Error::WorkerCrashed => true,
-            // Classes 08 (connection), 53 (resources), 57P (shutdown) and 40 (rolled back).
+            // Classes 08 (connection), 53 (resources), 57P (shutdown) and 40 (rolled back); a statement
+            // that took too long, a lock that was not had, a session idle for too long, a standby.
             sqlx::Error::Database(e) => e.code().is_some_and(|c| {
-                c.starts_with("08") || c.starts_with("53") || c.starts_with("57P") || c.starts_with("40")
+                ["08", "53", "57P", "40"].iter().any(|class| c.starts_with(class))
+                    || ["57014", "55P03", "25P03", "25006"].contains(&&*c)
             }),
             _ => false,
         };

@@ -329,7 +329,7 @@ impl Side {
             .fetch_all(&mut self.conn)
             .await
             .unwrap();
-        let lines = self.model.lines.iter().filter_map(|(k, l)| Some((format!("key:{k}"), l.first()?.0)));
+        let lines = self.model.lines.iter().filter_map(|(k, l)| Some((format!(":key:{k}"), l.first()?.0)));
         assert_eq!(heads, lines.collect::<Vec<_>>());
     }
 }

@@ -170,6 +170,22 @@ fn sql_stands_only_in_its_rooms() {
 }
 
 #[test]
+fn transactions_are_begun_in_the_one_way_that_may_be_abandoned() {
+    let mut faults = Vec::new();
+    for (path, text) in files(&[".rs"]) {
+        if path == "jobs/src/db/begin.rs" || path.starts_with("tests/") {
+            continue;
+        }
+        for (number, line) in text.lines().enumerate() {
+            if line.split("//").next().is_some_and(|code| code.contains(".begin()")) {
+                faults.push(format!("{path}:{}: {}", number + 1, line.trim()));
+            }
+        }
+    }
+    refuse("a transaction is begun by `jobs::db::begin`", &faults);
+}
+
+#[test]
 fn the_pure_crates_name_no_clock_and_no_chance() {
     let mut faults = Vec::new();
     for (path, text) in files(&[".rs"]) {

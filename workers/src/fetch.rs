@@ -126,6 +126,12 @@ impl Fetcher {
         }
         let mut conn = self.context.db.acquire().await?;
         let sent = Instant::now();
+        // A sweep that never comes back must not be followed by another at once.
+        for (place, start) in &starts {
+            if let Some(source) = self.pools.get_mut(*place) {
+                source.trail.ended(*start, sent, CALL_TIMEOUT);
+            }
+        }
         let claimed = claim(&mut conn, self.worker, &Kind::ALL, &wants).await?;
         drop(conn);
         let took = sent.elapsed();
@@ -140,7 +146,11 @@ impl Fetcher {
             }
         }
         claimed.into_iter().for_each(|c| self.hand_over(c, sent));
-        Ok(if again { Next::Again } else { Next::Wait })
+        Ok(match (again, waiting) {
+            (true, _) => Next::Again,
+            (false, true) => Next::Soon,
+            (false, false) => Next::Wait,
+        })
     }
 
     /// What to ask of which pool, where to start, and whether a pool waits for more free slots.

@@ -54,6 +54,7 @@ pub async fn run(config: WorkerConfig, context: Context, shutdown: CancellationT
         config.clone(),
         stopped.clone(),
     ));
+    behind.spawn(renew::watch(Arc::clone(&held), stopped.clone()));
     behind.spawn(Wake::listen(context.wake.clone(), context.db.clone(), stopped.clone()));
 
     // What ends with the shutdown.

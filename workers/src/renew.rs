@@ -52,6 +52,20 @@ pub(crate) async fn run(
                 next = Instant::now() + Duration::from_millis(RENEW_EVERY_MS).mul_f64(0.9 + 0.2 * jitter());
             }
         }
+        tokio::select! {
+            () = stopped.cancelled() => {}
+            () = tokio::time::sleep(next.saturating_duration_since(Instant::now())) => {}
+            hint = hints.recv() => if matches!(hint, Ok(Hint::Cancelled) | Err(_)) {
+                next = Instant::now();
+            },
+        }
+    }
+}
+
+/// Stops handlers whose leases are about to run out, until told that nothing is held any more. A task of
+/// its own: it must not wait for the calls that fail to renew them.
+pub(crate) async fn watch(held: Arc<Held>, stopped: CancellationToken) {
+    while !stopped.is_cancelled() {
         let lost = held.stop_expiring(Instant::now());
         if lost > 0 {
             metrics::leases_lost(lost as u64);
@@ -59,10 +73,7 @@ pub(crate) async fn run(
         }
         tokio::select! {
             () = stopped.cancelled() => {}
-            () = tokio::time::sleep(WATCH_EVERY.min(next.saturating_duration_since(Instant::now()))) => {}
-            hint = hints.recv() => if matches!(hint, Ok(Hint::Cancelled) | Err(_)) {
-                next = Instant::now();
-            },
+            () = tokio::time::sleep(WATCH_EVERY) => {}
         }
     }
 }
@@ -94,6 +105,7 @@ async fn renew_all(context: &Context, held: &Held) -> jobs::Result<()> {
                     held.renewed(*id, *token, sent);
                     held.stop(*id, *token, StopReason::Cancelled);
                 }
+                Renewed::Settling => {}
                 // Settled a moment ago, or taken by another: in both cases there is nothing to hold.
                 Renewed::Lost => held.stop(*id, *token, StopReason::LeaseLost),
             }

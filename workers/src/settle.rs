@@ -4,7 +4,7 @@
 //! there is much to acknowledge, and a single one never waits.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use jobs::db::CALL_TIMEOUT;
 use jobs::db::patience::{Patience, bounded};
@@ -65,16 +65,25 @@ async fn settle_group(context: &Context, held: &Held, acks: &[Ack]) {
                 conclude(context, held, acks, &settled);
                 return;
             }
-            Err(error) if began.elapsed().as_millis() > u128::from(LEASE_MS.unsigned_abs()) * 2 => {
+            Err(error) if began.elapsed() > give_up_after(&error) => {
                 tracing::error!(%error, jobs = acks.len(), "results could not be written while their leases lasted; the jobs will run again");
                 for ack in acks {
                     held.release(ack.id, ack.token);
                 }
                 return;
             }
+            // What cannot be written must not keep others from being written.
+            Err(error) if !error.is_transient() && acks.len() > 1 => {
+                tracing::error!(%error, cause = ?error, jobs = acks.len(), "a batch was refused; acknowledging one by one");
+                make_history(context).await;
+                for ack in acks {
+                    Box::pin(settle_group(context, held, std::slice::from_ref(ack))).await;
+                }
+                return;
+            }
             Err(error) => {
                 let wait = patience.next_wait();
-                tracing::warn!(%error, jobs = acks.len(), "acknowledging failed; trying again");
+                tracing::warn!(%error, cause = ?error, jobs = acks.len(), "acknowledging failed; trying again");
                 if !error.is_transient() {
                     make_history(context).await;
                 }
@@ -84,12 +93,19 @@ async fn settle_group(context: &Context, held: &Held, acks: &[Ack]) {
     }
 }
 
+/// How long a result is worth trying to write: while the lease could last, and for a fault that no time
+/// mends a few tries.
+fn give_up_after(error: &jobs::Error) -> Duration {
+    let lease = Duration::from_millis(LEASE_MS.unsigned_abs().into());
+    if error.is_transient() { lease * 2 } else { lease / 15 }
+}
+
 async fn settle_once(context: &Context, acks: &[Ack]) -> jobs::Result<Settled> {
     if acks.iter().all(|a| matches!(a.outcome, Outcome::Done)) {
         let mut conn = context.db.acquire().await?;
         return settle(&mut conn, acks).await;
     }
-    let mut tx = context.db.begin().await?;
+    let mut tx = jobs::db::begin(&context.db).await?;
     let settled = settle(&mut tx, acks).await?;
     let woken = handle::jobs_died(&mut tx, &settled.dead).await?;
     tx.commit().await?;
@@ -99,7 +115,7 @@ async fn settle_once(context: &Context, acks: &[Ack]) -> jobs::Result<Settled> {
 
 /// A missing day of history is the one lasting fault that a worker can mend itself: the scheduler makes
 /// days ahead, and may have been gone for longer than it looked ahead.
-async fn make_history(context: &Context) {
+pub(crate) async fn make_history(context: &Context) {
     let made = bounded(CALL_TIMEOUT, async {
         let mut conn = context.db.acquire().await?;
         partition::ensure_days(&mut conn, DAYS_AHEAD).await
@@ -133,12 +149,6 @@ fn conclude(context: &Context, held: &Held, acks: &[Ack], settled: &Settled) {
 
 /// Hands back an attempt that has not begun.
 pub(crate) fn released(id: JobId, token: LeaseToken) -> Report {
-    let ack = ack::Ack {
-        id,
-        token,
-        outcome: Outcome::Released,
-        delay: std::time::Duration::ZERO,
-        ran: std::time::Duration::ZERO,
-    };
+    let ack = ack::Ack { id, token, outcome: Outcome::Released, delay: Duration::ZERO, ran: Duration::ZERO };
     Report { ack, may_die: false }
 }

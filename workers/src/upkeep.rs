@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::context::Context;
 use crate::handle;
+use crate::settle::make_history;
 
 /// How late a due job may be promoted when nobody knew of it, at most.
 const PROMOTE_EVERY: Duration = Duration::from_secs(1);
@@ -20,6 +21,9 @@ const PROMOTE_EVERY: Duration = Duration::from_secs(1);
 /// How often every due entry is looked for, not only those after the last promotion: a transaction that
 /// took long to commit may have left one behind.
 const SWEEP_EVERY: Duration = Duration::from_secs(10);
+
+/// How often the next days of history are looked for; the scheduler makes them long before.
+const HISTORY_EVERY: Duration = Duration::from_secs(3_600);
 
 /// How often expired leases are looked for.
 const RESCUE_EVERY: Duration = Duration::from_secs(3);
@@ -29,14 +33,20 @@ const TRAIL: chrono::TimeDelta = chrono::TimeDelta::seconds(2);
 
 /// Keeps up until the shutdown.
 pub(crate) async fn run(context: Arc<Context>, shutdown: CancellationToken) {
+    // Handlers that settle themselves need a place for what they finish, whatever the scheduler does.
+    make_history(&context).await;
+    let mut history_made = Instant::now();
     let mut patience = Patience::default();
     let mut mark: Option<DateTime<Utc>> = None;
     let mut swept = Instant::now();
     let mut rescue_at = Instant::now();
     while !shutdown.is_cancelled() {
         if swept.elapsed() >= SWEEP_EVERY {
-            mark = None;
             swept = Instant::now();
+            // Apart from the mark, which stands: a sweep that fails must not make every call a sweep.
+            if let Err(error) = bounded(CALL_TIMEOUT, promote_once(&context, &mut None)).await {
+                tracing::warn!(%error, "sweeping for due jobs failed; trying again later");
+            }
         }
         let mut wait = match bounded(CALL_TIMEOUT, promote_once(&context, &mut mark)).await {
             Ok(wait) => {
@@ -48,6 +58,10 @@ pub(crate) async fn run(context: Arc<Context>, shutdown: CancellationToken) {
                 patience.next_wait()
             }
         };
+        if history_made.elapsed() >= HISTORY_EVERY {
+            make_history(&context).await;
+            history_made = Instant::now();
+        }
         if Instant::now() >= rescue_at {
             rescue_at = Instant::now() + RESCUE_EVERY.mul_f64(0.75 + 0.5 * jitter());
             if let Err(error) = bounded(CALL_TIMEOUT, rescue_once(&context)).await {
@@ -83,7 +97,7 @@ async fn promote_once(context: &Context, mark: &mut Option<DateTime<Utc>>) -> jo
 
 /// Takes expired leases back, and tells whoever waits for a job that turned out to be poison.
 async fn rescue_once(context: &Context) -> jobs::Result<()> {
-    let mut tx = context.db.begin().await?;
+    let mut tx = jobs::db::begin(&context.db).await?;
     let rescued = rescue(&mut tx).await?;
     let woken = handle::jobs_died(&mut tx, &rescued.dead).await?;
     tx.commit().await?;

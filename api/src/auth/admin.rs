@@ -53,7 +53,7 @@ pub async fn reset_admin_password(
     password: SecretString,
 ) -> Result<String> {
     let hash = hashed(password).await?;
-    let mut tx = db.begin().await?;
+    let mut tx = jobs::db::begin(db).await?;
     let (id, email) = match email {
         Some(text) => {
             let email: Email = text.parse().map_err(|e| Error::invalid(format!("{e}")))?;

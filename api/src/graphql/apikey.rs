@@ -117,7 +117,7 @@ impl ApiKeyMutation {
         #[graphql(desc = "Without it, the key lasts until it is revoked.")] expires_at: Option<DateTime<Utc>>,
     ) -> Result<NewApiKeyPayload, Fault> {
         let title: Title = title.parse()?;
-        let mut tx = app(ctx).db.begin().await?;
+        let mut tx = jobs::db::begin(&app(ctx).db).await?;
         let scope = enter(ctx, &mut tx, tenant.as_ref(), InTenant::Manage).await?;
         jobs::tenant::store::lock(&mut tx, scope.tenant).await?;
         if store::count_keys(&mut tx, scope.tenant).await? >= MAX_KEYS {

@@ -78,7 +78,7 @@ impl DeadLetterMutation {
             let told = format!("`ids` has {} entries; it must have between 1 and {MAX_REDRIVE}", ids.len());
             return Err(Fault::BadInput(told));
         }
-        let mut tx = app(ctx).db.begin().await?;
+        let mut tx = jobs::db::begin(&app(ctx).db).await?;
         let tenant = enter_or_all(ctx, &mut tx, tenant.as_ref(), InTenant::Work).await?;
         let mut pools = Vec::new();
         for id in &ids {

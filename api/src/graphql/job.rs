@@ -262,7 +262,7 @@ impl JobMutation {
         id: ID,
     ) -> Result<JobCancellation, Fault> {
         let id = parse_job(&id)?;
-        let mut tx = app(ctx).db.begin().await?;
+        let mut tx = jobs::db::begin(&app(ctx).db).await?;
         let tenant = enter_or_all(ctx, &mut tx, tenant.as_ref(), InTenant::Work).await?;
         look::job(&mut tx, id, tenant).await?;
         let became = control::cancel(&mut tx, id).await?;
@@ -284,7 +284,7 @@ impl JobMutation {
     #[graphql(guard = "SignedIn")]
     async fn retry_job(&self, ctx: &Context<'_>, tenant: Option<ID>, id: ID) -> Result<Job, Fault> {
         let id = parse_job(&id)?;
-        let mut tx = app(ctx).db.begin().await?;
+        let mut tx = jobs::db::begin(&app(ctx).db).await?;
         let tenant = enter_or_all(ctx, &mut tx, tenant.as_ref(), InTenant::Work).await?;
         let job = look::job(&mut tx, id, tenant).await?;
         let pools = if job.state == State::Dead.as_str() {

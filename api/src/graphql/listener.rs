@@ -137,7 +137,7 @@ impl ListenerMutation {
         let path: Path = path.parse().map_err(|e| Fault::BadInput(format!("{e}")))?;
         let title: Title = title.parse()?;
         let app = app(ctx);
-        let mut tx = app.db.begin().await?;
+        let mut tx = jobs::db::begin(&app.db).await?;
         let scope = enter(ctx, &mut tx, tenant.as_ref(), InTenant::Work).await?;
         let new = NewListener { path: &path, title: &title, pipeline: &pipeline.0 };
         let (made, secret) =
@@ -158,7 +158,7 @@ impl ListenerMutation {
     ) -> Result<Listener, Fault> {
         let id = parse::<ListenerId>(&id, "id")?;
         let app = app(ctx);
-        let mut tx = app.db.begin().await?;
+        let mut tx = jobs::db::begin(&app.db).await?;
         let scope = enter(ctx, &mut tx, tenant.as_ref(), InTenant::Work).await?;
         let saved =
             listener::update_pipeline(&mut tx, app.sandbox(), scope.tenant, id, version, &pipeline.0).await?;
@@ -176,7 +176,7 @@ impl ListenerMutation {
         active: bool,
     ) -> Result<Listener, Fault> {
         let id = parse::<ListenerId>(&id, "id")?;
-        let mut tx = app(ctx).db.begin().await?;
+        let mut tx = jobs::db::begin(&app(ctx).db).await?;
         let scope = enter(ctx, &mut tx, tenant.as_ref(), InTenant::Work).await?;
         let saved = listener::set_active(&mut tx, scope.tenant, id, active).await?;
         tx.commit().await?;
@@ -193,7 +193,7 @@ impl ListenerMutation {
     ) -> Result<ListenerSecretPayload, Fault> {
         let id = parse::<ListenerId>(&id, "id")?;
         let app = app(ctx);
-        let mut tx = app.db.begin().await?;
+        let mut tx = jobs::db::begin(&app.db).await?;
         let scope = enter(ctx, &mut tx, tenant.as_ref(), InTenant::Manage).await?;
         let secret = listener::rotate_secret(&mut tx, app.keyring(), scope.tenant, id).await?;
         let saved = listener::get(&mut tx, scope.tenant, id).await?;
@@ -205,7 +205,7 @@ impl ListenerMutation {
     #[graphql(guard = "SignedIn")]
     async fn delete_listener(&self, ctx: &Context<'_>, tenant: Option<ID>, id: ID) -> Result<bool, Fault> {
         let id = parse::<ListenerId>(&id, "id")?;
-        let mut tx = app(ctx).db.begin().await?;
+        let mut tx = jobs::db::begin(&app(ctx).db).await?;
         let scope = enter(ctx, &mut tx, tenant.as_ref(), InTenant::Manage).await?;
         listener::delete(&mut tx, scope.tenant, id).await?;
         tx.commit().await?;

@@ -202,7 +202,7 @@ impl NoticeMutation {
     #[graphql(guard = "SignedIn")]
     async fn replay_notice(&self, ctx: &Context<'_>, tenant: Option<ID>, id: ID) -> Result<Notice, Fault> {
         let id = parse::<NoticeId>(&id, "id")?;
-        let mut tx = app(ctx).db.begin().await?;
+        let mut tx = jobs::db::begin(&app(ctx).db).await?;
         let scope = enter(ctx, &mut tx, tenant.as_ref(), InTenant::Work).await?;
         let trace = trace_parent(ctx).map(str::to_owned);
         let (_, enqueued) = jobs::listener::replay(&mut tx, scope.tenant, id, trace).await?;

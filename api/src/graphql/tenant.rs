@@ -117,7 +117,7 @@ impl TenantMutation {
     #[graphql(guard = "MayOverall(Overall::MakeTenant)")]
     async fn create_tenant(&self, ctx: &Context<'_>, slug: String, title: String) -> Result<Tenant, Fault> {
         let (slug, title): (Slug, Title) = (slug.parse()?, title.parse()?);
-        let mut tx = app(ctx).db.begin().await?;
+        let mut tx = jobs::db::begin(&app(ctx).db).await?;
         let tenant = store::insert(&mut tx, &slug, &title).await?;
         if let Principal::User { id, .. } = principal(ctx)? {
             store::add_member(&mut tx, TenantId(tenant.id), *id, TenantRole::Admin).await?;
@@ -136,7 +136,7 @@ impl TenantMutation {
         #[graphql(default_with = "TenantRoleName::Member")] role: TenantRoleName,
     ) -> Result<Member, Fault> {
         let email: Email = email.parse()?;
-        let mut tx = app(ctx).db.begin().await?;
+        let mut tx = jobs::db::begin(&app(ctx).db).await?;
         let scope = enter(ctx, &mut tx, tenant.as_ref(), InTenant::Manage).await?;
         let user = jobs::access::store::user_by_email(&mut tx, &email).await?;
         store::add_member(&mut tx, scope.tenant, UserId(user.id), role.into()).await?;
@@ -148,7 +148,7 @@ impl TenantMutation {
     #[graphql(guard = "SignedIn")]
     async fn remove_member(&self, ctx: &Context<'_>, tenant: Option<ID>, user: ID) -> Result<bool, Fault> {
         let user = parse::<UserId>(&user, "user")?;
-        let mut tx = app(ctx).db.begin().await?;
+        let mut tx = jobs::db::begin(&app(ctx).db).await?;
         let scope = enter(ctx, &mut tx, tenant.as_ref(), InTenant::Manage).await?;
         store::lock(&mut tx, scope.tenant).await?;
         store::remove_member(&mut tx, scope.tenant, user).await?;

@@ -180,7 +180,7 @@ impl UserMutation {
         if matches!(by, Principal::User { id: own, .. } if *own == id) {
             return Err(Fault::BadInput("`id` is your own; ask another administrator".into()));
         }
-        let mut tx = app(ctx).db.begin().await?;
+        let mut tx = jobs::db::begin(&app(ctx).db).await?;
         let role: Role = store::user(&mut tx, id).await?.role.parse().map_err(jobs::Error::internal)?;
         overall(by, Overall::MakeUser(role))?;
         store::set_user_disabled(&mut tx, id, !enabled).await?;

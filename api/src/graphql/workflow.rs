@@ -164,7 +164,7 @@ impl WorkflowMutation {
         definition: Json<Value>,
     ) -> Result<Workflow, Fault> {
         let title: Title = title.parse()?;
-        let mut tx = app(ctx).db.begin().await?;
+        let mut tx = jobs::db::begin(&app(ctx).db).await?;
         let scope = enter(ctx, &mut tx, tenant.as_ref(), InTenant::Work).await?;
         let definition = valid(app(ctx), definition.0).await?;
         let (id, by) = (WorkflowId(Uuid::now_v7()), scope.by.to_string());
@@ -188,7 +188,7 @@ impl WorkflowMutation {
     ) -> Result<Workflow, Fault> {
         let id = parse::<WorkflowId>(&id, "id")?;
         let title: Option<Title> = title.map(|t| t.parse()).transpose()?;
-        let mut tx = app(ctx).db.begin().await?;
+        let mut tx = jobs::db::begin(&app(ctx).db).await?;
         let scope = enter(ctx, &mut tx, tenant.as_ref(), InTenant::Work).await?;
         let before = store::get(&mut tx, id, scope.tenant).await?;
         let definition = valid(app(ctx), definition.0).await?;
@@ -210,7 +210,7 @@ impl WorkflowMutation {
         enabled: bool,
     ) -> Result<Workflow, Fault> {
         let id = parse::<WorkflowId>(&id, "id")?;
-        let mut tx = app(ctx).db.begin().await?;
+        let mut tx = jobs::db::begin(&app(ctx).db).await?;
         let scope = enter(ctx, &mut tx, tenant.as_ref(), InTenant::Work).await?;
         store::set_disabled(&mut tx, id, scope.tenant, !enabled).await?;
         let saved = store::get(&mut tx, id, scope.tenant).await?;

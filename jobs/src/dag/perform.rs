@@ -11,7 +11,7 @@ use sqlx::PgConnection;
 use super::store::{self, Locked, NewLine};
 use crate::Result;
 use crate::payload::run::{RunNode, RunWake};
-use crate::queue::postgres::control::{Cancel, cancel};
+use crate::queue::postgres::control::{self, Cancel};
 use crate::queue::{Enqueued, NewJob, enqueue};
 
 /// What became of the commands.
@@ -79,7 +79,7 @@ async fn withdraw(conn: &mut PgConnection, id: RunId, nodes: &[&str]) -> Result<
     }
     let mut stopping = false;
     for job in store::jobs_of(conn, id, nodes).await? {
-        stopping |= cancel(conn, JobId(job)).await? == Cancel::Cancelling;
+        stopping |= control::withdraw(conn, JobId(job)).await? == Cancel::Cancelling;
     }
     Ok(stopping)
 }

@@ -134,12 +134,12 @@ pub async fn job_died(conn: &mut PgConnection, kind: Kind, dead: &DeadJob) -> Re
     let Some(tenant) = dead.tenant else { return Ok(Vec::new()) };
     let (run, change) = match kind {
         Kind::RunNode => {
-            let node: RunNode = read(dead)?;
+            let Some(node) = read::<RunNode>(dead) else { return Ok(Vec::new()) };
             let error = format!("its job died: {}", dead.error);
             (node.run_id, Change::Failed { node: node.node_id, attempt: node.attempt, error, again: false })
         }
         Kind::RunWake => {
-            let wake: RunWake = read(dead)?;
+            let Some(wake) = read::<RunWake>(dead) else { return Ok(Vec::new()) };
             (wake.run_id, Change::TimerFired { node: wake.node_id, attempt: wake.attempt })
         }
         // Its inbox is still there, or the run is unbegun: the sweep finds it.
@@ -177,6 +177,11 @@ fn advance_job(run: RunId, tenant: TenantId) -> Result<NewJob> {
     Ok(NewJob::of(&RunAdvance { run_id: run })?.tenant(tenant))
 }
 
-fn read<P: serde::de::DeserializeOwned>(dead: &DeadJob) -> Result<P> {
-    serde_json::from_value(dead.payload.clone()).map_err(Error::internal)
+/// The payload of a dead job. One that cannot be read must not keep the job from being buried.
+fn read<P: serde::de::DeserializeOwned>(dead: &DeadJob) -> Option<P> {
+    serde_json::from_value(dead.payload.clone())
+        .inspect_err(|error| {
+            tracing::error!(job.id = %dead.id, %error, "a dead job cannot be read, so its run cannot be told");
+        })
+        .ok()
 }

@@ -1,5 +1,6 @@
 //! The way to Postgres: connections with limits, migrations, wake-ups, the private cluster.
 
+mod begin;
 mod constraint;
 mod migrate;
 pub mod notify;
@@ -9,6 +10,7 @@ pub mod pooling;
 pub mod private;
 pub mod vitals;
 
+pub use begin::begin;
 pub use constraint::violates;
 pub use migrate::{SchemaState, migrate, schema_state};
 pub use pool::{CALL_TIMEOUT, connect, connect_options, plain_options};

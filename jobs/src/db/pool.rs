@@ -21,7 +21,7 @@ const TRUSTED_IDLE: Duration = Duration::from_secs(1);
 
 /// How long Postgres lets one statement run, in its own words. Above [`CALL_TIMEOUT`], so that ours,
 /// which works when the server hangs too, is the one that speaks.
-const STATEMENT_TIMEOUT: &str = "15s";
+const STATEMENT_TIMEOUT: &str = "8s";
 
 /// How long a transaction may stand idle: a process that hangs must not hold rows for ever.
 const IDLE_IN_TRANSACTION_TIMEOUT: &str = "30s";

@@ -110,7 +110,7 @@ async fn examine_through(options: &PgConnectOptions, findings: &mut Vec<Finding>
 
 async fn server(db: &PgPool, findings: &mut Vec<Finding>) -> Result<()> {
     // In a transaction, which even a pooler keeps on one server.
-    let mut conn = db.begin().await?;
+    let mut conn = crate::db::begin(db).await?;
     let before = Utc::now();
     let seen = vitals(&mut conn).await?;
     let after = Utc::now();
@@ -121,7 +121,7 @@ async fn server(db: &PgPool, findings: &mut Vec<Finding>) -> Result<()> {
 }
 
 async fn upkeep(db: &PgPool, findings: &mut Vec<Finding>) -> Result<()> {
-    let mut conn = db.begin().await?;
+    let mut conn = crate::db::begin(db).await?;
     let leads = holding(&mut conn, SCHEDULER).await?.is_some_and(|h| h.live);
     findings.push(if leads {
         Finding::good(Check::Scheduler, "one leads")

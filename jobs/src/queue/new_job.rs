@@ -123,7 +123,7 @@ impl NewJob {
         self
     }
 
-    /// Jobs under one key run one at a time, in the order of their commits.
+    /// Jobs of a tenant under one key run one at a time, in the order of their commits, whatever their kind.
     #[must_use]
     pub fn ordered(mut self, key: impl Into<String>) -> Self {
         self.order_key = Some(key.into());
@@ -149,6 +149,12 @@ impl NewJob {
         let (key, _) = self.unique.as_ref()?;
         let tenant = self.tenant.map(|t| t.to_string()).unwrap_or_default();
         Some(format!("{tenant}:{}:{key}", self.kind))
+    }
+
+    /// The order key as stored: tenants never meet, kinds do, for it is what they act on that is ordered.
+    pub(super) fn stored_order_key(&self) -> Option<String> {
+        let tenant = self.tenant.map(|t| t.to_string()).unwrap_or_default();
+        self.order_key.as_ref().map(|key| format!("{tenant}:{key}"))
     }
 
     pub(super) fn check(&self) -> Result<()> {

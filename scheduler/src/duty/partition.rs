@@ -10,7 +10,7 @@ const DROPS_MAX: usize = 32;
 
 /// Makes what is missing, then drops what is old, each day in a transaction of its own.
 pub(crate) async fn perform(context: &Context) -> Result<()> {
-    let mut tx = context.db.begin().await?;
+    let mut tx = jobs::db::begin(&context.db).await?;
     let made = ensure_days(&mut tx, context.config.history_ahead_days).await?;
     context.fence(&mut tx).await?;
     tx.commit().await?;
@@ -18,7 +18,7 @@ pub(crate) async fn perform(context: &Context) -> Result<()> {
         tracing::info!(days = made, "made days of history");
     }
     for _ in 0..DROPS_MAX {
-        let mut tx = context.db.begin().await?;
+        let mut tx = jobs::db::begin(&context.db).await?;
         let dropped = drop_oldest(&mut tx, context.config.history_keep_days).await?;
         match dropped {
             Dropped::Nothing => break,

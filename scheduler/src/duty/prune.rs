@@ -56,7 +56,7 @@ impl Outlived {
 pub(crate) async fn perform(context: &Context) -> Result<()> {
     for outlived in Outlived::ALL {
         for _ in 0..ROUNDS_MAX {
-            let mut tx = context.db.begin().await?;
+            let mut tx = jobs::db::begin(&context.db).await?;
             let rows = outlived.prune(&mut tx, &context.config).await?;
             context.fence(&mut tx).await?;
             tx.commit().await?;

@@ -42,7 +42,7 @@ pub(crate) async fn event(context: &Context, attempt: &Attempt) -> Result<Handle
     let dropped = transformed == Some(Value::Null);
     let state = if dropped { NoticeState::Dropped } else { NoticeState::Dispatched };
     let enabled: Vec<&Action> = pipeline.actions.iter().filter(|a| a.enabled && !dropped).collect();
-    let mut tx = context.db.begin().await?;
+    let mut tx = jobs::db::begin(&context.db).await?;
     notices::settle(&mut tx, payload.notice_id, state, transformed.as_ref()).await?;
     let enqueued = fan_out(&mut tx, attempt, tenant, &payload, &enabled).await?;
     let woken = finish(&mut tx, attempt, began.elapsed()).await?;
@@ -111,7 +111,7 @@ pub(crate) async fn action(context: &Context, attempt: &Attempt) -> Result<Handl
     let began = Instant::now();
     let payload: ListenerAction = attempt.payload()?;
     let tenant = tenant(attempt)?;
-    let mut tx = context.db.begin().await?;
+    let mut tx = jobs::db::begin(&context.db).await?;
     let (notice, listener) = load(&mut tx, tenant, payload.notice_id).await?;
     let pipeline = listener.pipeline()?;
     let action = pipeline.action(payload.action_id).filter(|action| action.enabled);

@@ -43,7 +43,7 @@ pub(crate) async fn upkeep(context: &Context) -> jobs::Result<()> {
     let found = start::sweep(&mut conn).await?;
     context.wake.send(&found);
     drop(conn);
-    let mut tx = context.db.begin().await?;
+    let mut tx = jobs::db::begin(&context.db).await?;
     let (beat, lost) = patrol(&mut tx, context.beat()).await?;
     tx.commit().await?;
     context.went(beat);

@@ -17,7 +17,7 @@ pub(crate) async fn handle(context: &Context, attempt: &Attempt) -> jobs::Result
         tokio::time::sleep(Duration::from_millis(payload.sleep_ms)).await;
     }
     if payload.settles && payload.fail.is_none() {
-        let mut tx = context.db.begin().await?;
+        let mut tx = jobs::db::begin(&context.db).await?;
         let woken = finish(&mut tx, attempt, began.elapsed()).await?;
         tx.commit().await?;
         context.wake.pools(&woken);

@@ -71,12 +71,13 @@ async fn settle(
     run: RunId,
     arrival: Option<Arrival>,
 ) -> Result<Handled> {
-    let mut tx = context.db.begin().await?;
-    let woken = finish(&mut tx, attempt, began.elapsed()).await?;
+    let mut tx = jobs::db::begin(&context.db).await?;
     let moved = match arrival {
         Some(arrival) => drive::deliver(&mut tx, &context.graphs, run, arrival).await?,
         None => drive::advance(&mut tx, &context.graphs, run).await?.unwrap_or_default(),
     };
+    // Last, so that the lease's row is locked for a moment only: renewals pass by what is locked.
+    let woken = finish(&mut tx, attempt, began.elapsed()).await?;
     tx.commit().await?;
     context.wake.pools(&woken);
     tell(context, &moved);
@@ -95,7 +96,7 @@ async fn look_after(context: &Context, run: RunId) -> Result<()> {
             return Ok(());
         }
         drop(conn);
-        let mut tx = context.db.begin().await?;
+        let mut tx = jobs::db::begin(&context.db).await?;
         let Some(moved) = drive::advance(&mut tx, &context.graphs, run).await? else {
             return Ok(());
         };

@@ -103,6 +103,17 @@ impl Kind {
         }
     }
 
+    /// What to do in place of cancelling a job of this kind alone, where somebody waits for what it does:
+    /// cancelled, it would leave them waiting for ever.
+    pub const fn instead_of_cancelling(self) -> Option<&'static str> {
+        match self {
+            Self::RunNode | Self::RunAdvance | Self::RunWake => Some("cancel its run"),
+            Self::ListenerEvent | Self::ListenerAction => Some("switch its action or its listener off"),
+            Self::AuditFlush => Some("let it end, for what it writes is owed"),
+            Self::Noop => None,
+        }
+    }
+
     /// The queue that a job of this kind enters unless another is named.
     pub const fn queue(self) -> Queue {
         let pool_id = self.pool().id();

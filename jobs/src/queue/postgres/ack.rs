@@ -103,7 +103,7 @@ async fn settle_distinct(conn: &mut PgConnection, acks: &BTreeMap<JobId, &Ack>) 
     let tokens: Vec<uuid::Uuid> = acks.values().map(|a| a.token.0).collect();
     let outcomes: Vec<i16> = acks.values().map(|a| a.outcome.code()).collect();
     let delays: Vec<i64> = acks.values().map(|a| whole_ms(a.delay)).collect();
-    let errors: Vec<Option<&str>> = acks.values().map(|a| error_of(&a.outcome)).collect();
+    let errors: Vec<Option<String>> = acks.values().map(|a| error_of(&a.outcome)).collect();
     let ran: Vec<i32> = acks.values().map(|a| i32::try_from(a.ran.as_millis()).unwrap_or(i32::MAX)).collect();
     let row = sqlx::query!(
         r#"select accepted as "accepted!", died as "died!", woken as "woken!" from job_ack_v1($1, $2, $3, $4, $5, $6)"#,
@@ -111,7 +111,7 @@ async fn settle_distinct(conn: &mut PgConnection, acks: &BTreeMap<JobId, &Ack>) 
         &tokens,
         &outcomes,
         &delays,
-        &errors as &[Option<&str>],
+        &errors as &[Option<String>],
         &ran,
     )
     .fetch_one(&mut *conn)
@@ -158,9 +158,10 @@ pub async fn dead_jobs(conn: &mut PgConnection, ids: &[i64]) -> Result<Vec<DeadJ
         .collect())
 }
 
-fn error_of(outcome: &Outcome) -> Option<&str> {
+/// The error as Postgres can keep it: its text has no NUL, and a script may throw one.
+fn error_of(outcome: &Outcome) -> Option<String> {
     match outcome {
-        Outcome::Retry { error, .. } | Outcome::Dead { error } => Some(error),
+        Outcome::Retry { error, .. } | Outcome::Dead { error } => Some(error.replace('\0', "␀")),
         Outcome::Done | Outcome::Snooze { .. } | Outcome::Cancelled | Outcome::Released => None,
     }
 }

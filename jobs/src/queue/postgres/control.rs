@@ -1,6 +1,7 @@
 //! What operators and users do to jobs and queues: cancel, pause, resume, retry, redrive.
 
 use rules::id::JobId;
+use rules::queue::Kind;
 use sqlx::PgConnection;
 
 use crate::{Error, Result};
@@ -17,11 +18,26 @@ pub enum Cancel {
     Ended,
 }
 
-/// Cancels a job, waiting or running.
+/// Cancels a job on somebody's wish, waiting or running.
 ///
 /// # Errors
-/// NotFound for an unknown job, Unavailable when nobody answers.
+/// NotFound for an unknown job; Conflict for a kind that somebody waits for; Unavailable when nobody
+/// answers.
 pub async fn cancel(conn: &mut PgConnection, id: JobId) -> Result<Cancel> {
+    let kind = live_kind(conn, id).await?.and_then(|kind| kind.parse::<Kind>().ok());
+    if let Some((kind, instead)) = kind.and_then(|k| Some((k, k.instead_of_cancelling()?))) {
+        return Err(Error::conflict(format!(
+            "job {id} is a `{kind}`, which somebody waits for; {instead} instead"
+        )));
+    }
+    withdraw(conn, id).await
+}
+
+/// Cancels a job of whatever kind: for whoever waits for it and has stopped waiting.
+///
+/// # Errors
+/// NotFound for an unknown job; Unavailable when nobody answers.
+pub async fn withdraw(conn: &mut PgConnection, id: JobId) -> Result<Cancel> {
     let row = sqlx::query!(r#"select became as "became!", woken as "woken!" from job_cancel_v1($1)"#, id.0)
         .fetch_one(conn)
         .await?;
@@ -31,6 +47,11 @@ pub async fn cancel(conn: &mut PgConnection, id: JobId) -> Result<Cancel> {
         "ended" => Ok(Cancel::Ended),
         _ => Err(unknown(id)),
     }
+}
+
+async fn live_kind(conn: &mut PgConnection, id: JobId) -> Result<Option<String>> {
+    let row = sqlx::query!("select kind from job where id = $1", id.0).fetch_optional(conn).await?;
+    Ok(row.map(|r| r.kind))
 }
 
 /// Pauses a queue: what runs goes on, nothing more is claimed. Pausing again changes nothing.

@@ -39,7 +39,7 @@ pub async fn enqueue(conn: &mut PgConnection, jobs: &[NewJob]) -> Result<Vec<Enq
         &columns.delays_ms as &[Option<i64>],
         &columns.run_ats as &[Option<chrono::DateTime<chrono::Utc>>],
         &columns.max_attempts,
-        &columns.order_keys as &[Option<&str>],
+        &columns.order_keys as &[Option<String>],
         &columns.unique_keys as &[Option<String>],
         &columns.keeps_ms as &[Option<i64>],
         &columns.traces as &[Option<&str>],
@@ -68,7 +68,7 @@ struct Columns<'a> {
     delays_ms: Vec<Option<i64>>,
     run_ats: Vec<Option<chrono::DateTime<chrono::Utc>>>,
     max_attempts: Vec<i16>,
-    order_keys: Vec<Option<&'a str>>,
+    order_keys: Vec<Option<String>>,
     unique_keys: Vec<Option<String>>,
     keeps_ms: Vec<Option<i64>>,
     traces: Vec<Option<&'a str>>,
@@ -92,7 +92,7 @@ impl<'a> Columns<'a> {
             columns.delays_ms.push(delay);
             columns.run_ats.push(run_at);
             columns.max_attempts.push(i16::try_from(job.max_attempts).unwrap_or(i16::MAX));
-            columns.order_keys.push(job.order_key.as_deref());
+            columns.order_keys.push(job.stored_order_key());
             columns.unique_keys.push(job.stored_unique_key());
             columns.keeps_ms.push(job.unique.as_ref().and_then(|(_, keep)| *keep).map(whole_ms));
             columns.traces.push(job.trace_parent.as_deref());

@@ -1,6 +1,7 @@
 //! Keeps leases alive, in batches; the answer is also how a handler learns of a cancellation.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use rules::id::{JobId, LeaseToken};
 use rules::queue::LEASE_MS;
@@ -15,6 +16,8 @@ pub enum Renewed {
     Held,
     /// Ours, and somebody wants the job to stop.
     CancelRequested,
+    /// Ours, and another transaction is at it: most likely it is being acknowledged. Not extended.
+    Settling,
     /// Not ours any more.
     Lost,
 }
@@ -24,30 +27,46 @@ pub enum Renewed {
 /// # Errors
 /// Unavailable when nobody answers.
 pub async fn renew(conn: &mut PgConnection, leases: &[(JobId, LeaseToken)]) -> Result<Vec<Renewed>> {
-    let by_id: BTreeMap<i64, uuid::Uuid> = leases.iter().map(|(id, token)| (id.0, token.0)).collect();
-    let ids: Vec<i64> = by_id.keys().copied().collect();
-    let tokens: Vec<uuid::Uuid> = by_id.values().copied().collect();
+    let mut told: BTreeMap<(JobId, LeaseToken), Renewed> = BTreeMap::new();
+    let mut rest: Vec<(JobId, LeaseToken)> = leases.to_vec();
+    while !rest.is_empty() {
+        // The statement wants each id once. A process can hold two attempts of one job, an old, lost one
+        // and its successor; they go one after the other.
+        let mut round: BTreeMap<JobId, LeaseToken> = BTreeMap::new();
+        rest.retain(|(id, token)| match round.entry(*id) {
+            Entry::Vacant(free) => {
+                free.insert(*token);
+                false
+            }
+            Entry::Occupied(_) => true,
+        });
+        told.extend(renew_distinct(conn, &round).await?);
+    }
+    Ok(leases.iter().map(|lease| told.get(lease).copied().unwrap_or(Renewed::Lost)).collect())
+}
+
+async fn renew_distinct(
+    conn: &mut PgConnection,
+    leases: &BTreeMap<JobId, LeaseToken>,
+) -> Result<Vec<((JobId, LeaseToken), Renewed)>> {
+    let ids: Vec<i64> = leases.keys().map(|id| id.0).collect();
+    let tokens: Vec<uuid::Uuid> = leases.values().map(|token| token.0).collect();
     let rows = sqlx::query!(
-        r#"select job_id as "id!", cancel_requested as "cancel!" from job_renew_v1($1, $2, $3)"#,
+        r#"select job_id as "id!", cancel_requested as "cancel!", renewed as "renewed!" from job_renew_v1($1, $2, $3)"#,
         &ids,
         &tokens,
         LEASE_MS
     )
     .fetch_all(conn)
     .await?;
-    let held: BTreeMap<i64, bool> = rows.into_iter().map(|r| (r.id, r.cancel)).collect();
-    Ok(leases
-        .iter()
-        .map(|(id, token)| match held.get(&id.0) {
-            // Of two attempts of one job only the one that was sent can be held.
-            Some(cancel) if by_id.get(&id.0) == Some(&token.0) => {
-                if *cancel {
-                    Renewed::CancelRequested
-                } else {
-                    Renewed::Held
-                }
-            }
-            _ => Renewed::Lost,
-        })
-        .collect())
+    let told = rows.into_iter().filter_map(|row| {
+        let id = JobId(row.id);
+        let renewed = match (row.renewed, row.cancel) {
+            (false, _) => Renewed::Settling,
+            (true, true) => Renewed::CancelRequested,
+            (true, false) => Renewed::Held,
+        };
+        Some(((id, *leases.get(&id)?), renewed))
+    });
+    Ok(told.collect())
 }
