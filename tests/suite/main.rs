@@ -16,6 +16,7 @@ mod dag;
 mod deliveries;
 mod demo;
 mod doctor;
+mod ends;
 mod faults;
 mod ground;
 mod lease;

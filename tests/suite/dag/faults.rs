@@ -82,7 +82,10 @@ async fn a_node_whose_job_is_cancelled_fails_its_run() {
     let mut conn = stage.database.connect().await;
     let wake: i64 =
         sqlx::query_scalar("select job_id from job_scheduled").fetch_one(&mut conn).await.unwrap();
-    control::cancel(&mut conn, JobId(wake)).await.unwrap();
+    // Nobody may do it by hand, and should it happen all the same the run is not left waiting.
+    let refused = control::cancel(&mut conn, JobId(wake)).await.unwrap_err();
+    assert!(refused.to_string().contains("cancel its run instead"), "{refused}");
+    control::withdraw(&mut conn, JobId(wake)).await.unwrap();
     let view = stage.ended(run).await;
     assert_eq!(view.error.as_deref(), Some("node `d` failed: its wake-up was cancelled"));
     hands.stop().await;
