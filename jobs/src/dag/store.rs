@@ -1,6 +1,7 @@
 //! Keeps runs: the row, the log that only grows, the inbox.
 
 use chrono::{DateTime, Utc};
+use futures::TryStreamExt;
 use rules::id::{RunId, TenantId, WorkflowId};
 use serde_json::Value;
 use sqlx::PgConnection;
@@ -332,19 +333,29 @@ pub async fn log(conn: &mut PgConnection, id: RunId, after: i32, limit: i64) -> 
     Ok(rows)
 }
 
-/// What scripts of a run see of it: each output under its variable, in order; the later one wins.
+/// What scripts of a run see of it: each output under its variable, in order; the later one wins. None
+/// when they have more than `limit` bytes; what is too much is not even read.
 ///
 /// # Errors
 /// Unavailable when nobody answers.
-pub async fn outputs(conn: &mut PgConnection, id: RunId) -> Result<Vec<(String, Value)>> {
-    let rows = sqlx::query!(
-        r#"select output_variable as "variable!", coalesce(output, 'null') as "output!" from run_log
+pub async fn outputs(
+    conn: &mut PgConnection,
+    id: RunId,
+    limit: usize,
+) -> Result<Option<Vec<(String, Value)>>> {
+    let mut rows = sqlx::query!(
+        r#"select output_variable as "variable!", coalesce(output, 'null')::text as "output!" from run_log
         where run_id = $1 and output_variable is not null order by seq"#,
         id.0
     )
-    .fetch_all(conn)
-    .await?;
-    Ok(rows.into_iter().map(|r| (r.variable, r.output)).collect())
+    .fetch(conn);
+    let (mut found, mut left) = (Vec::new(), limit);
+    while let Some(row) = rows.try_next().await? {
+        let Some(rest) = left.checked_sub(row.output.len()) else { return Ok(None) };
+        left = rest;
+        found.push((row.variable, serde_json::from_str(&row.output).map_err(Error::internal)?));
+    }
+    Ok(Some(found))
 }
 
 /// Puts something into a run's inbox.

@@ -127,11 +127,15 @@ async fn a_delay_holds_no_slot_and_any_begins_at_the_first() {
     let hands = stage.hands().await;
     let run = stage.start(json!({})).await;
     wait::until("only the delay is left", async || {
-        stage.count("job_scheduled").await == 1
-            && stage.count("job").await == 1
-            && stage.count("job_lease").await == 0
+        let log = stage.log(run).await;
+        succeeded(&log, "e") == 1 && log.iter().any(|e| matches!(e, Entry::NodeSuspended { .. }))
     })
     .await;
+    wait::until("nothing but a wake-up is kept", async || {
+        stage.count("job").await == 1 && stage.count("job_scheduled").await == 1
+    })
+    .await;
+    assert_eq!(stage.count("job_lease").await, 0);
     let log = stage.log(run).await;
     assert_eq!(succeeded(&log, "first"), 1);
     assert!(log.iter().any(|e| matches!(e, Entry::NodeSuspended { node, .. } if node == "d")));
@@ -217,5 +221,20 @@ async fn a_run_keeps_the_version_that_it_began_with() {
     let view = stage.ended(run).await;
     assert_eq!((view.workflow_version, view.output), (1, Some(json!({"last": 1}))));
     assert_eq!(stage.view(stage.start(json!({})).await).await.workflow_version, 2);
+    hands.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_too_much_fails_its_node_alone() {
+    let ends: Vec<(String, &str)> = (0..10).map(|i| (format!("o{i}"), "{{ctx.input.big}}")).collect();
+    let ends: Vec<(&str, &str)> = ends.iter().map(|(name, from)| (name.as_str(), *from)).collect();
+    let stage = Stage::of(flow(vec![end("e", &ends)], &["s e"])).await;
+    let hands = stage.hands().await;
+    let run = stage.start(json!({"big": "x".repeat(200_000)})).await;
+    let view = stage.ended(run).await;
+    assert_eq!(view.status, "FAILED");
+    let error = view.error.unwrap();
+    assert!(error.starts_with("node `e` failed: the output has more than 1048576 bytes"), "{error}");
+    assert_eq!(stage.ended(stage.start(json!({"big": 1})).await).await.status, "COMPLETED");
     hands.stop().await;
 }

@@ -10,6 +10,7 @@ use jobs::queue::wake::Hint;
 use jobs::queue::{Attempt, finish};
 use jobs::{Code, Error, Result};
 use rules::dag::Change;
+use rules::dag::limits::MAX_CONTEXT_BYTES;
 use rules::id::{RunId, WorkflowId};
 use rules::queue::Outcome;
 use serde_json::{Map, Value};
@@ -31,9 +32,16 @@ pub(crate) async fn node(context: &Context, attempt: &Attempt) -> Result<Handled
         return Ok(Handled::Outcome(Outcome::Done));
     }
     let graph = context.graphs.get(&mut conn, WorkflowId(seen.workflow_id), seen.workflow_version).await?;
-    let ctx = context_of(store::outputs(&mut conn, job.run_id).await?, &seen);
+    let outputs = store::outputs(&mut conn, job.run_id, MAX_CONTEXT_BYTES).await?;
     // Nothing is held while the node does its work.
     drop(conn);
+    let Some(outputs) = outputs else {
+        let error = format!(
+            "what the nodes before it gave has more than {MAX_CONTEXT_BYTES} bytes, which `ctx` holds at most"
+        );
+        return settle(context, attempt, began, job.run_id, Some(failed(&job, error, false))).await;
+    };
+    let ctx = context_of(outputs, &seen);
     let place = graph
         .place(&job.node_id)
         .ok_or_else(|| Error::invalid(format!("the workflow has no node `{}`", job.node_id)))?;

@@ -70,7 +70,13 @@ fn act(sandbox: &Sandbox, node: &Node, ctx: Value, now: DateTime<Utc>) -> Result
             Ok(due) => Done::Suspended(due),
             Err(error) => Done::Failed(error, false),
         }),
-        Task::End(end) => Ok(bounded(None, Value::Object(end.output(&ctx)), MAX_RUN_OUTPUT_BYTES)),
+        Task::End(end) => Ok(match end.output(&ctx) {
+            Some(output) => bounded(None, Value::Object(output), MAX_RUN_OUTPUT_BYTES),
+            None => Done::Failed(
+                format!("the output has more than {MAX_RUN_OUTPUT_BYTES} bytes, which are kept at most"),
+                false,
+            ),
+        }),
     }
 }
 

@@ -5,6 +5,7 @@ use std::cmp::Ordering;
 use regex::RegexBuilder;
 use serde_json::Value;
 
+use super::limits::MAX_CONTEXT_BYTES;
 use super::template::{Template, text_of};
 
 /// The compiled size of a pattern, in bytes.
@@ -94,6 +95,9 @@ pub enum Undecided {
     /// A pattern that is none.
     #[error("branch `{0}`: `{1}` is no regular expression: {2}")]
     Pattern(String, String, String),
+    /// Templates that lead to more than a node may see.
+    #[error("branch `{0}`: the values to compare have more than {MAX_CONTEXT_BYTES} bytes")]
+    TooLarge(String),
     /// An expression that failed.
     #[error("branch `{0}`: {1}")]
     Expression(String, String),
@@ -179,7 +183,11 @@ impl Branch {
             }
             Test::Compare { left, operator, right } => {
                 let root = |name: &str| (name == "ctx").then_some(ctx);
-                let (left, right) = (left.fill(&root), right.fill(&root));
+                let mut room = MAX_CONTEXT_BYTES;
+                let mut fill = |side: &Template| {
+                    side.fill_in(&root, &mut room).ok_or_else(|| Undecided::TooLarge(self.id.clone()))
+                };
+                let (left, right) = (fill(left)?, fill(right)?);
                 compare(&left, *operator, &right).map_err(|why| {
                     Undecided::Pattern(self.id.clone(), text_of(&right).chars().take(100).collect(), why)
                 })

@@ -51,6 +51,9 @@ pub const MAX_INPUT_BYTES: usize = 256 << 10;
 /// What one node puts out, in bytes of JSON.
 pub const MAX_OUTPUT_BYTES: usize = 256 << 10;
 
+/// What a node sees as `ctx`, in bytes of JSON: as much as a script takes.
+pub const MAX_CONTEXT_BYTES: usize = 1 << 20;
+
 /// A run's whole output, in bytes of JSON.
 pub const MAX_RUN_OUTPUT_BYTES: usize = 1 << 20;
 

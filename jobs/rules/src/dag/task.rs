@@ -4,9 +4,12 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Map, Value};
 
 use super::condition::{Condition, Test};
-use super::limits::{MAX_DELAY_MS, MAX_UNTIL_DAYS};
+use super::limits::{MAX_DELAY_MS, MAX_RUN_OUTPUT_BYTES, MAX_UNTIL_DAYS};
 use super::schema::Schema;
 use super::template::{Template, text_of};
+
+/// A time or a number of milliseconds as a template gives it, in bytes.
+const MAX_TIME_BYTES: usize = 1_000;
 
 /// The handle of nodes with one way out: start and delay.
 pub const OUTPUT: &str = "output";
@@ -180,7 +183,7 @@ impl Delay {
         match self {
             Self::Fixed(ms) => after(now, *ms),
             Self::Dynamic(template) => {
-                let value = template.fill(&root);
+                let value = template.fill(&root, MAX_TIME_BYTES).map_err(|e| e.to_string())?;
                 let ms = match &value {
                     Value::String(text) => text.trim().parse().ok(),
                     other => other.as_f64(),
@@ -195,7 +198,7 @@ impl Delay {
                 after(now, ms as u64)
             }
             Self::Until(template) => {
-                let value = template.fill(&root);
+                let value = template.fill(&root, MAX_TIME_BYTES).map_err(|e| e.to_string())?;
                 let time = DateTime::parse_from_rfc3339(text_of(&value).trim())
                     .map_err(|_| {
                         format!(
@@ -214,10 +217,14 @@ impl Delay {
 }
 
 impl End {
-    /// What comes out.
-    pub fn output(&self, ctx: &Value) -> Map<String, Value> {
+    /// What comes out; none when that is more than [`MAX_RUN_OUTPUT_BYTES`].
+    pub fn output(&self, ctx: &Value) -> Option<Map<String, Value>> {
         let root = |name: &str| (name == "ctx").then_some(ctx);
-        self.parameters.iter().map(|(name, template)| (name.clone(), template.fill(&root))).collect()
+        let mut left = MAX_RUN_OUTPUT_BYTES;
+        self.parameters
+            .iter()
+            .map(|(name, template)| Some((name.clone(), template.fill_in(&root, &mut left)?)))
+            .collect()
     }
 }
 

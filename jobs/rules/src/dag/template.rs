@@ -47,7 +47,7 @@ pub enum Step {
     Place(usize),
 }
 
-/// Why a template cannot be read.
+/// Why a template cannot be read or filled in.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unreadable {
     /// A block without its end.
@@ -59,6 +59,9 @@ pub enum Unreadable {
     /// A path from a root that does not exist here.
     #[error("`{{{{{0}}}}}` begins with none of {1}")]
     Root(String, String),
+    /// What its blocks lead to is more than fits.
+    #[error("what the template leads to has more than {0} bytes")]
+    TooLarge(usize),
 }
 
 impl Template {
@@ -89,23 +92,59 @@ impl Template {
         })
     }
 
-    /// Fills it in. `root` gives the value of a root; one that it does not know is null.
-    pub fn fill<'a>(&self, root: &impl Fn(&str) -> Option<&'a Value>) -> Value {
-        match self {
+    /// Fills it in, with at most about `limit` bytes from its blocks: a short text can hold one block a
+    /// thousand times. `root` gives the value of a root; one that it does not know is null.
+    ///
+    /// # Errors
+    /// [`Unreadable::TooLarge`].
+    pub fn fill<'a>(
+        &self,
+        root: &impl Fn(&str) -> Option<&'a Value>,
+        limit: usize,
+    ) -> Result<Value, Unreadable> {
+        let mut left = limit;
+        self.fill_in(root, &mut left).ok_or(Unreadable::TooLarge(limit))
+    }
+
+    /// None when what is left does not suffice.
+    pub(super) fn fill_in<'a>(
+        &self,
+        root: &impl Fn(&str) -> Option<&'a Value>,
+        left: &mut usize,
+    ) -> Option<Value> {
+        let mut take = |bytes: usize| {
+            *left = left.checked_sub(bytes)?;
+            Some(())
+        };
+        Some(match self {
             Self::Plain(value) => value.clone(),
-            Self::Whole(path) => path.follow(root).cloned().unwrap_or(Value::Null),
-            Self::Mixed(parts) => Value::String(parts.iter().fold(String::new(), |mut text, part| {
-                match part {
-                    Part::Text(plain) => text.push_str(plain),
-                    Part::Path(path) => text.push_str(&text_of(path.follow(root).unwrap_or(&Value::Null))),
-                }
-                text
-            })),
-            Self::List(items) => Value::Array(items.iter().map(|t| t.fill(root)).collect()),
-            Self::Object(members) => {
-                Value::Object(members.iter().map(|(n, t)| (n.clone(), t.fill(root))).collect::<Map<_, _>>())
+            Self::Whole(path) => {
+                let value = path.follow(root).unwrap_or(&Value::Null);
+                take(bytes_of(value))?;
+                value.clone()
             }
-        }
+            Self::Mixed(parts) => {
+                let mut text = String::new();
+                for part in parts {
+                    match part {
+                        Part::Text(plain) => text.push_str(plain),
+                        Part::Path(path) => {
+                            let value = path.follow(root).unwrap_or(&Value::Null);
+                            take(bytes_of(value))?;
+                            text.push_str(&text_of(value));
+                        }
+                    }
+                }
+                Value::String(text)
+            }
+            Self::List(items) => {
+                Value::Array(items.iter().map(|t| t.fill_in(root, left)).collect::<Option<_>>()?)
+            }
+            Self::Object(members) => {
+                let filled = members.iter().map(|(n, t)| Some((n.clone(), t.fill_in(root, left)?)));
+                Value::Object(filled.collect::<Option<Map<_, _>>>()?)
+            }
+        })
     }
 
     /// Whether it holds no block.
@@ -165,6 +204,19 @@ pub fn text_of(value: &Value) -> String {
         Value::Null => String::new(),
         Value::String(text) => text.clone(),
         Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => value.to_string(),
+    }
+}
+
+/// About how many bytes a value has as JSON.
+fn bytes_of(value: &Value) -> usize {
+    match value {
+        Value::Null | Value::Bool(_) => 4,
+        Value::Number(_) => 8,
+        Value::String(text) => text.len() + 2,
+        Value::Array(items) => items.iter().map(|item| bytes_of(item) + 1).sum::<usize>() + 2,
+        Value::Object(members) => {
+            members.iter().map(|(name, member)| name.len() + bytes_of(member) + 4).sum::<usize>() + 2
+        }
     }
 }
 
@@ -232,7 +284,10 @@ mod tests {
 
     fn fill(template: Value) -> Value {
         let ctx = json!({"input": {"n": 7, "s": "x", "none": null, "list": [1, {"deep": [true, "end"]}], "odd name": 1, "a-b": 2}});
-        Template::read(&template, &["ctx"]).unwrap().fill(&|root| (root == "ctx").then_some(&ctx))
+        Template::read(&template, &["ctx"])
+            .unwrap()
+            .fill(&|root| (root == "ctx").then_some(&ctx), 1_000)
+            .unwrap()
     }
 
     #[test]
@@ -260,6 +315,19 @@ mod tests {
         ];
         for (template, filled) in cases {
             assert_eq!(fill(template.clone()), filled, "{template}");
+        }
+    }
+
+    #[test]
+    fn a_block_that_stands_a_thousand_times_is_refused() {
+        let ctx = json!({"big": "x".repeat(1_000)});
+        let within = |template: Value, limit| {
+            Template::read(&template, &["ctx"]).unwrap().fill(&|_| Some(&ctx), limit).map(drop)
+        };
+        let many = "{{ctx.big}}".repeat(1_000);
+        for template in [json!(many), json!(vec!["{{ctx}}"; 1_000]), json!({"a": [many.clone(), 1]})] {
+            assert_eq!(within(template.clone(), 100_000), Err(Unreadable::TooLarge(100_000)));
+            assert_eq!(within(template, 2_000_000), Ok(()));
         }
     }
 
@@ -299,7 +367,7 @@ mod tests {
             if let Ok(template) = Template::read(&json!(text), &["ctx"])
                 && template.is_plain()
             {
-                prop_assert_eq!(template.fill(&|_| None), json!(text));
+                prop_assert_eq!(template.fill(&|_| None, 0).unwrap(), json!(text));
             }
         }
 
@@ -308,7 +376,7 @@ mod tests {
             prop_assume!(!before.contains("{{") && !before.ends_with('{'));
             let ctx = json!({"n": n});
             let text = format!("{before}{{{{ctx.n}}}}{after}");
-            let filled = Template::read(&json!(text), &["ctx"]).unwrap().fill(&|_| Some(&ctx));
+            let filled = Template::read(&json!(text), &["ctx"]).unwrap().fill(&|_| Some(&ctx), 100).unwrap();
             let wanted = if before.is_empty() && after.is_empty() { json!(n) } else { json!(format!("{before}{n}{after}")) };
             prop_assert_eq!(filled, wanted);
         }

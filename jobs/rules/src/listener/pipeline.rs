@@ -15,6 +15,7 @@ use uuid::Uuid;
 use super::read::{Fault, Reader};
 use super::retention::{BufferName, Retention};
 use crate::dag::Template;
+use crate::dag::limits::MAX_INPUT_BYTES;
 use crate::dag::template::Unreadable;
 use crate::id::{ActionId, WorkflowId};
 
@@ -139,10 +140,11 @@ impl Pipeline {
     /// The input of a run for an event.
     ///
     /// # Errors
-    /// The fault of a template, which [`Self::parse`] lets none of through.
+    /// The fault of a template, which [`Self::parse`] lets none of through; or that it leads to more than a
+    /// run's input holds.
     pub fn fill(input: &Value, event: &Value) -> Result<Value, Unreadable> {
         let roots = |root: &str| (root == EVENT_ROOT).then_some(event);
-        Ok(Template::read(input, &TEMPLATE_ROOTS)?.fill(&roots))
+        Template::read(input, &TEMPLATE_ROOTS)?.fill(&roots, MAX_INPUT_BYTES)
     }
 
     /// The action of this id.
