@@ -234,7 +234,7 @@ async fn what_is_too_much_fails_its_node_alone() {
     let view = stage.ended(run).await;
     assert_eq!(view.status, "FAILED");
     let error = view.error.unwrap();
-    assert!(error.starts_with("node `e` failed: the output has more than 1048576 bytes"), "{error}");
+    assert!(error.starts_with("node `e` failed: the output has more than 262144 bytes"), "{error}");
     assert_eq!(stage.ended(stage.start(json!({"big": 1})).await).await.status, "COMPLETED");
     hands.stop().await;
 }

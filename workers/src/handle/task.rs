@@ -6,7 +6,7 @@ use std::time::Instant;
 use chrono::{DateTime, Utc};
 use jobs::dag::drive::Arrival;
 use jobs::{Error, Result, metrics};
-use rules::dag::limits::{MAX_OUTPUT_BYTES, MAX_RUN_OUTPUT_BYTES, clip};
+use rules::dag::limits::{MAX_OUTPUT_BYTES, clip};
 use rules::dag::{Change, Graph, Node, OUTPUT, SUCCESS, Task};
 use script::{Sandbox, ScriptError};
 use serde_json::{Value, json};
@@ -71,9 +71,9 @@ fn act(sandbox: &Sandbox, node: &Node, ctx: Value, now: DateTime<Utc>) -> Result
             Err(error) => Done::Failed(error, false),
         }),
         Task::End(end) => Ok(match end.output(&ctx) {
-            Some(output) => bounded(None, Value::Object(output), MAX_RUN_OUTPUT_BYTES),
+            Some(output) => bounded(None, Value::Object(output), MAX_OUTPUT_BYTES),
             None => Done::Failed(
-                format!("the output has more than {MAX_RUN_OUTPUT_BYTES} bytes, which are kept at most"),
+                format!("the output has more than {MAX_OUTPUT_BYTES} bytes, which are kept at most"),
                 false,
             ),
         }),

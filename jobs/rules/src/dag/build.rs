@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::fault::{Fault, Reason};
 use super::fields::{Fields, Owner};
 use super::graph::{Edge, Graph, Node};
-use super::limits::{MAX_DEFINITION_BYTES, MAX_EDGES, MAX_FAULTS, MAX_NODES};
+use super::limits::{MAX_DEFINITION_BYTES, MAX_EDGES, MAX_END_NODES, MAX_FAULTS, MAX_NODES};
 use super::reach::Reach;
 use super::read;
 use super::task::{ERROR, OnFailure, Task};
@@ -61,6 +61,11 @@ fn assemble(draft: &Value, compilers: &Compilers<'_>, faults: &mut Vec<Fault>) -
         let owner = Owner::Node(id.clone());
         let node = Fields::of(value, owner, "", faults).and_then(|f| read::node(id, f, compilers));
         nodes.push(node);
+    }
+    let ends = nodes.iter().flatten().filter(|n| matches!(n.task, Task::End(_))).count();
+    if ends > MAX_END_NODES {
+        let message = format!("has {ends} end nodes; at most {MAX_END_NODES} fit; let paths share one");
+        faults.push(Fault::whole("nodes", Reason::TooLarge, message));
     }
     let edges = edges(given_edges, &ids, &nodes, faults);
     let start = start(&ids, &nodes, &edges, faults);

@@ -285,6 +285,14 @@ fn what_is_too_large_is_refused_at_once() {
         json!({"nodes": nodes}),
         &["TOO_LARGE workflow, `nodes`: has 501 entries; at most 500 fit", "no start node"],
     );
+    let ids: Vec<String> = (0..21).map(|i| format!("n{i}")).collect();
+    let ends = ids.iter().map(|id| json!({"id": id, "type": "end"}));
+    let nodes: Vec<Value> = std::iter::once(json!({"id": "s", "type": "start"})).chain(ends).collect();
+    let edges: Vec<Value> = ids.iter().map(|id| json!({"source": "s", "target": id})).collect();
+    check(
+        json!({"nodes": nodes, "edges": edges}),
+        &["TOO_LARGE workflow, `nodes`: has 21 end nodes; at most 20 fit"],
+    );
     let long = "x".repeat(MAX_DEFINITION_BYTES);
     check(chain("/nodes/1/title", json!(long)), &["TOO_LARGE workflow: has"]);
     check(json!([]), &["workflow: must be an object"]);

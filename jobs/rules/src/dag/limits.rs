@@ -54,8 +54,9 @@ pub const MAX_OUTPUT_BYTES: usize = 256 << 10;
 /// What a node sees as `ctx`, in bytes of JSON: as much as a script takes.
 pub const MAX_CONTEXT_BYTES: usize = 1 << 20;
 
-/// A run's whole output, in bytes of JSON.
-pub const MAX_RUN_OUTPUT_BYTES: usize = 1 << 20;
+/// End nodes of one workflow. What they put out is merged into the run's output when it ends, which this
+/// and [`MAX_OUTPUT_BYTES`] bound.
+pub const MAX_END_NODES: usize = 20;
 
 /// An error as a log entry keeps it, in bytes.
 pub const MAX_ERROR_BYTES: usize = 2_000;

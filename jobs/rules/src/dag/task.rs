@@ -4,7 +4,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Map, Value};
 
 use super::condition::{Condition, Test};
-use super::limits::{MAX_DELAY_MS, MAX_RUN_OUTPUT_BYTES, MAX_UNTIL_DAYS};
+use super::limits::{MAX_DELAY_MS, MAX_OUTPUT_BYTES, MAX_UNTIL_DAYS};
 use super::schema::Schema;
 use super::template::{Template, text_of};
 
@@ -217,10 +217,10 @@ impl Delay {
 }
 
 impl End {
-    /// What comes out; none when that is more than [`MAX_RUN_OUTPUT_BYTES`].
+    /// What comes out; none when that is more than [`MAX_OUTPUT_BYTES`].
     pub fn output(&self, ctx: &Value) -> Option<Map<String, Value>> {
         let root = |name: &str| (name == "ctx").then_some(ctx);
-        let mut left = MAX_RUN_OUTPUT_BYTES;
+        let mut left = MAX_OUTPUT_BYTES;
         self.parameters
             .iter()
             .map(|(name, template)| Some((name.clone(), template.fill_in(&root, &mut left)?)))
