@@ -63,6 +63,7 @@ async fn admit(app: &App, head: &request::Parts, bytes: &[u8]) -> Result<(Params
 async fn execute(app: &App, params: Params, caller: Caller) -> Result<async_graphql::Response, Fault> {
     let limits = &app.config.limits;
     limit::check_tokens(&params.query, limits.query_tokens)?;
+    limit::check_nesting(&params.query)?;
     let document = parse_query(&params.query).map_err(|e| Fault::Parse(parse_message(&e)))?;
     limit::check(&document, &params.variables, limits)?;
     limit::check_variables(&document, &params.variables, params.operation_name.as_deref())?;

@@ -220,9 +220,6 @@ impl RunMutation {
         let started = start::execute(&mut tx, &app(ctx).graphs, &wanted).await?;
         let run = store::get(&mut tx, started.run, scope.tenant).await?.try_into()?;
         tx.commit().await?;
-        if !started.existing {
-            jobs::metrics::run_started();
-        }
         app(ctx).wake().send(&started.enqueued);
         Ok(ExecutePayload { run, existing: started.existing })
     }

@@ -163,6 +163,15 @@ fn hint(fault: &ParseErrorType) -> Option<&'static str> {
     }
 }
 
+/// What was thrown, as people read it. Of a map or a list only that it was one: a script that throws its
+/// input would else put every secret in it into logs and dead letters.
+fn told(thrown: &rhai::Dynamic) -> String {
+    if thrown.is_map() || thrown.is_array() || thrown.is_blob() {
+        return format!("it threw a {}; throw a text that says what is wrong", thrown.type_name());
+    }
+    crate::json::brief(thrown, MESSAGE_BYTES)
+}
+
 /// The innermost cause of a run-time error, with its place.
 pub(crate) fn runtime(error: EvalAltResult) -> ScriptError {
     let (line, column) = place(error.position());
@@ -170,7 +179,7 @@ pub(crate) fn runtime(error: EvalAltResult) -> ScriptError {
         EvalAltResult::ErrorInFunctionCall(_, _, inner, _) => runtime(*inner),
         EvalAltResult::ErrorParsing(fault, position) => ParseError(Box::new(fault), position).into(),
         EvalAltResult::ErrorRuntime(thrown, _) => {
-            ScriptError::Runtime { line, column, message: clip(crate::json::brief(&thrown, MESSAGE_BYTES)) }
+            ScriptError::Runtime { line, column, message: clip(told(&thrown)) }
         }
         mut other => {
             // The place is told apart from the message, so it is not told twice.

@@ -124,7 +124,10 @@ fn faults_name_their_place() {
         ("fn f(x) {\n  x / 0\n}\nf(1)", "script failed: Division by zero: 1 / 0 (line 2, column 5)"),
         ("parse_int(\"seven\")", "script failed: `seven` is no whole number (line 1, column 1)"),
         ("throw \"the order has no items\"", "script failed: the order has no items (line 1, column 1)"),
-        ("throw #{code: 7}", "script failed: #{\"code\": 7} (line 1, column 1)"),
+        (
+            "throw #{code: 7}",
+            "script failed: it threw a map; throw a text that says what is wrong (line 1, column 1)",
+        ),
         (
             "[1, 2][5]",
             "script failed: Array index 5 out of bounds: only 2 elements in array (line 1, column 8)",

@@ -3,6 +3,7 @@
 use rules::dag::limits::MAX_INPUT_BYTES;
 use rules::dag::{Change, wire};
 use rules::id::{RunId, TenantId, WorkflowId};
+use rules::listener::{BadNotice, NOTICE_DEPTH_MAX, check};
 use rules::queue::Kind;
 use serde_json::Value;
 use sqlx::PgConnection;
@@ -70,6 +71,14 @@ pub async fn execute(conn: &mut PgConnection, graphs: &Graphs, start: &Start<'_>
             "the input has {bytes} bytes; a run takes at most {MAX_INPUT_BYTES}"
         )));
     }
+    check(start.input).map_err(|refused| {
+        Error::invalid(match refused {
+            BadNotice::TooDeep => {
+                format!("the input nests more than {NOTICE_DEPTH_MAX} levels; send it flatter")
+            }
+            BadNotice::Nul => "a text in the input holds the character U+0000; send it without".into(),
+        })
+    })?;
     let graph = graphs.get(conn, start.workflow, workflow.version).await?;
     graph.check_input(start.input).map_err(|faults| {
         let all: Vec<String> = faults.iter().map(ToString::to_string).collect();
