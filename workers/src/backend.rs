@@ -4,8 +4,7 @@
 //! leases nor end on a database error.
 
 use std::convert::Infallible;
-use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context as PollContext, Poll, ready};
 
 use apalis_core::backend::finalize::Ephemeral;
@@ -27,9 +26,27 @@ pub(crate) struct Slotted {
     pub(crate) slot: OwnedSemaphorePermit,
 }
 
-/// The claimed attempts of one pool.
+/// What the claimed attempts of one pool come through. It outlives the worker that takes from it: one
+/// that is started again goes on where the last left off.
+pub(crate) struct Inlet {
+    from: Mutex<mpsc::UnboundedReceiver<Attempt>>,
+    slots: Arc<Semaphore>,
+}
+
+impl Inlet {
+    pub(crate) fn new(from: mpsc::UnboundedReceiver<Attempt>, slots: u32) -> Arc<Self> {
+        Arc::new(Self { from: Mutex::new(from), slots: Arc::new(Semaphore::new(slots as usize)) })
+    }
+
+    fn poll_recv(&self, cx: &mut PollContext<'_>) -> Poll<Option<Attempt>> {
+        // A poll that panicked left the channel itself whole.
+        self.from.lock().unwrap_or_else(PoisonError::into_inner).poll_recv(cx)
+    }
+}
+
+/// The claimed attempts of one pool, as its worker asks for them.
 pub(crate) struct Claims {
-    from: mpsc::UnboundedReceiver<Attempt>,
+    inlet: Arc<Inlet>,
     slots: PollSemaphore,
     slot: Option<OwnedSemaphorePermit>,
     held: Arc<Held>,
@@ -37,14 +54,14 @@ pub(crate) struct Claims {
 }
 
 impl Claims {
-    pub(crate) fn new(
-        from: mpsc::UnboundedReceiver<Attempt>,
-        slots: u32,
-        held: Arc<Held>,
-        settler: Settler,
-    ) -> Self {
-        let slots = PollSemaphore::new(Arc::new(Semaphore::new(slots as usize)));
-        Self { from, slots, slot: None, held, settler: Some(settler) }
+    pub(crate) fn new(inlet: &Arc<Inlet>, held: &Arc<Held>, settler: &Settler) -> Self {
+        Self {
+            slots: PollSemaphore::new(Arc::clone(&inlet.slots)),
+            inlet: Arc::clone(inlet),
+            slot: None,
+            held: Arc::clone(held),
+            settler: Some(settler.clone()),
+        }
     }
 }
 
@@ -64,7 +81,7 @@ impl Backend for Claims {
         cx: &mut PollContext<'_>,
         _: &WorkerContext,
     ) -> Poll<Option<Result<Self::Task, Infallible>>> {
-        let Some(attempt) = ready!(self.from.poll_recv(cx)) else {
+        let Some(attempt) = ready!(self.inlet.poll_recv(cx)) else {
             return Poll::Ready(None);
         };
         let Some(slot) = self.slot.take() else {
@@ -77,7 +94,7 @@ impl Backend for Claims {
     /// Hands back what has not begun: it costs no attempt and another worker can have it at once.
     fn poll_close(&mut self, cx: &mut PollContext<'_>, _: &WorkerContext) -> Poll<Result<(), Infallible>> {
         // The fetcher ends with the shutdown and closes its side; until then more may come.
-        while let Some(attempt) = ready!(Pin::new(&mut self.from).poll_recv(cx)) {
+        while let Some(attempt) = ready!(self.inlet.poll_recv(cx)) {
             self.held.through(attempt.pool);
             if let Some(settler) = &self.settler
                 && settler.send(released(attempt.id, attempt.token)).is_err()

@@ -3,15 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use apalis_core::task::data::Data;
-use apalis_core::worker::builder::WorkerBuilder;
+use apalis::prelude::{Data, Monitor, ParallelizeExt, WorkerBuilder};
 use jobs::queue::StopReason;
 use rules::queue::Pool;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::backend::{Claims, Slotted};
+use crate::backend::{Claims, Inlet, Slotted};
 use crate::config::WorkerConfig;
 use crate::context::Context;
 use crate::fetch::Feed;
@@ -42,10 +41,10 @@ pub(crate) fn start(
     let mut feeds = Vec::new();
     for pool in &config.pools {
         let (to, from) = mpsc::unbounded_channel();
-        let claims = Claims::new(from, config.slots, Arc::clone(held), settler.clone());
+        let inlet = Inlet::new(from, config.slots);
         let hands = Hands { context: Arc::clone(context), held: Arc::clone(held), settler: settler.clone() };
         feeds.push(Feed { pool: *pool, to });
-        running.spawn(work(*pool, claims, hands, shutdown.clone()));
+        running.spawn(work(*pool, inlet, hands, shutdown.clone()));
     }
     (feeds, running)
 }
@@ -64,27 +63,33 @@ pub(crate) async fn drain(mut pools: JoinSet<()>, grace: Duration, held: &Held) 
     }
 }
 
-async fn work(pool: Pool, claims: Claims, hands: Hands, shutdown: CancellationToken) {
-    let worker = WorkerBuilder::new(pool.as_str()).backend(claims).data(hands).build(handle);
-    let ended = worker.run_until(async move {
+/// Serves one pool until the shutdown. The monitor starts a worker that broke again, for its pool goes on
+/// being claimed for. Each pool has a monitor of its own, and with it a task of its own.
+async fn work(pool: Pool, inlet: Arc<Inlet>, hands: Hands, shutdown: CancellationToken) {
+    let monitor = Monitor::new()
+        .should_restart(move |_, error| {
+            tracing::error!(%pool, %error, "a pool's worker broke; it is started again");
+            true
+        })
+        .register(move |_| {
+            WorkerBuilder::new(pool.as_str())
+                .backend(Claims::new(&inlet, &hands.held, &hands.settler))
+                .data(hands.clone())
+                // A task for each: on the worker's own, a handler that computes would keep the others waiting.
+                .parallelize(tokio::spawn)
+                .build(handle)
+        });
+    let ended = monitor.run_with_signal(async move {
         shutdown.cancelled().await;
-        Ok::<(), std::io::Error>(())
+        Ok(())
     });
     if let Err(error) = ended.await {
         tracing::error!(%pool, %error, "a pool ended badly; what it held is rescued when its leases run out");
     }
 }
 
-/// Runs each handler as a task of its own: apalis drives all of a worker's on one, where a handler that
-/// computes would keep the others waiting.
 async fn handle(task: Slotted, hands: Data<Hands>) {
-    let hands = Hands::clone(&hands);
-    let running = tokio::spawn(async move {
-        let Slotted { attempt, slot } = task;
-        perform(&hands.context, &hands.held, &hands.settler, attempt).await;
-        drop(slot);
-    });
-    if let Err(error) = running.await {
-        tracing::error!(%error, "a handler's task ended badly; its lease will run out");
-    }
+    let Slotted { attempt, slot } = task;
+    perform(&hands.context, &hands.held, &hands.settler, attempt).await;
+    drop(slot);
 }
