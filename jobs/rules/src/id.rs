@@ -59,6 +59,26 @@ uuid_id!(
     ActionId
 );
 uuid_id!(
+    /// A department of a tenant: the owner of machines.
+    DepartmentId
+);
+uuid_id!(
+    /// A host: a hypervisor that carries machines.
+    HostId
+);
+uuid_id!(
+    /// A machine. The hypervisor knows it by the same id.
+    MachineId
+);
+uuid_id!(
+    /// One operation on a machine.
+    OperationId
+);
+uuid_id!(
+    /// A snapshot of a machine. The hypervisor knows it by the same id.
+    SnapshotId
+);
+uuid_id!(
     /// A worker process, drawn anew at each start: never a host or pod name, which come back.
     WorkerId
 );

@@ -8,6 +8,7 @@ pub mod apikey;
 pub mod dag;
 pub mod id;
 pub mod listener;
+pub mod machine;
 pub mod queue;
 pub mod redact;
 pub mod seal;

@@ -1,0 +1,169 @@
+//! Whether an action may be asked for now, and what it does to those asked for before.
+
+use std::fmt;
+
+use super::{ActionName, OperationState, Wanted};
+use crate::id::OperationId;
+
+/// An operation of the same machine that has not ended, in the order in which they will be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pending {
+    /// Which.
+    pub id: OperationId,
+    /// What it does.
+    pub action: ActionName,
+    /// Whether it has begun.
+    pub state: OperationState,
+}
+
+/// What is to be done about an action that somebody asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Admission {
+    /// It is queued, and takes the place of these.
+    Queue {
+        /// What it supersedes: what waits is taken away, what runs is told to stop.
+        instead_of: Vec<OperationId>,
+    },
+    /// The same waits already, last in line: it will do for both.
+    Join(OperationId),
+    /// It cannot be asked for.
+    Refuse(Refused),
+}
+
+/// Why an action cannot be asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    /// The machine is being destroyed.
+    BeingDestroyed,
+    /// It must run for this, and shall be in the state named.
+    NotRunning(ActionName, Wanted),
+}
+
+/// Decides about an action, from what its machine shall be and what was asked for before and has not ended.
+///
+/// * Destroying overtakes: what waits is taken away, what runs is told to stop. Nothing comes after it.
+/// * Switching off by force overtakes a stop that asks the guest, waiting or running.
+/// * The same power action twice in a row is one, as long as the first has not begun.
+pub fn admit(action: ActionName, wanted: Wanted, pending: &[Pending]) -> Admission {
+    if wanted == Wanted::Destroyed {
+        let destroying = pending.iter().rev().find(|p| p.action == ActionName::Destroy);
+        return match (action, destroying) {
+            (ActionName::Destroy, Some(before)) => Admission::Join(before.id),
+            // The one before has failed: destroying may be asked for again.
+            (ActionName::Destroy, None) => Admission::Queue { instead_of: Vec::new() },
+            _ => Admission::Refuse(Refused::BeingDestroyed),
+        };
+    }
+    let last = pending.last();
+    match action {
+        ActionName::Destroy => Admission::Queue { instead_of: pending.iter().map(|p| p.id).collect() },
+        ActionName::Suspend | ActionName::Reset | ActionName::Restart | ActionName::Resume
+            if wanted == Wanted::Off =>
+        {
+            Admission::Refuse(Refused::NotRunning(action, wanted))
+        }
+        ActionName::Reset if wanted == Wanted::Suspended => {
+            Admission::Refuse(Refused::NotRunning(action, wanted))
+        }
+        ActionName::ForceOff if last.is_some_and(|p| p.action == ActionName::Stop) => {
+            Admission::Queue { instead_of: last.map(|p| p.id).into_iter().collect() }
+        }
+        ActionName::Start
+        | ActionName::Stop
+        | ActionName::ForceOff
+        | ActionName::Suspend
+        | ActionName::Resume
+        | ActionName::Restart
+        | ActionName::Reset => match last {
+            Some(last) if last.action == action && last.state == OperationState::Waiting => {
+                Admission::Join(last.id)
+            }
+            _ => Admission::Queue { instead_of: Vec::new() },
+        },
+        ActionName::Create
+        | ActionName::Define
+        | ActionName::SnapshotCreate
+        | ActionName::SnapshotRevert
+        | ActionName::SnapshotDelete => Admission::Queue { instead_of: Vec::new() },
+    }
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::BeingDestroyed => {
+                f.write_str("the machine is being destroyed; nothing more can be done to it")
+            }
+            Self::NotRunning(action, wanted) => write!(
+                f,
+                "`{action}` needs a running machine, and this one shall be {}; start it first",
+                wanted.as_str().to_lowercase()
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn pending(id: u128, action: ActionName, state: OperationState) -> Pending {
+        Pending { id: OperationId(Uuid::from_u128(id)), action, state }
+    }
+
+    fn ids(ids: &[u128]) -> Admission {
+        Admission::Queue { instead_of: ids.iter().map(|id| OperationId(Uuid::from_u128(*id))).collect() }
+    }
+
+    #[test]
+    fn the_same_twice_is_one_until_the_first_begins() {
+        let waiting = [pending(1, ActionName::Start, OperationState::Waiting)];
+        let joined = Admission::Join(OperationId(Uuid::from_u128(1)));
+        assert_eq!(admit(ActionName::Start, Wanted::Running, &waiting), joined);
+        assert_eq!(admit(ActionName::Stop, Wanted::Running, &waiting), ids(&[]));
+        let running = [pending(1, ActionName::Start, OperationState::Running)];
+        assert_eq!(admit(ActionName::Start, Wanted::Running, &running), ids(&[]));
+        // Not beside each other: the order of what was asked for is kept.
+        let between = [waiting[0], pending(2, ActionName::Stop, OperationState::Waiting)];
+        assert_eq!(admit(ActionName::Start, Wanted::Off, &between), ids(&[]));
+        let snapshot = [pending(1, ActionName::SnapshotCreate, OperationState::Waiting)];
+        assert_eq!(admit(ActionName::SnapshotCreate, Wanted::Off, &snapshot), ids(&[]));
+    }
+
+    #[test]
+    fn destroying_overtakes_all_and_nothing_follows_it() {
+        let before = [
+            pending(1, ActionName::Start, OperationState::Running),
+            pending(2, ActionName::Stop, OperationState::Waiting),
+        ];
+        assert_eq!(admit(ActionName::Destroy, Wanted::Off, &before), ids(&[1, 2]));
+        let destroying = [pending(3, ActionName::Destroy, OperationState::Waiting)];
+        for action in ActionName::ALL.into_iter().filter(|a| *a != ActionName::Destroy) {
+            let refused = Admission::Refuse(Refused::BeingDestroyed);
+            assert_eq!(admit(action, Wanted::Destroyed, &destroying), refused);
+            assert_eq!(admit(action, Wanted::Destroyed, &[]), refused);
+        }
+        let joined = Admission::Join(OperationId(Uuid::from_u128(3)));
+        assert_eq!(admit(ActionName::Destroy, Wanted::Destroyed, &destroying), joined);
+        assert_eq!(admit(ActionName::Destroy, Wanted::Destroyed, &[]), ids(&[]));
+    }
+
+    #[test]
+    fn force_takes_the_place_of_asking() {
+        for state in [OperationState::Waiting, OperationState::Running] {
+            let stopping = [pending(1, ActionName::Stop, state)];
+            assert_eq!(admit(ActionName::ForceOff, Wanted::Off, &stopping), ids(&[1]));
+        }
+    }
+
+    #[test]
+    fn what_needs_a_running_machine_says_so() {
+        for action in [ActionName::Suspend, ActionName::Reset, ActionName::Restart, ActionName::Resume] {
+            let refused = admit(action, Wanted::Off, &[]);
+            assert_eq!(refused, Admission::Refuse(Refused::NotRunning(action, Wanted::Off)));
+        }
+        assert_eq!(admit(ActionName::Resume, Wanted::Suspended, &[]), ids(&[]));
+    }
+}

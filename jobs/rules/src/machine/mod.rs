@@ -1,0 +1,27 @@
+//! Machines and the hosts that carry them: what is wanted, what is seen, and what to do about it.
+//!
+//! Nothing here speaks to a hypervisor. A worker observes, asks [`plan`] for the next step, takes it, and
+//! observes again: success is judged by what is seen, never by what a call answered.
+
+mod action;
+mod admit;
+mod host;
+mod name;
+mod plan;
+mod seen;
+mod spec;
+mod uri;
+mod why;
+
+#[cfg(test)]
+mod plan_tests;
+
+pub use action::{Action, ActionName, OperationState, UnknownAction};
+pub use admit::{Admission, Pending, Refused, admit};
+pub use host::{Capacity, HostFacts, HostState, Reach};
+pub use name::{BadName, MAX_NAME_CHARS, Name};
+pub use plan::{Call, Facts, Refusal, Stage, Step, plan};
+pub use seen::{Seen, Wanted};
+pub use spec::{BadSpec, Draft, MAX_DISK_GIB, MAX_MEMORY_MIB, MAX_VCPUS, MIN_MEMORY_MIB, Os, Spec};
+pub use uri::{BadUri, HostUri, MAX_URI_BYTES};
+pub use why::{WaitFacts, WhyWaits};
