@@ -36,7 +36,7 @@ pub(crate) async fn run() -> anyhow::Result<()> {
     generate_secrets(&home)?;
 
     // Everything that can be refused is refused before anything is started.
-    let roles = Roles { api: true, pools: Pool::ALL.to_vec(), scheduler: true };
+    let roles = Roles { api: true, pools: Pool::FIXED.to_vec(), scheduler: true };
     let config = settings(&home, private)?.read(|reader| Config::read(reader, &roles))?;
     config.see()?;
     let shutdown = jobs::shutdown::on_signal().context("signals cannot be handled")?;

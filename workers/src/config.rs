@@ -20,7 +20,19 @@ pub struct WorkerConfig {
     pub grace: Duration,
 }
 
+/// A pool and how many of its jobs run at once in this process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Post {
+    pub(crate) pool: Pool,
+    pub(crate) slots: u32,
+}
+
 impl WorkerConfig {
+    /// Every pool with its slots.
+    pub(crate) fn posts(&self) -> Vec<Post> {
+        self.pools.iter().map(|pool| Post { pool: *pool, slots: self.slots }).collect()
+    }
+
     /// Reads `WORKER_SLOTS` and `SHUTDOWN_GRACE_SECONDS`; the pools come from the command line.
     pub fn read(reader: &mut Reader<'_>, pools: Vec<Pool>) -> Self {
         let slots = reader.number("WORKER_SLOTS", SLOTS, 1..=1_000);

@@ -1,7 +1,7 @@
 //! The leases that this process holds: how many of each pool, until when, and how to stop each.
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::WorkerConfig;
+use crate::config::Post;
 
 /// How long before its lease ends a handler is stopped when no renewal came through: time to stop
 /// before another worker may begin.
@@ -29,9 +29,8 @@ const AHEAD: Duration = Duration::from_millis(25);
 pub(crate) struct Held {
     leases: Mutex<HashMap<(JobId, LeaseToken), Lease>>,
     pools: Vec<Load>,
-    /// Told whenever a slot becomes free.
+    /// Told whenever a slot becomes free or a pool opens.
     pub(crate) freed: Notify,
-    slots: u32,
 }
 
 struct Lease {
@@ -55,6 +54,9 @@ pub(crate) enum Wanted {
 /// How busy one pool is.
 struct Load {
     pool: Pool,
+    slots: u32,
+    /// Whether this process may claim for it now.
+    open: AtomicBool,
     /// Claimed and not yet through its handler.
     in_hand: AtomicI64,
     finished: AtomicI64,
@@ -63,19 +65,17 @@ struct Load {
 }
 
 impl Held {
-    pub(crate) fn new(config: &WorkerConfig) -> Self {
-        let load = |pool: &Pool| Load {
-            pool: *pool,
+    /// Nothing is held, and no pool is open.
+    pub(crate) fn new(posts: &[Post]) -> Self {
+        let load = |post: &Post| Load {
+            pool: post.pool,
+            slots: post.slots,
+            open: AtomicBool::new(false),
             in_hand: AtomicI64::new(0),
             finished: AtomicI64::new(0),
             ahead: AtomicI64::new(0),
         };
-        Self {
-            leases: Mutex::default(),
-            pools: config.pools.iter().map(load).collect(),
-            freed: Notify::new(),
-            slots: config.slots,
-        }
+        Self { leases: Mutex::default(), pools: posts.iter().map(load).collect(), freed: Notify::new() }
     }
 
     /// Takes a claimed attempt in. `claimed_at` is when the claim was sent: the lease began no earlier.
@@ -146,7 +146,10 @@ impl Held {
     /// How many jobs to claim for a pool now: free slots and a little ahead.
     pub(crate) fn wanted(&self, pool: Pool) -> Wanted {
         let Some(load) = self.load(pool) else { return Wanted::None };
-        let room = i64::from(self.slots) + load.ahead.load(Ordering::Relaxed);
+        if !load.open.load(Ordering::Acquire) {
+            return Wanted::None;
+        }
+        let room = i64::from(load.slots) + load.ahead.load(Ordering::Relaxed);
         let free = room - load.in_hand.load(Ordering::Relaxed);
         let limit = i32::try_from(free).unwrap_or(i32::MAX);
         match free {
@@ -156,15 +159,31 @@ impl Held {
         }
     }
 
+    /// Lets this process claim for a pool, or no more. What it has claimed is not touched.
+    pub(crate) fn open(&self, pool: Pool, open: bool) {
+        if let Some(load) = self.load(pool) {
+            load.open.store(open, Ordering::Release);
+            self.freed.notify_one();
+        }
+    }
+
     /// Sets how far to fetch ahead from what finished during `elapsed`, and shows how busy the slots are.
     pub(crate) fn pace(&self, elapsed: Duration) {
+        let mut shown: BTreeMap<&str, (Pool, usize, usize)> = BTreeMap::new();
         for load in &self.pools {
             let finished = load.finished.swap(0, Ordering::Relaxed);
             let per_second = finished as f64 / elapsed.as_secs_f64().max(0.001);
             let used = usize::try_from(load.in_hand.load(Ordering::Relaxed)).unwrap_or(0);
-            jobs::metrics::worker_slots(load.pool, used.min(self.slots as usize), self.slots as usize);
+            let slots = load.slots as usize;
+            // Hosts share the names of their classes.
+            let (_, all_used, all_slots) = shown.entry(load.pool.as_str()).or_insert((load.pool, 0, 0));
+            *all_used += used.min(slots);
+            *all_slots += slots;
             let ahead = (per_second * AHEAD.as_secs_f64()) as i64;
             load.ahead.store(ahead.min(MAX_AHEAD), Ordering::Relaxed);
+        }
+        for (pool, used, slots) in shown.into_values() {
+            jobs::metrics::worker_slots(pool, used, slots);
         }
     }
 

@@ -24,6 +24,7 @@ use std::sync::Arc;
 use jobs::Result;
 use jobs::queue::Wake;
 use rules::id::WorkerId;
+use rules::queue::Pool;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -41,26 +42,25 @@ pub async fn run(config: WorkerConfig, context: Context, shutdown: CancellationT
     let worker = WorkerId(uuid::Uuid::new_v4());
     tracing::info!(worker.id = %worker, pools = ?config.pools, "worker started");
     let context = Arc::new(context);
-    let held = Arc::new(Held::new(&config));
+    let posts = config.posts();
+    let held = Arc::new(Held::new(&posts));
+    // A host's pools are opened by whoever comes to hold the host.
+    for post in posts.iter().filter(|post| !matches!(post.pool, Pool::Host(..))) {
+        held.open(post.pool, true);
+    }
 
     // What must outlive the handlers, so that their results are written and their leases kept.
     let stopped = CancellationToken::new();
     let mut behind = JoinSet::new();
     let (settler, settling) = settle::start(Arc::clone(&context), Arc::clone(&held));
-    behind.spawn(renew::run(
-        Arc::clone(&context),
-        Arc::clone(&held),
-        worker,
-        config.clone(),
-        stopped.clone(),
-    ));
+    behind.spawn(renew::run(Arc::clone(&context), Arc::clone(&held), worker, posts.clone(), stopped.clone()));
     behind.spawn(renew::watch(Arc::clone(&held), stopped.clone()));
     behind.spawn(Wake::listen(context.wake.clone(), context.db.clone(), stopped.clone()));
 
     // What ends with the shutdown.
     let mut ahead = JoinSet::new();
     ahead.spawn(upkeep::run(Arc::clone(&context), shutdown.clone()));
-    let (feeds, pools) = pool::start(&config, &context, &held, &settler, &shutdown);
+    let (feeds, pools) = pool::start(&posts, &context, &held, &settler, &shutdown);
     ahead.spawn(fetch::run(Arc::clone(&context), Arc::clone(&held), worker, feeds, shutdown.clone()));
 
     shutdown.cancelled().await;

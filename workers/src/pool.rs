@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::backend::{Claims, Inlet, Slotted};
-use crate::config::WorkerConfig;
+use crate::config::Post;
 use crate::context::Context;
 use crate::fetch::Feed;
 use crate::held::Held;
@@ -31,7 +31,7 @@ struct Hands {
 
 /// Starts a worker for each pool and tells where to feed it.
 pub(crate) fn start(
-    config: &WorkerConfig,
+    posts: &[Post],
     context: &Arc<Context>,
     held: &Arc<Held>,
     settler: &Settler,
@@ -39,9 +39,9 @@ pub(crate) fn start(
 ) -> (Vec<Feed>, JoinSet<()>) {
     let mut running = JoinSet::new();
     let mut feeds = Vec::new();
-    for pool in &config.pools {
+    for Post { pool, slots } in posts {
         let (to, from) = mpsc::unbounded_channel();
-        let inlet = Inlet::new(from, config.slots);
+        let inlet = Inlet::new(from, *slots);
         let hands = Hands { context: Arc::clone(context), held: Arc::clone(held), settler: settler.clone() };
         feeds.push(Feed { pool: *pool, to });
         running.spawn(work(*pool, inlet, hands, shutdown.clone()));

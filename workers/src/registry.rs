@@ -15,7 +15,7 @@ pub(crate) async fn call(context: &Context, attempt: &Attempt) -> jobs::Result<H
         Kind::RunWake => run::wake(context, attempt).await,
         Kind::ListenerEvent => listener::event(context, attempt).await,
         Kind::ListenerAction => listener::action(context, attempt).await,
-        Kind::AuditFlush => {
+        Kind::AuditFlush | Kind::MachineOperate | Kind::HostReconcile | Kind::HealthCheck => {
             Err(jobs::Error::invalid(format!("`{}` jobs have no handler in this version", attempt.kind)))
         }
     }

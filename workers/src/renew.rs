@@ -14,7 +14,7 @@ use rules::id::WorkerId;
 use rules::queue::RENEW_EVERY_MS;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::WorkerConfig;
+use crate::config::Post;
 use crate::context::Context;
 use crate::held::Held;
 
@@ -29,14 +29,14 @@ pub(crate) async fn run(
     context: Arc<Context>,
     held: Arc<Held>,
     id: WorkerId,
-    config: WorkerConfig,
+    posts: Vec<Post>,
     stopped: CancellationToken,
 ) {
     let me = Worker {
         id,
         name: name(),
-        pools: config.pools.clone(),
-        slots: config.slots.saturating_mul(u32::try_from(config.pools.len()).unwrap_or(u32::MAX)),
+        pools: posts.iter().map(|post| post.pool).collect(),
+        slots: posts.iter().fold(0, |sum, post| sum.saturating_add(post.slots)),
     };
     let mut hints = context.wake.subscribe();
     let mut next = Instant::now();

@@ -153,7 +153,13 @@ pub async fn job_died(conn: &mut PgConnection, kind: Kind, dead: &DeadJob) -> Re
         }
         // Its inbox is still there, or the run is unbegun: the sweep finds it.
         Kind::RunAdvance => return Ok(Vec::new()),
-        Kind::ListenerEvent | Kind::ListenerAction | Kind::AuditFlush | Kind::Noop => return Ok(Vec::new()),
+        Kind::ListenerEvent
+        | Kind::ListenerAction
+        | Kind::AuditFlush
+        | Kind::MachineOperate
+        | Kind::HostReconcile
+        | Kind::HealthCheck
+        | Kind::Noop => return Ok(Vec::new()),
     };
     tell(conn, run, tenant, &change).await
 }

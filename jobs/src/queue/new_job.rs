@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use rules::id::{JobId, TenantId};
-use rules::queue::{Job, Kind, Policy, Pool, Priority, Queue};
+use rules::queue::{Home, HostNo, Job, Kind, Policy, Priority, Queue};
 
 use crate::{Error, Result};
 
@@ -48,16 +48,37 @@ pub struct Enqueued {
     pub id: JobId,
     /// Whether it was there already, and nothing was written.
     pub existing: bool,
-    /// The pool that will execute it.
-    pub pool: Pool,
+    /// The row in `job_pool` of the pool that will execute it.
+    pub pool: i32,
 }
 
 impl NewJob {
     /// A job of the payload's kind, due now, with its kind's policy.
     ///
     /// # Errors
-    /// Invalid when the payload is larger than [`MAX_PAYLOAD_BYTES`].
+    /// Invalid when the payload is larger than [`MAX_PAYLOAD_BYTES`]; Internal for a kind that belongs to
+    /// a host, see [`NewJob::on_host`].
     pub fn of<J: Job>(payload: &J) -> Result<Self> {
+        let queue = J::KIND
+            .queue()
+            .ok_or_else(|| Error::internal(format!("a `{}` job was enqueued without its host", J::KIND)))?;
+        Self::into_queue(payload, queue)
+    }
+
+    /// A job for the worker that holds this host, among its kind's class; else as [`NewJob::of`]. One of a
+    /// kind that belongs to no host enters its own queue.
+    ///
+    /// # Errors
+    /// As [`NewJob::of`].
+    pub fn on_host<J: Job>(payload: &J, host: HostNo) -> Result<Self> {
+        let pool = match J::KIND.home() {
+            Home::Pool(pool) => pool,
+            Home::Host(class) => host.pool(class),
+        };
+        Self::into_queue(payload, pool.queue())
+    }
+
+    fn into_queue<J: Job>(payload: &J, queue: Queue) -> Result<Self> {
         let payload = serde_json::to_string(payload).map_err(Error::internal)?;
         if payload.len() > MAX_PAYLOAD_BYTES {
             return Err(Error::invalid(format!(
@@ -68,7 +89,7 @@ impl NewJob {
         }
         Ok(Self {
             kind: J::KIND,
-            queue: J::KIND.queue(),
+            queue,
             payload,
             tenant: None,
             priority: Priority::default(),

@@ -1,5 +1,7 @@
 //! Tells workers, here and elsewhere, that there may be something to do.
 
+use std::collections::BTreeMap;
+
 use rules::queue::Pool;
 use sqlx::PgPool;
 use tokio::sync::broadcast;
@@ -51,12 +53,15 @@ impl Wake {
 
     /// Tells of new jobs. Call it after the commit: before it nobody could see them.
     pub fn send(&self, enqueued: &[Enqueued]) {
-        for pool in Pool::ALL {
-            let count = enqueued.iter().filter(|j| !j.existing && j.pool == pool).count();
-            if count > 0 {
-                metrics::jobs_enqueued(pool, count as u64);
-                self.hint(Hint::Ready(pool.id()));
+        let mut counts: BTreeMap<i32, u64> = BTreeMap::new();
+        for job in enqueued.iter().filter(|j| !j.existing) {
+            *counts.entry(job.pool).or_default() += 1;
+        }
+        for (id, count) in counts {
+            if let Some(pool) = Pool::from_id(id) {
+                metrics::jobs_enqueued(pool, count);
             }
+            self.hint(Hint::Ready(id));
         }
     }
 

@@ -200,7 +200,14 @@ pub(crate) async fn died(conn: &mut PgConnection, kind: Kind, dead: &DeadJob) ->
             let error = Some(dead.error.as_str());
             notices::settle_action(conn, notice_id, replay, action_id, ActionState::Dead, None, error).await
         }
-        Kind::RunNode | Kind::RunAdvance | Kind::RunWake | Kind::AuditFlush | Kind::Noop => Ok(()),
+        Kind::RunNode
+        | Kind::RunAdvance
+        | Kind::RunWake
+        | Kind::AuditFlush
+        | Kind::MachineOperate
+        | Kind::HostReconcile
+        | Kind::HealthCheck
+        | Kind::Noop => Ok(()),
     }
 }
 

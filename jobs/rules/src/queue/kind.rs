@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::pool::{Class, Home, Pool};
+
 /// What a job does. The wire name is stored: a variant may be renamed, its text never.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Kind {
@@ -18,24 +20,17 @@ pub enum Kind {
     ListenerAction,
     /// Writes a batch of audit entries.
     AuditFlush,
+    /// Performs one operation on a machine.
+    MachineOperate,
+    /// Compares every machine of a host with what is recorded.
+    HostReconcile,
+    /// Checks one machine's health.
+    HealthCheck,
     /// Does nothing: for benchmarks and for a look at the queue itself.
     Noop,
 }
 
-/// A set of workers that claims together.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Pool {
-    /// Workflow steps.
-    Dag,
-    /// Listener notices and their actions.
-    Events,
-    /// Audit entries.
-    Audit,
-    /// Upkeep.
-    Maintenance,
-}
-
-/// A queue of the first migration. Further ones may be made at run time.
+/// A queue: one of the first migration, a host's, or one made at run time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Queue {
     /// Its row in `job_queue`.
@@ -63,20 +58,18 @@ pub enum Priority {
 #[error("`{0}` is no job kind of this version")]
 pub struct UnknownKind(pub String);
 
-/// A pool that does not exist.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no worker pool; there are dag, events, audit and maintenance")]
-pub struct UnknownPool(pub String);
-
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 10] = [
         Self::RunNode,
         Self::RunAdvance,
         Self::RunWake,
         Self::ListenerEvent,
         Self::ListenerAction,
         Self::AuditFlush,
+        Self::MachineOperate,
+        Self::HostReconcile,
+        Self::HealthCheck,
         Self::Noop,
     ];
 
@@ -89,17 +82,23 @@ impl Kind {
             Self::ListenerEvent => "listener.event",
             Self::ListenerAction => "listener.action",
             Self::AuditFlush => "audit.flush",
+            Self::MachineOperate => "machine.operate",
+            Self::HostReconcile => "host.reconcile",
+            Self::HealthCheck => "health.check",
             Self::Noop => "queue.noop",
         }
     }
 
-    /// The pool whose workers execute this kind.
-    pub const fn pool(self) -> Pool {
+    /// Where jobs of this kind are executed.
+    pub const fn home(self) -> Home {
         match self {
-            Self::RunNode | Self::RunAdvance | Self::RunWake => Pool::Dag,
-            Self::ListenerEvent | Self::ListenerAction => Pool::Events,
-            Self::AuditFlush => Pool::Audit,
-            Self::Noop => Pool::Maintenance,
+            Self::RunNode | Self::RunAdvance | Self::RunWake => Home::Pool(Pool::Dag),
+            Self::ListenerEvent | Self::ListenerAction => Home::Pool(Pool::Events),
+            Self::AuditFlush => Home::Pool(Pool::Audit),
+            Self::Noop => Home::Pool(Pool::Maintenance),
+            Self::MachineOperate => Home::Host(Class::Vm),
+            // Beside the checks, so that no operation that takes long keeps the truth waiting.
+            Self::HostReconcile | Self::HealthCheck => Home::Host(Class::Health),
         }
     }
 
@@ -110,45 +109,19 @@ impl Kind {
             Self::RunNode | Self::RunAdvance | Self::RunWake => Some("cancel its run"),
             Self::ListenerEvent | Self::ListenerAction => Some("switch its action or its listener off"),
             Self::AuditFlush => Some("let it end, for what it writes is owed"),
-            Self::Noop => None,
+            Self::MachineOperate => Some("destroy the machine, or let the operation end"),
+            Self::HealthCheck => Some("switch the machine's checks off"),
+            Self::HostReconcile | Self::Noop => None,
         }
     }
 
-    /// The queue that a job of this kind enters unless another is named.
-    pub const fn queue(self) -> Queue {
-        let pool_id = self.pool().id();
-        // The first migration gives each pool one queue of the same number.
-        Queue { id: pool_id, pool_id }
-    }
-}
-
-impl Pool {
-    /// Every pool.
-    pub const ALL: [Self; 4] = [Self::Dag, Self::Events, Self::Audit, Self::Maintenance];
-
-    /// The name on the command line and in metrics.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Dag => "dag",
-            Self::Events => "events",
-            Self::Audit => "audit",
-            Self::Maintenance => "maintenance",
+    /// The queue that a job of this kind enters unless another is named; none for one that belongs to a
+    /// host, which must be named.
+    pub const fn queue(self) -> Option<Queue> {
+        match self.home() {
+            Home::Pool(pool) => Some(pool.queue()),
+            Home::Host(_) => None,
         }
-    }
-
-    /// Its row in `job_pool`.
-    pub const fn id(self) -> i32 {
-        match self {
-            Self::Dag => 1,
-            Self::Events => 2,
-            Self::Audit => 3,
-            Self::Maintenance => 4,
-        }
-    }
-
-    /// The pool of a row in `job_pool`, if this version knows it.
-    pub fn from_id(id: i32) -> Option<Self> {
-        Self::ALL.into_iter().find(|p| p.id() == id)
     }
 }
 
@@ -173,12 +146,6 @@ impl fmt::Display for Kind {
     }
 }
 
-impl fmt::Display for Pool {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
 impl FromStr for Kind {
     type Err = UnknownKind;
 
@@ -187,26 +154,17 @@ impl FromStr for Kind {
     }
 }
 
-impl FromStr for Pool {
-    type Err = UnknownPool;
-
-    fn from_str(text: &str) -> Result<Self, UnknownPool> {
-        Self::ALL.into_iter().find(|p| p.as_str() == text).ok_or_else(|| UnknownPool(text.into()))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn names_lead_back_to_their_kinds_and_pools() {
+    fn names_lead_back_to_their_kinds() {
         for kind in Kind::ALL {
             assert_eq!(kind.as_str().parse(), Ok(kind));
         }
-        for pool in Pool::ALL {
-            assert_eq!(pool.as_str().parse(), Ok(pool));
-            assert_eq!(Pool::from_id(pool.id()), Some(pool));
+        for kind in Kind::ALL {
+            assert_eq!(kind.queue().is_some(), matches!(kind.home(), Home::Pool(_)), "{kind}");
         }
         assert_eq!("run.nod".parse::<Kind>(), Err(UnknownKind("run.nod".into())));
     }

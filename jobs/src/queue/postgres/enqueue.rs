@@ -1,7 +1,6 @@
 //! Puts jobs in the queue, in the caller's transaction, one or many.
 
 use rules::id::JobId;
-use rules::queue::Pool;
 use sqlx::PgConnection;
 
 use crate::queue::Enqueued;
@@ -47,7 +46,7 @@ pub async fn enqueue(conn: &mut PgConnection, jobs: &[NewJob]) -> Result<Vec<Enq
     )
     .fetch_one(conn)
     .await?;
-    let pools = jobs.iter().map(|j| Pool::from_id(j.queue.pool_id).unwrap_or_else(|| j.kind.pool()));
+    let pools = jobs.iter().map(|j| j.queue.pool_id);
     Ok(row
         .ids
         .into_iter()
