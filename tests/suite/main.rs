@@ -12,6 +12,7 @@ mod api_doors;
 mod api_identity;
 mod api_tenancy;
 mod api_work;
+mod contract;
 mod dag;
 mod deliveries;
 mod demo;

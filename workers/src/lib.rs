@@ -11,6 +11,7 @@ pub mod context;
 mod fetch;
 mod handle;
 mod held;
+pub mod hypervisor;
 mod mark;
 mod perform;
 mod pool;

@@ -1,0 +1,5 @@
+//! One contract for every host: what is asked of the simulated one is asked of all.
+
+mod hosts;
+mod repeat;
+mod table;

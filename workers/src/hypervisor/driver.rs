@@ -1,0 +1,136 @@
+//! The trait behind which every hypervisor stands.
+
+use std::fmt;
+
+use futures::future::BoxFuture;
+use tokio::sync::{broadcast, watch};
+
+use super::definition::{Definition, Disk, DiskOrder, MachineId, SnapshotName, SnapshotOrder};
+use super::error::HypervisorError;
+use super::seen::{Capacity, Figures, Listed, Mark, Seen, Snapshot};
+
+/// What a call came to.
+pub type Outcome<T> = Result<T, HypervisorError>;
+
+/// How a host stands, as its own connection tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Standing {
+    /// It answers.
+    Online,
+    /// It is connected and does not answer in time.
+    Degraded(String),
+    /// There is no connection.
+    Unreachable(String),
+}
+
+impl fmt::Display for Standing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Online => f.write_str("online"),
+            Self::Degraded(why) => write!(f, "degraded: {why}"),
+            Self::Unreachable(why) => write!(f, "unreachable: {why}"),
+        }
+    }
+}
+
+/// What a host tells of itself. None is replayed: after [`HostEvent::Connected`], and after a receiver
+/// lagged, only a full listing tells what is true.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HostEvent {
+    /// The connection is there, again or for the first time: list everything.
+    Connected,
+    /// The connection is gone.
+    Lost(String),
+    /// Something happened to this machine: look at it.
+    Changed(MachineId),
+}
+
+/// One host that runs machines.
+///
+/// Every call may be repeated: a worker can die between the act and its record. An act looks, does what
+/// is missing and looks again; what it returns is what it saw last. An act that finds its end already
+/// reached does nothing. Acts that leave no trace in the state (`reboot`, `reset`, `revert`) are known by
+/// the [`Mark`] that they leave on the machine, and a call with a mark that is there already does nothing.
+/// A mark of a lower generation than the machine carries is refused as stale.
+///
+/// Calls that are dropped may still take effect; the next look tells.
+pub trait Hypervisor: Send + Sync + fmt::Debug {
+    /// How the host stands. The receiver wakes at each change.
+    fn standing(&self) -> watch::Receiver<Standing>;
+
+    /// What the host tells of itself from now on.
+    fn events(&self) -> broadcast::Receiver<HostEvent>;
+
+    /// What the host has to give.
+    fn capacity(&self) -> BoxFuture<'_, Outcome<Capacity>>;
+
+    /// All machines of the host, those of others included.
+    fn list(&self) -> BoxFuture<'_, Outcome<Vec<Listed>>>;
+
+    /// What is seen of one machine; [`Seen::ABSENT`] if the host does not know it.
+    fn look(&self, machine: MachineId) -> BoxFuture<'_, Outcome<Seen>>;
+
+    /// Makes the machine known as defined, or replaces its definition; what runs goes on as it began.
+    fn define<'a>(&'a self, definition: &'a Definition, mark: Mark) -> BoxFuture<'a, Outcome<Seen>>;
+
+    /// Boots a machine that is off. One that is paused must be resumed.
+    fn start(&self, machine: MachineId, mark: Mark) -> BoxFuture<'_, Outcome<Seen>>;
+
+    /// Asks the guest to shut down. Returns at once, with what is seen then: a guest may take its time,
+    /// and one that does not listen never ends. A paused guest cannot hear it.
+    fn shut_down(&self, machine: MachineId, mark: Mark) -> BoxFuture<'_, Outcome<Seen>>;
+
+    /// Ends the machine as by pulling its plug. Absent and off count as done.
+    fn force_off(&self, machine: MachineId, mark: Mark) -> BoxFuture<'_, Outcome<Seen>>;
+
+    /// Holds the guest.
+    fn suspend(&self, machine: MachineId, mark: Mark) -> BoxFuture<'_, Outcome<Seen>>;
+
+    /// Lets a held guest go on.
+    fn resume(&self, machine: MachineId, mark: Mark) -> BoxFuture<'_, Outcome<Seen>>;
+
+    /// Asks the guest to restart. Returns at once.
+    fn reboot(&self, machine: MachineId, mark: Mark) -> BoxFuture<'_, Outcome<Seen>>;
+
+    /// Restarts the guest as by its reset button.
+    fn reset(&self, machine: MachineId, mark: Mark) -> BoxFuture<'_, Outcome<Seen>>;
+
+    /// Forgets a machine that is off, with its snapshots and its saved memory; its disks are left, see
+    /// [`Hypervisor::delete_disks`]. Absent counts as done.
+    fn undefine(&self, machine: MachineId, mark: Mark) -> BoxFuture<'_, Outcome<Seen>>;
+
+    /// The snapshots of a machine, by name.
+    fn snapshots(&self, machine: MachineId) -> BoxFuture<'_, Outcome<Vec<Snapshot>>>;
+
+    /// Takes a snapshot, or finds the one that the same operation took.
+    fn take_snapshot<'a>(
+        &'a self,
+        machine: MachineId,
+        order: &'a SnapshotOrder,
+    ) -> BoxFuture<'a, Outcome<Snapshot>>;
+
+    /// Brings the machine back to a snapshot; it is then in the state in which that was taken.
+    fn revert<'a>(
+        &'a self,
+        machine: MachineId,
+        name: &'a SnapshotName,
+        mark: Mark,
+    ) -> BoxFuture<'a, Outcome<Seen>>;
+
+    /// Deletes a snapshot; those that build on it stay. A snapshot that is not there counts as done.
+    fn delete_snapshot<'a>(
+        &'a self,
+        machine: MachineId,
+        name: &'a SnapshotName,
+        mark: Mark,
+    ) -> BoxFuture<'a, Outcome<()>>;
+
+    /// What the machine uses.
+    fn figures(&self, machine: MachineId) -> BoxFuture<'_, Outcome<Figures>>;
+
+    /// Makes a disk, or finds the one of the same machine and slot.
+    fn create_disk(&self, order: DiskOrder) -> BoxFuture<'_, Outcome<Disk>>;
+
+    /// Deletes all disks that were made for the machine, which must be absent. None counts as done.
+    fn delete_disks(&self, machine: MachineId) -> BoxFuture<'_, Outcome<()>>;
+}

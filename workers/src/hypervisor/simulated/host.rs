@@ -1,0 +1,259 @@
+//! A host in memory that does what it is told and fails when it is told: for tests of what comes after
+//! a crash.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use tokio::sync::{broadcast, watch};
+
+use super::world::World;
+use crate::hypervisor::act::Act;
+use crate::hypervisor::definition::{Definition, Disk, DiskOrder, MachineId, SnapshotName, SnapshotOrder};
+use crate::hypervisor::driver::{HostEvent, Hypervisor, Outcome, Standing};
+use crate::hypervisor::error::{Fault, HypervisorError};
+use crate::hypervisor::seen::{Capacity, Figures, Listed, Mark, Power, Reason, Seen, Snapshot};
+
+/// How many events wait for a slow receiver before it has to list everything.
+const EVENTS: usize = 1_024;
+
+/// Where a call is to fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Crash {
+    /// The connection breaks before anything is done.
+    Before,
+    /// All is done and the connection breaks before the answer.
+    After,
+    /// Nothing is done and nothing is answered.
+    HangBefore,
+    /// All is done and nothing is answered.
+    HangAfter,
+}
+
+/// A host in memory. Clones are further connections to the same host: what one worker left, the next finds.
+#[derive(Debug, Clone)]
+pub struct Simulated {
+    world: Arc<Mutex<World>>,
+    standing: watch::Sender<Standing>,
+    events: broadcast::Sender<HostEvent>,
+    deadline: Duration,
+}
+
+impl Simulated {
+    /// An empty host of this name with these processors and this much memory, in MiB. A call that hangs
+    /// is given up after the deadline.
+    pub fn new(host_name: &str, cpus: u32, memory_mib: u64, deadline: Duration) -> Self {
+        Self {
+            world: Arc::new(Mutex::new(World::new(host_name, cpus, memory_mib))),
+            standing: watch::Sender::new(Standing::Online),
+            events: broadcast::Sender::new(EVENTS),
+            deadline,
+        }
+    }
+
+    /// Makes the next call fail here; several are used one after the other.
+    pub fn crash_next(&self, crash: Crash) {
+        self.world().crashes.push_back(crash);
+    }
+
+    /// Cuts the connection until [`Simulated::mend`]; machines go on.
+    pub fn cut(&self) {
+        self.world().is_cut = true;
+        let why = "the connection was cut".to_owned();
+        self.standing.send_replace(Standing::Unreachable(why.clone()));
+        self.tell(HostEvent::Lost(why));
+    }
+
+    /// Brings the connection back. What happened meanwhile was not told.
+    pub fn mend(&self) {
+        self.world().is_cut = false;
+        self.standing.send_replace(Standing::Online);
+        self.tell(HostEvent::Connected);
+    }
+
+    /// Takes the power from the host: every machine is off, connections are cut.
+    pub fn power_off(&self) {
+        self.world().each_off(Reason::Restarted);
+        self.cut();
+    }
+
+    /// Makes the host forget all machines, as the in-process driver does when its process ends.
+    pub fn lose_machines(&self) {
+        self.world().machines.clear();
+    }
+
+    /// Makes the guest deaf to requests, or hear again.
+    pub fn set_deaf(&self, machine: MachineId, deaf: bool) {
+        let mut world = self.world();
+        if deaf {
+            world.deaf.insert(machine);
+        } else {
+            world.deaf.remove(&machine);
+        }
+    }
+
+    /// Ends the guest as a fault of its own would.
+    pub fn crash_guest(&self, machine: MachineId) {
+        self.world().set(machine, Power::Off, Reason::Crashed);
+        self.tell(HostEvent::Changed(machine));
+    }
+
+    /// Every act that took effect, in order.
+    pub fn acts(&self) -> Vec<(MachineId, &'static str)> {
+        self.world().acts.clone()
+    }
+
+    fn world(&self) -> MutexGuard<'_, World> {
+        self.world.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tell(&self, event: HostEvent) {
+        // Nobody listening is no fault.
+        drop(self.events.send(event));
+    }
+
+    /// Runs one call on the world, with the next crash if one is due.
+    async fn call<T>(
+        &self,
+        act: &'static str,
+        work: impl FnOnce(&mut World) -> Outcome<T> + Send,
+    ) -> Outcome<T> {
+        let lost = || HypervisorError::new(Fault::Unreachable, act).because("the connection broke");
+        let late = || HypervisorError::new(Fault::Deadline(self.deadline), act);
+        let (crash, done) = {
+            let mut world = self.world();
+            if world.is_cut {
+                return Err(lost());
+            }
+            match world.crashes.pop_front() {
+                Some(crash @ (Crash::Before | Crash::HangBefore)) => (Some(crash), None),
+                crash => (crash, Some(work(&mut world))),
+            }
+        };
+        match (crash, done) {
+            (None, Some(done)) => done,
+            (Some(Crash::HangBefore | Crash::HangAfter), _) => {
+                tokio::time::sleep(self.deadline).await;
+                Err(late())
+            }
+            (Some(Crash::Before | Crash::After) | None, _) => Err(lost()),
+        }
+    }
+
+    async fn perform(&self, act: Act, machine: MachineId, mark: Mark) -> Outcome<Seen> {
+        let seen = self.call(act.as_str(), |world| world.perform(act, machine, mark)).await;
+        self.tell(HostEvent::Changed(machine));
+        seen
+    }
+}
+
+impl Hypervisor for Simulated {
+    fn standing(&self) -> watch::Receiver<Standing> {
+        self.standing.subscribe()
+    }
+
+    fn events(&self) -> broadcast::Receiver<HostEvent> {
+        self.events.subscribe()
+    }
+
+    fn capacity(&self) -> BoxFuture<'_, Outcome<Capacity>> {
+        self.call("read capacity", |world| Ok(world.capacity())).boxed()
+    }
+
+    fn list(&self) -> BoxFuture<'_, Outcome<Vec<Listed>>> {
+        self.call("list", |world| Ok(world.list())).boxed()
+    }
+
+    fn look(&self, machine: MachineId) -> BoxFuture<'_, Outcome<Seen>> {
+        self.call("look", move |world| Ok(world.look(machine))).boxed()
+    }
+
+    fn define<'a>(&'a self, definition: &'a Definition, mark: Mark) -> BoxFuture<'a, Outcome<Seen>> {
+        async move {
+            let seen = self.call("define", |world| world.define(definition, mark)).await;
+            self.tell(HostEvent::Changed(definition.machine));
+            seen
+        }
+        .boxed()
+    }
+
+    fn start(&self, machine: MachineId, mark: Mark) -> BoxFuture<'_, Outcome<Seen>> {
+        self.perform(Act::Start, machine, mark).boxed()
+    }
+
+    fn shut_down(&self, machine: MachineId, mark: Mark) -> BoxFuture<'_, Outcome<Seen>> {
+        self.perform(Act::ShutDown, machine, mark).boxed()
+    }
+
+    fn force_off(&self, machine: MachineId, mark: Mark) -> BoxFuture<'_, Outcome<Seen>> {
+        self.perform(Act::ForceOff, machine, mark).boxed()
+    }
+
+    fn suspend(&self, machine: MachineId, mark: Mark) -> BoxFuture<'_, Outcome<Seen>> {
+        self.perform(Act::Suspend, machine, mark).boxed()
+    }
+
+    fn resume(&self, machine: MachineId, mark: Mark) -> BoxFuture<'_, Outcome<Seen>> {
+        self.perform(Act::Resume, machine, mark).boxed()
+    }
+
+    fn reboot(&self, machine: MachineId, mark: Mark) -> BoxFuture<'_, Outcome<Seen>> {
+        self.perform(Act::Reboot, machine, mark).boxed()
+    }
+
+    fn reset(&self, machine: MachineId, mark: Mark) -> BoxFuture<'_, Outcome<Seen>> {
+        self.perform(Act::Reset, machine, mark).boxed()
+    }
+
+    fn undefine(&self, machine: MachineId, mark: Mark) -> BoxFuture<'_, Outcome<Seen>> {
+        self.perform(Act::Undefine, machine, mark).boxed()
+    }
+
+    fn snapshots(&self, machine: MachineId) -> BoxFuture<'_, Outcome<Vec<Snapshot>>> {
+        self.call("list snapshots", move |world| world.snapshots(machine)).boxed()
+    }
+
+    fn take_snapshot<'a>(
+        &'a self,
+        machine: MachineId,
+        order: &'a SnapshotOrder,
+    ) -> BoxFuture<'a, Outcome<Snapshot>> {
+        self.call("take snapshot", move |world| world.take_snapshot(machine, order)).boxed()
+    }
+
+    fn revert<'a>(
+        &'a self,
+        machine: MachineId,
+        name: &'a SnapshotName,
+        mark: Mark,
+    ) -> BoxFuture<'a, Outcome<Seen>> {
+        async move {
+            let seen = self.call("revert", |world| world.revert(machine, name, mark)).await;
+            self.tell(HostEvent::Changed(machine));
+            seen
+        }
+        .boxed()
+    }
+
+    fn delete_snapshot<'a>(
+        &'a self,
+        machine: MachineId,
+        name: &'a SnapshotName,
+        mark: Mark,
+    ) -> BoxFuture<'a, Outcome<()>> {
+        self.call("delete snapshot", move |world| world.delete_snapshot(machine, name, mark)).boxed()
+    }
+
+    fn figures(&self, machine: MachineId) -> BoxFuture<'_, Outcome<Figures>> {
+        self.call("read figures", move |world| world.figures(machine)).boxed()
+    }
+
+    fn create_disk(&self, order: DiskOrder) -> BoxFuture<'_, Outcome<Disk>> {
+        self.call("create disk", move |world| world.create_disk(order)).boxed()
+    }
+
+    fn delete_disks(&self, machine: MachineId) -> BoxFuture<'_, Outcome<()>> {
+        self.call("delete disks", move |world| world.delete_disks(machine)).boxed()
+    }
+}

@@ -1,0 +1,6 @@
+//! The simulated host: what tests speak to where a real one could not be made to fail at a given point.
+
+mod host;
+mod world;
+
+pub use host::{Crash, Simulated};

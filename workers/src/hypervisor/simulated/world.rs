@@ -1,0 +1,299 @@
+//! What the simulated host knows, and how its acts change it.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+use super::host::Crash;
+use crate::hypervisor::act::{Act, Decision, is_stale};
+use crate::hypervisor::definition::{
+    Definition, Disk, DiskOrder, MachineId, SnapshotName, SnapshotOrder, volumes_of,
+};
+use crate::hypervisor::driver::Outcome;
+use crate::hypervisor::error::{Fault, HypervisorError};
+use crate::hypervisor::seen::{Capacity, DiskFigures, Figures, Listed, Mark, Power, Reason, Seen, Snapshot};
+
+/// Processor time that a running machine is said to have used per look, in nanoseconds.
+const CPU_TIME_PER_LOOK_NS: u64 = 1_000_000;
+/// What a disk of the simulated host is said to hold, in bytes.
+const DISK_BYTES: u64 = 1 << 30;
+
+#[derive(Debug, Clone)]
+pub(super) struct Machine {
+    definition: Definition,
+    seen: Seen,
+    snapshots: BTreeMap<SnapshotName, Taken>,
+    current: Option<SnapshotName>,
+    looks: u64,
+}
+
+#[derive(Debug, Clone)]
+struct Taken {
+    operation: Uuid,
+    at: DateTime<Utc>,
+    power: Power,
+    parent: Option<SnapshotName>,
+    definition: Definition,
+}
+
+/// One host's state.
+#[derive(Debug)]
+pub(super) struct World {
+    host_name: String,
+    cpus: u32,
+    memory_mib: u64,
+    pub(super) machines: BTreeMap<MachineId, Machine>,
+    disks: BTreeMap<String, Disk>,
+    pub(super) crashes: VecDeque<Crash>,
+    pub(super) deaf: BTreeSet<MachineId>,
+    pub(super) is_cut: bool,
+    pub(super) acts: Vec<(MachineId, &'static str)>,
+    /// Counts up by a second per snapshot, so that times are the same at every run.
+    clock: i64,
+}
+
+fn fault(fault: Fault, act: &'static str, machine: MachineId) -> HypervisorError {
+    HypervisorError::new(fault, act).of(machine)
+}
+
+impl World {
+    pub(super) fn new(host_name: &str, cpus: u32, memory_mib: u64) -> Self {
+        Self {
+            host_name: host_name.to_owned(),
+            cpus,
+            memory_mib,
+            machines: BTreeMap::new(),
+            disks: BTreeMap::new(),
+            crashes: VecDeque::new(),
+            deaf: BTreeSet::new(),
+            is_cut: false,
+            acts: Vec::new(),
+            clock: 0,
+        }
+    }
+
+    pub(super) fn look(&self, machine: MachineId) -> Seen {
+        self.machines.get(&machine).map_or(Seen::ABSENT, |known| known.seen)
+    }
+
+    pub(super) fn list(&self) -> Vec<Listed> {
+        let line = |(machine, known): (&MachineId, &Machine)| Listed {
+            machine: *machine,
+            host_name: Definition::host_name(*machine),
+            seen: known.seen,
+        };
+        self.machines.iter().map(line).collect()
+    }
+
+    pub(super) fn capacity(&self) -> Capacity {
+        let active = self.machines.values().filter(|known| known.seen.power.is_active());
+        Capacity {
+            host_name: self.host_name.clone(),
+            hypervisor: "SIMULATED".to_owned(),
+            cpus: self.cpus,
+            memory_mib: self.memory_mib,
+            free_memory_mib: Some(self.free_mib()),
+            active: u32::try_from(active.count()).unwrap_or(u32::MAX),
+        }
+    }
+
+    fn free_mib(&self) -> u64 {
+        let active = self.machines.values().filter(|known| known.seen.power.is_active());
+        let used: u64 = active.map(|known| known.definition.memory_mib).sum();
+        self.memory_mib.saturating_sub(used)
+    }
+
+    pub(super) fn set(&mut self, machine: MachineId, power: Power, reason: Reason) {
+        if let Some(known) = self.machines.get_mut(&machine) {
+            known.seen.power = power;
+            known.seen.reason = reason;
+        }
+    }
+
+    pub(super) fn each_off(&mut self, reason: Reason) {
+        let active = self.machines.values_mut().filter(|known| known.seen.power.is_active());
+        active.for_each(|known| known.seen = Seen { power: Power::Off, reason, ..known.seen });
+    }
+
+    fn known(&mut self, act: &'static str, machine: MachineId, mark: Option<Mark>) -> Outcome<&mut Machine> {
+        let known = self.machines.get_mut(&machine).ok_or_else(|| fault(Fault::NoMachine, act, machine))?;
+        if mark.is_some_and(|mark| is_stale(&known.seen, mark)) {
+            return Err(fault(Fault::Stale, act, machine));
+        }
+        Ok(known)
+    }
+
+    pub(super) fn define(&mut self, definition: &Definition, mark: Mark) -> Outcome<Seen> {
+        definition.check()?;
+        definition.fits(self.memory_mib)?;
+        let machine = definition.machine;
+        let seen = self.look(machine);
+        if seen.power != Power::Absent && is_stale(&seen, mark) {
+            return Err(fault(Fault::Stale, "define", machine));
+        }
+        if seen.mark == Some(mark)
+            && self.machines.get(&machine).is_some_and(|known| known.definition == *definition)
+        {
+            return Ok(seen);
+        }
+        let fresh = Seen { power: Power::Off, reason: Reason::Unknown, mark: Some(mark) };
+        let known = self.machines.entry(machine).or_insert_with(|| Machine {
+            definition: definition.clone(),
+            seen: fresh,
+            snapshots: BTreeMap::new(),
+            current: None,
+            looks: 0,
+        });
+        known.definition = definition.clone();
+        known.seen.mark = Some(mark);
+        let seen = known.seen;
+        self.acts.push((machine, "define"));
+        Ok(seen)
+    }
+
+    pub(super) fn perform(&mut self, act: Act, machine: MachineId, mark: Mark) -> Outcome<Seen> {
+        let seen = self.look(machine);
+        if act.decide(machine, &seen, mark)? == Decision::Do {
+            let needed = self.machines.get(&machine).map_or(0, |known| known.definition.memory_mib);
+            if act == Act::Start && needed > self.free_mib() {
+                return Err(fault(Fault::Exhausted, "start", machine));
+            }
+            self.acts.push((machine, act.as_str()));
+            let is_deaf = self.deaf.contains(&machine);
+            match act {
+                Act::Start => self.set(machine, Power::Running, Reason::Booted),
+                Act::ShutDown if is_deaf => {}
+                Act::ShutDown => self.set(machine, Power::Off, Reason::ShutDown),
+                Act::ForceOff => self.set(machine, Power::Off, Reason::ForcedOff),
+                Act::Suspend => self.set(machine, Power::Paused, Reason::Suspended),
+                Act::Resume => self.set(machine, Power::Running, Reason::Resumed),
+                Act::Reboot | Act::Reset => self.set(machine, Power::Running, Reason::Booted),
+                Act::Undefine => drop(self.machines.remove(&machine)),
+                // Reverting needs the snapshot's name; see `revert`.
+                Act::Revert => {}
+            }
+        }
+        if let Some(known) = self.machines.get_mut(&machine) {
+            known.seen.mark = Some(mark);
+        }
+        act.judge(machine, self.look(machine))
+    }
+
+    pub(super) fn snapshots(&mut self, machine: MachineId) -> Outcome<Vec<Snapshot>> {
+        let known = self.known("list snapshots", machine, None)?;
+        Ok(known.snapshots.keys().filter_map(|name| known.snapshot(name)).collect())
+    }
+
+    pub(super) fn take_snapshot(&mut self, machine: MachineId, order: &SnapshotOrder) -> Outcome<Snapshot> {
+        let act = "take snapshot";
+        let at = DateTime::from_timestamp(self.clock, 0).unwrap_or_default();
+        let known = self.known(act, machine, Some(order.mark))?;
+        let operation = order.mark.operation;
+        match known.snapshots.get(&order.name) {
+            Some(there) if there.operation == operation => {}
+            Some(_) => return Err(fault(Fault::Taken, act, machine).because(order.name.to_string())),
+            None => {
+                let taken = Taken {
+                    operation,
+                    at,
+                    power: known.seen.power,
+                    parent: known.current.clone(),
+                    definition: known.definition.clone(),
+                };
+                known.snapshots.insert(order.name.clone(), taken);
+                known.current = Some(order.name.clone());
+            }
+        }
+        known.seen.mark = Some(order.mark);
+        let snapshot = known.snapshot(&order.name);
+        self.clock += 1;
+        self.acts.push((machine, act));
+        snapshot.ok_or_else(|| fault(Fault::NoThing, act, machine))
+    }
+
+    pub(super) fn revert(&mut self, machine: MachineId, name: &SnapshotName, mark: Mark) -> Outcome<Seen> {
+        let seen = self.look(machine);
+        if Act::Revert.decide(machine, &seen, mark)? == Decision::Reached {
+            return Ok(seen);
+        }
+        let known = self.known("revert", machine, Some(mark))?;
+        let Some(taken) = known.snapshots.get(name) else {
+            return Err(fault(Fault::NoThing, "revert", machine).because(name.to_string()));
+        };
+        known.definition = taken.definition.clone();
+        known.seen = Seen { power: taken.power, reason: Reason::Reverted, mark: Some(mark) };
+        known.current = Some(name.clone());
+        let seen = known.seen;
+        self.acts.push((machine, "revert"));
+        Ok(seen)
+    }
+
+    pub(super) fn delete_snapshot(
+        &mut self,
+        machine: MachineId,
+        name: &SnapshotName,
+        mark: Mark,
+    ) -> Outcome<()> {
+        let known = self.known("delete snapshot", machine, Some(mark))?;
+        known.seen.mark = Some(mark);
+        let Some(gone) = known.snapshots.remove(name) else { return Ok(()) };
+        let children = known.snapshots.values_mut().filter(|taken| taken.parent.as_ref() == Some(name));
+        children.for_each(|taken| taken.parent.clone_from(&gone.parent));
+        if known.current.as_ref() == Some(name) {
+            known.current = gone.parent;
+        }
+        self.acts.push((machine, "delete snapshot"));
+        Ok(())
+    }
+
+    pub(super) fn figures(&mut self, machine: MachineId) -> Outcome<Figures> {
+        let known = self.known("read figures", machine, None)?;
+        known.looks += u64::from(known.seen.power == Power::Running);
+        let disks = known.definition.disks.iter().zip('a'..).map(|(_, letter)| DiskFigures {
+            target: format!("vd{letter}"),
+            capacity_bytes: DISK_BYTES,
+            allocated_bytes: DISK_BYTES / 2,
+            read_bytes: known.looks,
+            written_bytes: known.looks,
+        });
+        Ok(Figures {
+            power: known.seen.power,
+            cpu_time_ns: known.looks * CPU_TIME_PER_LOOK_NS,
+            cpus: known.definition.cpus,
+            memory_kib: known.definition.memory_mib * 1_024,
+            resident_kib: Some(known.definition.memory_mib * 512),
+            disks: disks.collect(),
+        })
+    }
+
+    pub(super) fn create_disk(&mut self, order: DiskOrder) -> Outcome<Disk> {
+        let path = format!("/simulated/{}", order.volume());
+        let disk = Disk { path: path.clone(), format: order.format };
+        Ok(self.disks.entry(path).or_insert(disk).clone())
+    }
+
+    pub(super) fn delete_disks(&mut self, machine: MachineId) -> Outcome<()> {
+        let power = self.look(machine).power;
+        if power != Power::Absent {
+            return Err(fault(Fault::WrongState(power), "delete disks", machine));
+        }
+        let prefix = format!("/simulated/{}", volumes_of(machine));
+        self.disks.retain(|path, _| !path.starts_with(&prefix));
+        Ok(())
+    }
+}
+
+impl Machine {
+    fn snapshot(&self, name: &SnapshotName) -> Option<Snapshot> {
+        let taken = self.snapshots.get(name)?;
+        Some(Snapshot {
+            name: name.clone(),
+            operation: Some(taken.operation),
+            taken_at: taken.at,
+            power: taken.power,
+            parent: taken.parent.as_ref().map(ToString::to_string),
+            current: self.current.as_ref() == Some(name),
+        })
+    }
+}
