@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use jobs::config::Reader;
+use rules::access::{Module, Wildcard};
 use secrecy::{ExposeSecret, SecretString};
 
 /// Where the API listens unless told otherwise: loopback, so that nothing is open by accident.
@@ -33,6 +34,10 @@ pub struct ApiConfig {
     /// How many proxies of our own stand before the API and each add to `X-Forwarded-For`. With 0 the
     /// header is not read, since anybody can send it.
     pub trusted_proxies: u8,
+    /// How `*` in grants is read.
+    pub wildcard: Wildcard,
+    /// The modules that the deployment has.
+    pub modules: Vec<Module>,
     /// What one client, or all together, may ask for.
     pub limits: Limits,
 }
@@ -109,12 +114,14 @@ impl ApiConfig {
             token_ttl: Duration::from_secs(TOKEN_TTL_S),
             introspection: bind.ip().is_loopback(),
             trusted_proxies: 0,
+            wildcard: Wildcard::default(),
+            modules: Module::ALL.to_vec(),
             limits: Limits::default(),
         }
     }
 
     /// Reads `BIND`, `PORT`, `JWT_SECRET`, `TOKEN_TTL_S`, `GRAPHQL_INTROSPECTION`, `TRUSTED_PROXIES`,
-    /// `MAX_CONNECTIONS` and `DRAIN_S`.
+    /// `PERMISSION_WILDCARD`, `MODULES`, `MAX_CONNECTIONS` and `DRAIN_S`.
     pub fn read(reader: &mut Reader<'_>) -> Self {
         let ip = reader.parsed("BIND", BIND);
         let port = reader.number("PORT", PORT, 0..=u16::MAX);
@@ -128,12 +135,28 @@ impl ApiConfig {
         let mut config = Self::new(SocketAddr::new(ip, port), secret);
         config.token_ttl = reader.seconds("TOKEN_TTL_S", TOKEN_TTL_S, 60..=30 * 24 * 3600);
         config.introspection = reader.parsed("GRAPHQL_INTROSPECTION", config.introspection);
+        config.wildcard = reader.parsed("PERMISSION_WILDCARD", config.wildcard);
+        config.modules = read_modules(reader);
         config.trusted_proxies = reader.number("TRUSTED_PROXIES", 0, 0..=8);
         config.limits.connections =
             reader.number("MAX_CONNECTIONS", config.limits.connections, 1..=1_000_000);
         config.limits.drain = reader.seconds("DRAIN_S", config.limits.drain.as_secs(), 0..=600);
         config
     }
+}
+
+/// The modules of the deployment: all, or the listed ones and that of tenants, without which nobody could
+/// be let in.
+fn read_modules(reader: &mut Reader<'_>) -> Vec<Module> {
+    let Some(text) = reader.text("MODULES") else { return Module::ALL.to_vec() };
+    let mut modules = vec![Module::Tenant];
+    for name in text.split(',').map(str::trim).filter(|n| !n.is_empty()) {
+        match name.parse() {
+            Ok(module) => modules.push(module),
+            Err(unknown) => reader.fault(format!("`MODULES`: {unknown}")),
+        }
+    }
+    modules
 }
 
 #[cfg(test)]

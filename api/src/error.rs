@@ -6,7 +6,7 @@ use async_graphql::{ErrorExtensionValues, ServerError};
 use axum::body::Body;
 use axum::http::{HeaderValue, Response, StatusCode, header};
 use jobs::Error;
-use rules::access::{BadEmail, BadName, Denied};
+use rules::access::{BadEmail, BadGrant, BadName, Denied};
 use serde_json::json;
 
 /// Why a request is refused. Its `Display` is what the client reads.
@@ -98,8 +98,10 @@ impl Fault {
             Self::Denied(Denied::Stranger) => ErrorCode::NotFound,
             Self::Denied(
                 Denied::TenantDisabled
-                | Denied::NeedsTenantRole(_)
+                | Denied::NeedsPermission(_)
+                | Denied::SwitchedOff(_)
                 | Denied::NeedsRole(_)
+                | Denied::Unlisted
                 | Denied::KeyConfined,
             ) => ErrorCode::Forbidden,
             Self::RateLimited(_) => ErrorCode::RateLimited,
@@ -277,6 +279,12 @@ impl From<Denied> for Fault {
 
 impl From<BadEmail> for Fault {
     fn from(bad: BadEmail) -> Self {
+        Self::BadInput(bad.to_string())
+    }
+}
+
+impl From<BadGrant> for Fault {
+    fn from(bad: BadGrant) -> Self {
         Self::BadInput(bad.to_string())
     }
 }

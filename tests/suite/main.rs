@@ -10,6 +10,7 @@
 
 mod api_doors;
 mod api_identity;
+mod api_permission;
 mod api_tenancy;
 mod api_work;
 mod contract;

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use axum::http::{HeaderMap, header, request};
 use jobs::trace::TraceContext;
-use rules::access::Principal;
+use rules::access::{Permissions, Principal};
 use rules::apikey;
 
 use super::store;
@@ -80,7 +80,9 @@ async fn by_key(app: &App, text: &str) -> Result<Principal, Fault> {
             if key.note_use {
                 store::note_use(&mut conn, key.id).await?;
             }
-            Ok(Principal::Key { id: key.id, tenant: key.tenant, role: key.role })
+            let wildcard = app.config.wildcard;
+            let may = Permissions::held(key.role, key.grants.as_deref(), key.scopes.as_deref(), wildcard);
+            Ok(Principal::Key { id: key.id, tenant: key.tenant, role: key.role, may })
         }
         Some(_) | None => Err(bad("the API key is unknown, revoked or past its end")),
     }

@@ -28,6 +28,10 @@ pub(crate) struct StoredKey {
     pub(crate) tenant: TenantId,
     pub(crate) secret_hash: Vec<u8>,
     pub(crate) role: TenantRole,
+    /// What the tenant's own roles grant it; none when it has none of these.
+    pub(crate) grants: Option<Vec<String>>,
+    /// Grants that narrow it.
+    pub(crate) scopes: Option<Vec<String>>,
     /// Neither revoked nor past its end.
     pub(crate) live: bool,
     /// Its last use was noted more than a minute ago.
@@ -65,7 +69,12 @@ pub(crate) async fn standing(conn: &mut PgConnection, user: UserId) -> Result<Op
 /// The key with this public id.
 pub(crate) async fn key(conn: &mut PgConnection, public_id: &str) -> Result<Option<StoredKey>> {
     let row = sqlx::query!(
-        r#"select id, tenant_id, secret_hash, role,
+        r#"select id, tenant_id, secret_hash, role, scopes,
+            (select coalesce(array_agg(g) filter (where g is not null), '{}')
+                from api_key_role x
+                join tenant_role r on r.tenant_id = x.tenant_id and r.id = x.role_id
+                left join lateral unnest(r.grants) g on true
+                where x.key_id = api_key.id having count(*) > 0) as grants,
             (disabled_at is null and (expires_at is null or expires_at > now())) as "live!",
             (last_used_at is null or last_used_at < now() - interval '1 minute') as "note_use!"
         from api_key where public_id = $1"#,
@@ -79,6 +88,8 @@ pub(crate) async fn key(conn: &mut PgConnection, public_id: &str) -> Result<Opti
             tenant: TenantId(r.tenant_id),
             secret_hash: r.secret_hash,
             role: r.role.parse().map_err(Error::internal)?,
+            grants: r.grants,
+            scopes: r.scopes,
             live: r.live,
             note_use: r.note_use,
         })

@@ -3,14 +3,15 @@
 use async_graphql::connection::Connection;
 use async_graphql::{Context, Enum, ID, Object, Result, SimpleObject};
 use chrono::{DateTime, Utc};
-use jobs::access::{NewApiKey, store};
-use rules::access::{InTenant, TenantRole, Title};
+use jobs::access::{NewApiKey, role, store};
+use rules::access::{InTenant, Permissions, TenantRole, Title, read_grants};
 use rules::apikey;
 use rules::id::ApiKeyId;
 use secrecy::ExposeSecret;
 use uuid::Uuid;
 
 use super::page::Page;
+use super::role::roles_of;
 use super::scope::{app, enter, parse};
 use crate::auth::SignedIn;
 use crate::error::Fault;
@@ -39,6 +40,10 @@ pub(crate) struct ApiKey {
     title: String,
     /// What it may do in its tenant.
     role: TenantRoleName,
+    /// The tenant's own roles that it has. With any, it may do exactly what these grant.
+    roles: Vec<ID>,
+    /// Grants that narrow what its roles give; none does not narrow.
+    scopes: Option<Vec<String>>,
     /// Who made it: `user:<id>` or `key:<id>`.
     created_by: String,
     /// When it ends by itself.
@@ -68,6 +73,8 @@ impl From<store::ApiKey> for ApiKey {
             public_id: k.public_id,
             title: k.title,
             role: role.into(),
+            roles: k.roles.into_iter().map(Into::into).collect(),
+            scopes: k.scopes,
             created_by: k.created_by,
             expires_at: k.expires_at,
             disabled_at: k.disabled_at,
@@ -106,8 +113,10 @@ impl ApiKeyQuery {
 
 #[Object]
 impl ApiKeyMutation {
-    /// Makes an API key of a tenant. The secret is in the answer and nowhere else.
+    /// Makes an API key of a tenant, which holds no more than whoever makes it. The secret is in the answer
+    /// and nowhere else.
     #[graphql(guard = "SignedIn")]
+    #[expect(clippy::too_many_arguments, reason = "each is an argument of the operation")]
     async fn create_api_key(
         &self,
         ctx: &Context<'_>,
@@ -115,10 +124,20 @@ impl ApiKeyMutation {
         title: String,
         #[graphql(default_with = "TenantRoleName::Member")] role: TenantRoleName,
         #[graphql(desc = "Without it, the key lasts until it is revoked.")] expires_at: Option<DateTime<Utc>>,
+        #[graphql(desc = "Roles of the tenant's own: the key may do exactly what these grant.")]
+        roles: Option<Vec<ID>>,
+        #[graphql(desc = "Grants such as `tenant:workflow:*` that narrow what its roles give.")]
+        scopes: Option<Vec<String>>,
     ) -> Result<NewApiKeyPayload, Fault> {
         let title: Title = title.parse()?;
+        let wildcard = app(ctx).config.wildcard;
+        if let Some(scopes) = &scopes {
+            read_grants(scopes.iter().map(String::as_str), wildcard)?;
+        }
         let mut tx = jobs::db::begin(&app(ctx).db).await?;
         let scope = enter(ctx, &mut tx, tenant.as_ref(), InTenant::Manage).await?;
+        let (roles, granted) = roles_of(&mut tx, scope.tenant, roles.as_deref()).await?;
+        scope.must_hold(Permissions::held(role.into(), granted.as_deref(), scopes.as_deref(), wildcard))?;
         jobs::tenant::store::lock(&mut tx, scope.tenant).await?;
         if store::count_keys(&mut tx, scope.tenant).await? >= MAX_KEYS {
             let told = format!("the tenant has {MAX_KEYS} live API keys; revoke one before");
@@ -131,10 +150,13 @@ impl ApiKeyMutation {
             secret_hash: minted.hash,
             title: &title,
             role: role.into(),
+            scopes: scopes.as_deref(),
             created_by: scope.by.to_string(),
             expires_at,
         };
-        let stored = store::insert_key(&mut tx, &key).await?;
+        let mut stored = store::insert_key(&mut tx, &key).await?;
+        role::store::give_key(&mut tx, scope.tenant, ApiKeyId(stored.id), &roles).await?;
+        stored.roles = roles;
         tx.commit().await?;
         Ok(NewApiKeyPayload { secret: minted.text.expose_secret().to_owned(), api_key: stored.into() })
     }

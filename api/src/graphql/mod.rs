@@ -10,6 +10,7 @@ mod listener;
 mod notice;
 mod page;
 mod queue;
+mod role;
 mod run;
 mod schema;
 mod scope;

@@ -8,16 +8,19 @@ use super::job::{JobMutation, JobQuery};
 use super::listener::{ListenerMutation, ListenerQuery};
 use super::notice::{NoticeMutation, NoticeQuery};
 use super::queue::{QueueMutation, QueueQuery};
+use super::role::{RoleMutation, RoleQuery};
 use super::run::{RunMutation, RunQuery};
 use super::tenant::{TenantMutation, TenantQuery};
 use super::user::{UserMutation, UserQuery};
 use super::workflow::{WorkflowMutation, WorkflowQuery};
+use crate::auth::Gate;
 
 /// Everything that can be read.
 #[derive(MergedObject, Default)]
 pub(crate) struct Query(
     UserQuery,
     TenantQuery,
+    RoleQuery,
     ApiKeyQuery,
     WorkflowQuery,
     RunQuery,
@@ -33,6 +36,7 @@ pub(crate) struct Query(
 pub(crate) struct Mutation(
     UserMutation,
     TenantMutation,
+    RoleMutation,
     ApiKeyMutation,
     WorkflowMutation,
     RunMutation,
@@ -55,6 +59,7 @@ const DIRECTIVES: usize = 4;
 /// The schema. When it is not open to introspection, errors do not suggest names from it either.
 pub(crate) fn schema(open: bool) -> ApiSchema {
     let builder = Schema::build(Query::default(), Mutation::default(), EmptySubscription)
+        .extension(Gate)
         .limit_recursive_depth(RECURSION)
         .limit_directives(DIRECTIVES);
     if open { builder.finish() } else { builder.disable_introspection().disable_suggestions().finish() }

@@ -3,12 +3,13 @@
 use std::str::FromStr;
 
 use async_graphql::{Context, ID};
-use jobs::tenant::Tenant;
-use rules::access::{Denied, InTenant, Overall, Principal, in_tenant, overall};
+use rules::access::{
+    Denied, InTenant, Module, Overall, Permission, Permissions, Principal, Standing, in_tenant, overall,
+};
 use rules::id::{JobId, TenantId};
 use sqlx::PgConnection;
 
-use crate::auth::{Caller, principal};
+use crate::auth::{Caller, Needs, needs, principal};
 use crate::error::Fault;
 use crate::state::App;
 
@@ -18,6 +19,19 @@ use crate::state::App;
 pub(crate) struct Scope {
     pub(crate) tenant: TenantId,
     pub(crate) by: Principal,
+    /// All that the principal holds in the tenant.
+    may: Permissions,
+}
+
+impl Scope {
+    /// Refuses to give somebody more than the giver holds: a right to make roles or keys must not be a way
+    /// to every other right.
+    ///
+    /// # Errors
+    /// [`Denied::NeedsPermission`] naming the first that the giver lacks.
+    pub(crate) fn must_hold(&self, given: Permissions) -> Result<(), Denied> {
+        given.beyond(self.may).map_or(Ok(()), |lacked| Err(Denied::NeedsPermission(lacked)))
+    }
 }
 
 /// The application behind a field.
@@ -30,7 +44,8 @@ pub(crate) fn trace_parent<'a>(ctx: &Context<'a>) -> Option<&'a str> {
     ctx.data_opt::<Caller>().and_then(|caller| caller.trace_parent.as_deref())
 }
 
-/// Enters the tenant that is named, or the key's own.
+/// Enters the tenant that is named, or the key's own, with the permission that the operation has in the
+/// list of who may do what. `wish` is what the code behind it amounts to: a list that asks for less is wrong.
 ///
 /// # Errors
 /// [`Denied::Stranger`] for a tenant that does not exist and for one of others alike.
@@ -40,6 +55,7 @@ pub(crate) async fn enter(
     tenant: Option<&ID>,
     wish: InTenant,
 ) -> Result<Scope, Fault> {
+    let needed = permission(ctx, wish)?;
     let by = principal(ctx)?;
     let wanted = match (tenant, by) {
         (Some(id), _) => parse::<TenantId>(id, "tenant")?,
@@ -48,9 +64,22 @@ pub(crate) async fn enter(
             return Err(Fault::BadInput("`tenant` is needed; only an API key has one of its own".into()));
         }
     };
-    let (tenant, standing) = look_up(conn, wanted, by).await?;
-    in_tenant(by, standing, tenant.disabled_at.is_some(), wish)?;
-    Ok(Scope { tenant: wanted, by: by.clone() })
+    let standing = look_up(app(ctx), conn, wanted, by).await?;
+    let may = in_tenant(by, &standing, needed)?;
+    Ok(Scope { tenant: wanted, by: by.clone(), may })
+}
+
+/// The permission that the operation which is being resolved needs.
+fn permission(ctx: &Context<'_>, wish: InTenant) -> Result<Permission, Fault> {
+    let operation = ctx.item.node.name.node.as_str();
+    match needs(operation) {
+        Some(Needs::Tenant(needed) | Needs::TenantOrOperator(needed)) if needed.wish() >= wish => Ok(needed),
+        Some(Needs::Tenant(needed) | Needs::TenantOrOperator(needed)) => {
+            let told = format!("`{operation}` is listed under `{needed}`, which is less than {wish:?}");
+            Err(jobs::Error::internal(told).into())
+        }
+        Some(Needs::Nothing | Needs::Credentials | Needs::Overall(_)) | None => Err(Denied::Unlisted.into()),
+    }
 }
 
 /// Enters a tenant, or, for an operator of the installation who names none, all of them at once: none.
@@ -70,21 +99,30 @@ pub(crate) async fn enter_or_all(
 }
 
 async fn look_up(
+    app: &App,
     conn: &mut PgConnection,
     wanted: TenantId,
     by: &Principal,
-) -> Result<(Tenant, Option<rules::access::TenantRole>), Fault> {
+) -> Result<Standing, Fault> {
     let user = match by {
         Principal::User { id, .. } => Some(*id),
         Principal::Key { .. } => None,
     };
-    let found = jobs::tenant::store::find(conn, Some(wanted), None, user).await?;
-    let (tenant, membership) = found.ok_or(Denied::Stranger)?;
-    let standing = match by {
-        Principal::User { .. } => membership,
-        Principal::Key { tenant: own, role, .. } => (*own == wanted).then_some(*role),
+    let found = jobs::tenant::store::find(conn, wanted, user).await?.ok_or(Denied::Stranger)?;
+    let may = match by {
+        Principal::User { .. } => {
+            found.role.map(|role| Permissions::held(role, found.grants.as_deref(), None, app.config.wildcard))
+        }
+        Principal::Key { tenant: own, may, .. } => (*own == wanted).then_some(*may),
     };
-    Ok((tenant, standing))
+    let mut modules = Permissions::of_modules(&app.config.modules);
+    if let Some(on) = found.modules {
+        // A name that this version does not know switches nothing on.
+        let on: Vec<Module> =
+            on.iter().filter_map(|name| name.parse().ok()).chain([Module::Tenant]).collect();
+        modules = modules.and(Permissions::of_modules(&on));
+    }
+    Ok(Standing { may, disabled: found.tenant.disabled_at.is_some(), modules })
 }
 
 /// Reads an id out of the argument of that name.

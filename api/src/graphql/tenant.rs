@@ -4,15 +4,17 @@ use async_graphql::connection::Connection;
 use async_graphql::{Context, ID, Object, Result, SimpleObject};
 use chrono::{DateTime, Utc};
 use jobs::tenant::store;
-use rules::access::{Email, InTenant, Overall, Principal, Role, Slug, TenantRole, Title};
+use rules::access::{Email, InTenant, Overall, Permissions, Principal, Role, Slug, TenantRole, Title};
 use rules::id::{TenantId, UserId};
+use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::apikey::TenantRoleName;
 use super::page::Page;
-use super::scope::{app, enter, parse};
+use super::scope::{Scope, app, enter, parse};
 use crate::auth::{MayOverall, SignedIn, principal};
 use crate::error::Fault;
+use crate::state::App;
 
 /// An owner of workflows, listeners and all that comes of them.
 #[derive(SimpleObject)]
@@ -38,6 +40,9 @@ pub(crate) struct Member {
     email: String,
     /// What they may do in the tenant.
     role: TenantRoleName,
+    /// The tenant's own roles that they have. With any, they may do exactly what these grant; without, what
+    /// their built-in role may.
+    roles: Vec<ID>,
     /// Since when.
     created_at: DateTime<Utc>,
 }
@@ -57,7 +62,13 @@ impl From<store::Tenant> for Tenant {
 impl From<store::Member> for Member {
     fn from(m: store::Member) -> Self {
         let role = m.role.parse().unwrap_or(TenantRole::Member);
-        Self { user_id: m.user_id.into(), email: m.email, role: role.into(), created_at: m.created_at }
+        Self {
+            user_id: m.user_id.into(),
+            email: m.email,
+            role: role.into(),
+            roles: m.roles.into_iter().map(Into::into).collect(),
+            created_at: m.created_at,
+        }
     }
 }
 
@@ -87,7 +98,7 @@ impl TenantQuery {
                 store::page(&mut conn, only, page.after.map(TenantId), page.limit()).await?
             }
             Principal::Key { tenant, .. } => {
-                let own = store::find(&mut conn, Some(*tenant), None, None).await?.map(|(t, _)| t);
+                let own = store::find(&mut conn, *tenant, None).await?.map(|found| found.tenant);
                 own.into_iter().filter(|t| page.after.is_none_or(|after| t.id > after)).collect()
             }
         };
@@ -138,10 +149,12 @@ impl TenantMutation {
         let email: Email = email.parse()?;
         let mut tx = jobs::db::begin(&app(ctx).db).await?;
         let scope = enter(ctx, &mut tx, tenant.as_ref(), InTenant::Manage).await?;
+        scope.must_hold(held(app(ctx), role.into(), None))?;
         let user = jobs::access::store::user_by_email(&mut tx, &email).await?;
         store::add_member(&mut tx, scope.tenant, UserId(user.id), role.into()).await?;
+        let member = store::member(&mut tx, scope.tenant, UserId(user.id)).await?;
         tx.commit().await?;
-        Ok(Member { user_id: user.id.into(), email: user.email, role, created_at: Utc::now() })
+        Ok(member.into())
     }
 
     /// Takes a user out of a tenant. The last administrator stays.
@@ -151,8 +164,51 @@ impl TenantMutation {
         let mut tx = jobs::db::begin(&app(ctx).db).await?;
         let scope = enter(ctx, &mut tx, tenant.as_ref(), InTenant::Manage).await?;
         store::lock(&mut tx, scope.tenant).await?;
+        not_above(app(ctx), &mut tx, &scope, user).await?;
         store::remove_member(&mut tx, scope.tenant, user).await?;
         tx.commit().await?;
         Ok(true)
     }
+
+    /// Gives a member another built-in role. The last administrator stays one.
+    #[graphql(guard = "SignedIn")]
+    async fn set_member_role(
+        &self,
+        ctx: &Context<'_>,
+        tenant: Option<ID>,
+        user: ID,
+        role: TenantRoleName,
+    ) -> Result<Member, Fault> {
+        let user = parse::<UserId>(&user, "user")?;
+        let mut tx = jobs::db::begin(&app(ctx).db).await?;
+        let scope = enter(ctx, &mut tx, tenant.as_ref(), InTenant::Manage).await?;
+        scope.must_hold(held(app(ctx), role.into(), None))?;
+        store::lock(&mut tx, scope.tenant).await?;
+        not_above(app(ctx), &mut tx, &scope, user).await?;
+        store::set_role(&mut tx, scope.tenant, user, role.into()).await?;
+        let member = store::member(&mut tx, scope.tenant, user).await?;
+        tx.commit().await?;
+        Ok(member.into())
+    }
+}
+
+/// Refuses to decide about somebody who holds more than the one who decides. Somebody who does not belong to
+/// the tenant holds nothing, and is told apart later.
+pub(crate) async fn not_above(
+    app: &App,
+    conn: &mut PgConnection,
+    scope: &Scope,
+    user: UserId,
+) -> Result<(), Fault> {
+    let found = store::find(conn, scope.tenant, Some(user)).await?;
+    if let Some(found) = found
+        && let Some(role) = found.role
+    {
+        scope.must_hold(held(app, role, found.grants.as_deref()))?;
+    }
+    Ok(())
+}
+
+fn held(app: &App, role: TenantRole, grants: Option<&[String]>) -> Permissions {
+    Permissions::held(role, grants, None, app.config.wildcard)
 }

@@ -107,7 +107,7 @@ impl UserQuery {
                 let user = store::user(&mut conn, *id).await?.try_into()?;
                 Ok(Me { user: Some(user), api_key: None })
             }
-            Principal::Key { id, tenant, role } => {
+            Principal::Key { id, tenant, role, .. } => {
                 let key = MeKey { id: id.0.into(), tenant: tenant.0.into(), role: (*role).into() };
                 Ok(Me { user: None, api_key: Some(key) })
             }

@@ -39,6 +39,10 @@ uuid_id!(
     ApiKeyId
 );
 uuid_id!(
+    /// A role that a tenant made for itself.
+    RoleId
+);
+uuid_id!(
     /// A workflow as users edit it; a run pins one version of it.
     WorkflowId
 );

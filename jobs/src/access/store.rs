@@ -37,6 +37,10 @@ pub struct ApiKey {
     pub role: String,
     /// Who made it: `user:<id>` or `key:<id>`.
     pub created_by: String,
+    /// Grants that narrow what its roles give; none does not narrow.
+    pub scopes: Option<Vec<String>>,
+    /// The tenant's own roles that it has.
+    pub roles: Vec<Uuid>,
     /// When it ends by itself.
     pub expires_at: Option<DateTime<Utc>>,
     /// Since when it is revoked.
@@ -60,6 +64,8 @@ pub struct NewApiKey<'a> {
     pub title: &'a Title,
     /// What it may do.
     pub role: TenantRole,
+    /// Grants that narrow what its roles give; checked before.
+    pub scopes: Option<&'a [String]>,
     /// Who makes it.
     pub created_by: String,
     /// When it ends by itself.
@@ -189,9 +195,10 @@ pub async fn count_keys(conn: &mut PgConnection, tenant: TenantId) -> Result<i64
 pub async fn insert_key(conn: &mut PgConnection, key: &NewApiKey<'_>) -> Result<ApiKey> {
     sqlx::query_as!(
         ApiKey,
-        "insert into api_key (id, tenant_id, public_id, secret_hash, title, role, created_by, expires_at)
-        select $1, $2, $3, $4, $5, $6, $7, $8::timestamptz where $8::timestamptz is null or $8::timestamptz > now()
-        returning id, public_id, title, role, created_by, expires_at, disabled_at, last_used_at, created_at",
+        r#"insert into api_key (id, tenant_id, public_id, secret_hash, title, role, created_by, expires_at, scopes)
+        select $1, $2, $3, $4, $5, $6, $7, $8::timestamptz, $9 where $8::timestamptz is null or $8::timestamptz > now()
+        returning id, public_id, title, role, created_by, scopes, '{}'::uuid[] as "roles!", expires_at, disabled_at,
+            last_used_at, created_at"#,
         Uuid::now_v7(),
         key.tenant.0,
         key.public_id,
@@ -199,7 +206,8 @@ pub async fn insert_key(conn: &mut PgConnection, key: &NewApiKey<'_>) -> Result<
         key.title.as_str(),
         key.role.as_str(),
         key.created_by,
-        key.expires_at
+        key.expires_at,
+        key.scopes
     )
     .fetch_optional(conn)
     .await?
@@ -218,8 +226,10 @@ pub async fn keys(
 ) -> Result<Vec<ApiKey>> {
     let rows = sqlx::query_as!(
         ApiKey,
-        "select id, public_id, title, role, created_by, expires_at, disabled_at, last_used_at, created_at
-        from api_key where tenant_id = $1 and ($2::uuid is null or id < $2) order by id desc limit $3",
+        r#"select id, public_id, title, role, created_by, scopes,
+            array(select x.role_id from api_key_role x where x.key_id = api_key.id order by x.role_id) as "roles!",
+            expires_at, disabled_at, last_used_at, created_at
+        from api_key where tenant_id = $1 and ($2::uuid is null or id < $2) order by id desc limit $3"#,
         tenant.0,
         before.map(|k| k.0),
         limit
@@ -236,8 +246,10 @@ pub async fn keys(
 pub async fn revoke_key(conn: &mut PgConnection, tenant: TenantId, id: ApiKeyId) -> Result<ApiKey> {
     sqlx::query_as!(
         ApiKey,
-        "update api_key set disabled_at = coalesce(disabled_at, now()) where tenant_id = $1 and id = $2
-        returning id, public_id, title, role, created_by, expires_at, disabled_at, last_used_at, created_at",
+        r#"update api_key set disabled_at = coalesce(disabled_at, now()) where tenant_id = $1 and id = $2
+        returning id, public_id, title, role, created_by, scopes,
+            array(select x.role_id from api_key_role x where x.key_id = api_key.id order by x.role_id) as "roles!",
+            expires_at, disabled_at, last_used_at, created_at"#,
         tenant.0,
         id.0
     )

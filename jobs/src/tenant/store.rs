@@ -35,6 +35,8 @@ pub struct Member {
     pub role: String,
     /// Since when.
     pub created_at: DateTime<Utc>,
+    /// The tenant's own roles that they have.
+    pub roles: Vec<Uuid>,
 }
 
 /// Makes a tenant. Nobody belongs to it yet.
@@ -57,22 +59,34 @@ pub async fn insert(conn: &mut PgConnection, slug: &Slug, title: &Title) -> Resu
     })
 }
 
-/// A tenant with a user's role in it, found by id or by slug. Without a user, the role is none.
+/// A tenant as somebody comes upon it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// The tenant.
+    pub tenant: Tenant,
+    /// The user's role in it, if they belong to it.
+    pub role: Option<TenantRole>,
+    /// What the tenant's own roles grant them; none when they have none of these.
+    pub grants: Option<Vec<String>>,
+    /// The modules that are switched on for it; none means all.
+    pub modules: Option<Vec<String>>,
+}
+
+/// A tenant, and how a user stands in it. Without a user, there is no role.
 ///
 /// # Errors
 /// Unavailable when nobody answers.
-pub async fn find(
-    conn: &mut PgConnection,
-    id: Option<TenantId>,
-    slug: Option<&str>,
-    user: Option<UserId>,
-) -> Result<Option<(Tenant, Option<TenantRole>)>> {
+pub async fn find(conn: &mut PgConnection, id: TenantId, user: Option<UserId>) -> Result<Option<Found>> {
     let row = sqlx::query!(
-        r#"select t.id, t.slug, t.title, t.disabled_at, t.created_at, m.role as "role?"
-        from tenant t left join membership m on m.tenant_id = t.id and m.user_id = $3
-        where t.id = $1 or t.slug = $2"#,
-        id.map(|t| t.0),
-        slug,
+        r#"select t.id, t.slug, t.title, t.disabled_at, t.created_at, t.modules, m.role as "role?",
+            (select coalesce(array_agg(g) filter (where g is not null), '{}')
+                from membership_role x
+                join tenant_role r on r.tenant_id = x.tenant_id and r.id = x.role_id
+                left join lateral unnest(r.grants) g on true
+                where x.tenant_id = t.id and x.user_id = $2 having count(*) > 0) as grants
+        from tenant t left join membership m on m.tenant_id = t.id and m.user_id = $2
+        where t.id = $1"#,
+        id.0,
         user.map(|u| u.0)
     )
     .fetch_optional(conn)
@@ -86,7 +100,7 @@ pub async fn find(
             disabled_at: r.disabled_at,
             created_at: r.created_at,
         };
-        Ok((tenant, role))
+        Ok(Found { tenant, role, grants: r.grants, modules: r.modules })
     })
     .transpose()
 }
@@ -155,27 +169,73 @@ pub async fn add_member(
     }
 }
 
-/// Takes a user out of a tenant, unless they are its last administrator. [`lock`] the tenant before, or
-/// two administrators could remove each other at the same moment.
+/// Takes a user out of a tenant, unless they are its last administrator who can log in. [`lock`] the tenant
+/// before, or two administrators could remove each other at the same moment.
 ///
 /// # Errors
 /// Conflict when they are the last administrator, or do not belong to it.
 pub async fn remove_member(conn: &mut PgConnection, tenant: TenantId, user: UserId) -> Result<()> {
     let done = sqlx::query!(
         "delete from membership m where m.tenant_id = $1 and m.user_id = $2 and (m.role <> 'ADMIN' or exists (
-            select from membership o where o.tenant_id = $1 and o.user_id <> $2 and o.role = 'ADMIN'))",
+            select from membership o join app_user u on u.id = o.user_id
+            where o.tenant_id = $1 and o.user_id <> $2 and o.role = 'ADMIN' and u.disabled_at is null))",
         tenant.0,
         user.0
     )
     .execute(conn)
     .await?;
-    if done.rows_affected() == 1 {
-        return Ok(());
-    }
-    Err(Error::conflict(format!(
-        "user `{user}` cannot be removed: they do not belong to this tenant, or are its last administrator; \
+    if done.rows_affected() == 1 { Ok(()) } else { Err(stays(user, "removed")) }
+}
+
+/// Gives a member another built-in role, unless they are the tenant's last administrator who can log in.
+/// [`lock`] the tenant before.
+///
+/// # Errors
+/// Conflict when they are the last administrator, or do not belong to it.
+pub async fn set_role(
+    conn: &mut PgConnection,
+    tenant: TenantId,
+    user: UserId,
+    role: TenantRole,
+) -> Result<()> {
+    let done = sqlx::query!(
+        "update membership m set role = $3 where m.tenant_id = $1 and m.user_id = $2
+            and ($3 = 'ADMIN' or m.role <> 'ADMIN' or exists (
+                select from membership o join app_user u on u.id = o.user_id
+                where o.tenant_id = $1 and o.user_id <> $2 and o.role = 'ADMIN' and u.disabled_at is null))",
+        tenant.0,
+        user.0,
+        role.as_str()
+    )
+    .execute(conn)
+    .await?;
+    if done.rows_affected() == 1 { Ok(()) } else { Err(stays(user, "given another role")) }
+}
+
+fn stays(user: UserId, what: &str) -> Error {
+    Error::conflict(format!(
+        "user `{user}` cannot be {what}: they do not belong to this tenant, or are its last administrator; \
          appoint another administrator first"
-    )))
+    ))
+}
+
+/// A member of a tenant.
+///
+/// # Errors
+/// NotFound when they do not belong to it.
+pub async fn member(conn: &mut PgConnection, tenant: TenantId, user: UserId) -> Result<Member> {
+    sqlx::query_as!(
+        Member,
+        r#"select m.user_id, u.email, m.role, m.created_at,
+            array(select x.role_id from membership_role x where x.tenant_id = m.tenant_id and x.user_id = m.user_id
+                order by x.role_id) as "roles!"
+        from membership m join app_user u on u.id = m.user_id where m.tenant_id = $1 and m.user_id = $2"#,
+        tenant.0,
+        user.0
+    )
+    .fetch_optional(conn)
+    .await?
+    .ok_or_else(|| Error::not_found(format!("user `{user}` does not belong to this tenant")))
 }
 
 /// A page of a tenant's members, by user, after the given one.
@@ -190,8 +250,11 @@ pub async fn members(
 ) -> Result<Vec<Member>> {
     let rows = sqlx::query_as!(
         Member,
-        "select m.user_id, u.email, m.role, m.created_at from membership m join app_user u on u.id = m.user_id
-        where m.tenant_id = $1 and ($2::uuid is null or m.user_id > $2) order by m.user_id limit $3",
+        r#"select m.user_id, u.email, m.role, m.created_at,
+            array(select x.role_id from membership_role x where x.tenant_id = m.tenant_id and x.user_id = m.user_id
+                order by x.role_id) as "roles!"
+        from membership m join app_user u on u.id = m.user_id
+        where m.tenant_id = $1 and ($2::uuid is null or m.user_id > $2) order by m.user_id limit $3"#,
         tenant.0,
         after.map(|u| u.0),
         limit

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::Permissions;
 use crate::id::{ApiKeyId, TenantId, UserId};
 
 /// What a user may do to the installation.
@@ -91,8 +92,10 @@ pub enum Principal {
         id: ApiKeyId,
         /// The only tenant that the key opens.
         tenant: TenantId,
-        /// What it may do there.
+        /// Its role there.
         role: TenantRole,
+        /// What its role, its roles and its scopes come to.
+        may: Permissions,
     },
 }
 

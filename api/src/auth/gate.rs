@@ -1,0 +1,86 @@
+//! Stands before every operation: what is not in the list of who may do what is closed.
+
+use std::sync::Arc;
+
+use async_graphql::async_trait::async_trait;
+use async_graphql::extensions::{Extension, ExtensionContext, ExtensionFactory, NextResolve, ResolveInfo};
+use async_graphql::{PathSegment, ServerError, ServerResult, Value};
+use rules::access::{Denied, Principal, overall};
+
+use super::Caller;
+use super::operation::{Needs, needs};
+use crate::error::Fault;
+
+/// The gate, as an extension of the executor: no field at the root is resolved without it.
+pub(crate) struct Gate;
+
+struct Keeper;
+
+impl ExtensionFactory for Gate {
+    fn create(&self) -> Arc<dyn Extension> {
+        Arc::new(Keeper)
+    }
+}
+
+#[async_trait]
+impl Extension for Keeper {
+    async fn resolve(
+        &self,
+        ctx: &ExtensionContext<'_>,
+        info: ResolveInfo<'_>,
+        next: NextResolve<'_>,
+    ) -> ServerResult<Option<Value>> {
+        // What lies below the root comes of an operation that was let in; introspection has a switch of its own.
+        if info.path_node.parent.is_none() && !info.name.starts_with("__") {
+            let principal = ctx.data_opt::<Caller>().and_then(|caller| caller.principal.as_ref());
+            if let Err(denied) = admit(info.name, principal) {
+                let name = info.alias.unwrap_or(info.name).to_owned();
+                return Err(refusal(denied, info.field, name));
+            }
+        }
+        next.run(ctx, info).await
+    }
+}
+
+fn refusal(denied: Denied, field: &async_graphql::parser::types::Field, name: String) -> ServerError {
+    let error: async_graphql::Error = Fault::from(denied).into();
+    let mut error = error.into_server_error(field.name.pos);
+    error.path = vec![PathSegment::Field(name)];
+    error
+}
+
+/// Decides as far as it can be decided before a tenant is looked up: all of it for the installation and for
+/// keys, which know what they hold.
+///
+/// # Errors
+/// [`Denied`] with the reason.
+pub(crate) fn admit(operation: &str, principal: Option<&Principal>) -> Result<(), Denied> {
+    let needed = match needs(operation).ok_or(Denied::Unlisted)? {
+        Needs::Nothing => return Ok(()),
+        needed => needed,
+    };
+    let principal = principal.ok_or(Denied::Anonymous)?;
+    match (needed, principal) {
+        (Needs::Nothing | Needs::Credentials, _) => Ok(()),
+        (Needs::Overall(wish), _) => overall(principal, wish),
+        (Needs::Tenant(needed) | Needs::TenantOrOperator(needed), Principal::Key { may, .. }) => {
+            if may.has(needed) { Ok(()) } else { Err(Denied::NeedsPermission(needed)) }
+        }
+        // Decided in `scope::enter`, where the tenant is known.
+        (Needs::Tenant(_) | Needs::TenantOrOperator(_), Principal::User { .. }) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_listed_is_closed_to_all() {
+        use rules::access::Role;
+        let root = Principal::User { id: rules::id::UserId(uuid::Uuid::nil()), role: Role::SuperAdmin };
+        assert_eq!(admit("dropEverything", Some(&root)), Err(Denied::Unlisted));
+        assert_eq!(admit("me", None), Err(Denied::Anonymous));
+        assert_eq!(admit("login", None), Ok(()));
+    }
+}
