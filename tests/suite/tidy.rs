@@ -33,12 +33,15 @@ const DIRECTION: [(&str, &[&str]); 8] = [
 ];
 
 /// Crates from outside that stay in the rooms named: their replacement must not cross a wall.
-const KEPT_IN: [(&str, &[&str]); 5] = [
+const KEPT_IN: [(&str, &[&str]); 8] = [
     ("apalis", &["jobs", "workers"]),
     ("apalis-core", &["jobs", "workers"]),
     ("rhai", &["script"]),
     ("async-graphql", &["api"]),
     ("anyhow", &["cli"]),
+    ("virt", &["workers"]),
+    ("virt-sys", &["workers"]),
+    ("quick-xml", &["workers"]),
 ];
 
 /// What the pure crates may not name: time, chance, the disk, the network, other threads' runtimes.
@@ -240,6 +243,34 @@ fn imports_go_one_way() {
         }
     }
     refuse("imports go one way", &faults);
+}
+
+/// The packages that are linked into what this selection of packages and features builds.
+fn linked(selection: &[&str]) -> Vec<String> {
+    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
+    let printed = Command::new(cargo)
+        .args(["tree", "--offline", "--locked", "--edges", "normal", "--prefix", "none"])
+        .args(["--format", "{p}"])
+        .args(selection)
+        .current_dir(root())
+        .output()
+        .unwrap();
+    assert!(printed.status.success(), "{}", String::from_utf8_lossy(&printed.stderr));
+    let text = String::from_utf8(printed.stdout).unwrap();
+    text.lines().filter_map(|line| line.split(' ').next()).map(str::to_owned).collect()
+}
+
+#[test]
+fn libvirt_is_linked_only_where_it_is_asked_for() {
+    let is_libvirt = |name: &String| name.starts_with("virt");
+    for without in
+        [&["-p", "api"][..], &["-p", "scheduler"], &["-p", "jobs"], &["-p", "cli", "--no-default-features"]]
+    {
+        let found = linked(without);
+        assert!(found.len() > 10, "{without:?}: cargo names too little: {found:?}");
+        assert!(!found.iter().any(is_libvirt), "{without:?} links libvirt");
+    }
+    assert!(linked(&["-p", "cli"]).iter().any(is_libvirt), "the executable has lost libvirt");
 }
 
 #[test]

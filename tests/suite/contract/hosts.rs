@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use rules::id::{MachineId, OperationId};
+use rules::machine::Seen;
 use uuid::Uuid;
-use workers::hypervisor::{Boot, Definition, Hypervisor, MachineId, Mark, Power, Simulated};
+use workers::hypervisor::{Boot, Definition, Hypervisor, Mark, Simulated};
 
 /// How long a simulated call hangs.
 const HANG: Duration = Duration::from_millis(20);
@@ -40,25 +42,25 @@ pub(super) fn machine() -> Definition {
 
 /// The mark of a new operation at this generation.
 pub(super) fn mark(generation: i64) -> Mark {
-    Mark { operation: Uuid::new_v4(), generation }
+    Mark { operation: OperationId(Uuid::new_v4()), generation }
 }
 
 /// A new machine of this host in this state.
-pub(super) async fn machine_in(host: &dyn Hypervisor, power: Power) -> MachineId {
+pub(super) async fn machine_in(host: &dyn Hypervisor, state: Seen) -> MachineId {
     let definition = machine();
     let id = definition.machine;
-    if power != Power::Absent {
+    if state != Seen::Absent {
         host.define(&definition, mark(1)).await.unwrap();
     }
-    match power {
-        Power::Absent | Power::Off => {}
-        Power::Running => drop(host.start(id, mark(1)).await.unwrap()),
-        Power::Paused => {
+    match state {
+        Seen::Absent | Seen::Off => {}
+        Seen::Running => drop(host.start(id, mark(1)).await.unwrap()),
+        Seen::Paused => {
             host.start(id, mark(1)).await.unwrap();
             host.suspend(id, mark(1)).await.unwrap();
         }
-        Power::Stopping | Power::Crashed => panic!("no host without a real guest shows {power:?}"),
+        other => panic!("no host without a real guest shows {other}"),
     }
-    assert_eq!(host.look(id).await.unwrap().power, power);
+    assert_eq!(host.look(id).await.unwrap().state, state);
     id
 }

@@ -1,36 +1,38 @@
 //! Every act from every state, on every host, against a table written down by hand.
 
-use workers::hypervisor::{Fault, Hypervisor, MachineId, Mark, Outcome, Power, Seen};
+use rules::id::MachineId;
+use rules::machine::Seen;
+use workers::hypervisor::{Fault, Hypervisor, Mark, Observed, Outcome};
 
 use super::hosts::{all, machine_in, mark};
 
-const STATES: [Power; 4] = [Power::Absent, Power::Off, Power::Running, Power::Paused];
+const STATES: [Seen; 4] = [Seen::Absent, Seen::Off, Seen::Running, Seen::Paused];
 
 /// What is expected: the state afterwards, or the fault.
-type Cell = Result<Power, Fault>;
+type Cell = Result<Seen, Fault>;
 
 const GONE: Cell = Err(Fault::NoMachine);
-const fn wrong(power: Power) -> Cell {
-    Err(Fault::WrongState(power))
+const fn wrong(state: Seen) -> Cell {
+    Err(Fault::WrongState(state))
 }
-const OFF: Cell = Ok(Power::Off);
-const RUNNING: Cell = Ok(Power::Running);
-const PAUSED: Cell = Ok(Power::Paused);
-const ABSENT: Cell = Ok(Power::Absent);
+const OFF: Cell = Ok(Seen::Off);
+const RUNNING: Cell = Ok(Seen::Running);
+const PAUSED: Cell = Ok(Seen::Paused);
+const ABSENT: Cell = Ok(Seen::Absent);
 
 /// Rows: acts. Columns: absent, off, running, paused.
 const TABLE: [(&str, [Cell; 4]); 8] = [
-    ("start", [GONE, RUNNING, RUNNING, wrong(Power::Paused)]),
-    ("shut down", [GONE, OFF, OFF, wrong(Power::Paused)]),
+    ("start", [GONE, RUNNING, RUNNING, wrong(Seen::Paused)]),
+    ("shut down", [GONE, OFF, OFF, wrong(Seen::Paused)]),
     ("force off", [ABSENT, OFF, OFF, OFF]),
-    ("suspend", [GONE, wrong(Power::Off), PAUSED, PAUSED]),
-    ("resume", [GONE, wrong(Power::Off), RUNNING, RUNNING]),
-    ("reboot", [GONE, wrong(Power::Off), RUNNING, wrong(Power::Paused)]),
-    ("reset", [GONE, wrong(Power::Off), RUNNING, wrong(Power::Paused)]),
-    ("undefine", [ABSENT, ABSENT, wrong(Power::Running), wrong(Power::Paused)]),
+    ("suspend", [GONE, wrong(Seen::Off), PAUSED, PAUSED]),
+    ("resume", [GONE, wrong(Seen::Off), RUNNING, RUNNING]),
+    ("reboot", [GONE, wrong(Seen::Off), RUNNING, wrong(Seen::Paused)]),
+    ("reset", [GONE, wrong(Seen::Off), RUNNING, RUNNING]),
+    ("undefine", [ABSENT, ABSENT, wrong(Seen::Running), wrong(Seen::Paused)]),
 ];
 
-async fn perform(host: &dyn Hypervisor, act: &str, id: MachineId, mark: Mark) -> Outcome<Seen> {
+async fn perform(host: &dyn Hypervisor, act: &str, id: MachineId, mark: Mark) -> Outcome<Observed> {
     match act {
         "start" => host.start(id, mark).await,
         "shut down" => host.shut_down(id, mark).await,
@@ -49,16 +51,16 @@ async fn every_act_from_every_state() {
     for host in all() {
         for (act, row) in TABLE {
             for (state, expected) in STATES.into_iter().zip(row) {
-                let place = format!("{}: {act} when {}", host.name, state.as_str());
+                let place = format!("{}: {act} when {}", host.name, state);
                 let id = machine_in(&*host.driver, state).await;
                 let order = mark(2);
                 let came = perform(&*host.driver, act, id, order).await;
                 let seen = host.driver.look(id).await.unwrap();
                 match (expected, came) {
-                    (Ok(power), Ok(answer)) => {
-                        assert_eq!(answer.power, power, "{place}");
-                        assert_eq!(seen.power, power, "{place}");
-                        if power != Power::Absent {
+                    (Ok(state), Ok(answer)) => {
+                        assert_eq!(answer.state, state, "{place}");
+                        assert_eq!(seen.state, state, "{place}");
+                        if state != Seen::Absent {
                             assert_eq!(
                                 seen.mark,
                                 Some(order),
@@ -68,7 +70,7 @@ async fn every_act_from_every_state() {
                     }
                     (Err(fault), Err(error)) => {
                         assert_eq!(error.fault, fault, "{place}: {error}");
-                        assert_eq!(seen.power, state, "{place}: refused, and changed all the same");
+                        assert_eq!(seen.state, state, "{place}: refused, and changed all the same");
                     }
                     (expected, came) => panic!("{place}: expected {expected:?}, came {came:?}"),
                 }
@@ -81,13 +83,13 @@ async fn every_act_from_every_state() {
 async fn a_stale_order_changes_nothing() {
     for host in all() {
         for (act, _) in TABLE {
-            let id = machine_in(&*host.driver, Power::Running).await;
+            let id = machine_in(&*host.driver, Seen::Running).await;
             let latest = mark(9);
             host.driver.suspend(id, latest).await.unwrap();
             let error = perform(&*host.driver, act, id, mark(8)).await.unwrap_err();
             assert_eq!(error.fault, Fault::Stale, "{}: {act}: {error}", host.name);
             let seen = host.driver.look(id).await.unwrap();
-            assert_eq!((seen.power, seen.mark), (Power::Paused, Some(latest)), "{}: {act}", host.name);
+            assert_eq!((seen.state, seen.mark), (Seen::Paused, Some(latest)), "{}: {act}", host.name);
         }
     }
 }

@@ -1,9 +1,11 @@
 //! What each act does in each state: the one table that all hosts follow.
 
-use super::definition::MachineId;
+use rules::id::MachineId;
+use rules::machine::Seen;
+
 use super::driver::Outcome;
 use super::error::{Fault, HypervisorError};
-use super::seen::{Mark, Power, Seen};
+use super::seen::{Mark, Observed, is_active};
 
 /// Acts on a machine as a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -44,7 +46,7 @@ impl Act {
         }
     }
 
-    /// Whether the state afterwards is the same as before, so that only the mark tells.
+    /// Whether the state afterwards may be the same as before, so that only the mark tells.
     const fn is_traceless(self) -> bool {
         match self {
             Self::Reboot | Self::Reset | Self::Revert => true,
@@ -55,76 +57,63 @@ impl Act {
     }
 
     /// Decides by what is seen.
-    pub(crate) fn decide(self, machine: MachineId, seen: &Seen, mark: Mark) -> Outcome<Decision> {
+    pub(crate) fn decide(self, machine: MachineId, seen: &Observed, mark: Mark) -> Outcome<Decision> {
         let refuse = |fault| Err(HypervisorError::new(fault, self.as_str()).of(machine));
-        if seen.power != Power::Absent && is_stale(seen, mark) {
+        let is_there = seen.state != Seen::Absent;
+        if is_there && is_stale(seen, mark) {
             return refuse(Fault::Stale);
         }
-        if self.is_traceless() && seen.mark == Some(mark) {
+        if is_there && self.is_traceless() && seen.mark == Some(mark) {
             return Ok(Decision::Reached);
         }
-        match (self, seen.power) {
-            (Self::ForceOff | Self::Undefine, Power::Absent)
-            | (Self::ForceOff | Self::ShutDown, Power::Off)
-            | (Self::Start | Self::Resume, Power::Running)
-            | (Self::Suspend, Power::Paused)
-            | (Self::ShutDown, Power::Stopping) => Ok(Decision::Reached),
+        match (self, seen.state) {
+            // What is not known is looked at again.
+            (_, Seen::Unknown) => refuse(Fault::Busy),
+            (Self::ForceOff | Self::Undefine, Seen::Absent) => Ok(Decision::Reached),
+            (_, Seen::Absent) => refuse(Fault::NoMachine),
+            (Self::Revert, _) => Ok(Decision::Do),
+            (Self::ForceOff, state) => Ok(if is_active(state) { Decision::Do } else { Decision::Reached }),
+            (Self::Undefine, state) if is_active(state) => refuse(Fault::WrongState(state)),
+            (Self::Undefine, _) => Ok(Decision::Do),
+            (Self::Reset, state) if is_active(state) => Ok(Decision::Do),
+
+            (Self::Start, Seen::Off | Seen::Crashed) => Ok(Decision::Do),
+            (Self::Start | Self::Resume, Seen::Running | Seen::Blocked) => Ok(Decision::Reached),
+
+            (Self::ShutDown, Seen::Off | Seen::Crashed | Seen::ShuttingDown) => Ok(Decision::Reached),
+            (Self::ShutDown | Self::Suspend | Self::Reboot, Seen::Running | Seen::Blocked) => {
+                Ok(Decision::Do)
+            }
+
+            (Self::Suspend, Seen::Paused) => Ok(Decision::Reached),
+            (Self::Resume, Seen::Paused | Seen::Sleeping) => Ok(Decision::Do),
             (
-                Self::Start
-                | Self::ShutDown
-                | Self::Suspend
-                | Self::Resume
-                | Self::Reboot
-                | Self::Reset
-                | Self::Revert,
-                Power::Absent,
-            ) => refuse(Fault::NoMachine),
-            (Self::Start | Self::Undefine, Power::Off)
-            | (Self::ShutDown | Self::Suspend | Self::Reboot | Self::Reset, Power::Running)
-            | (Self::Resume, Power::Paused)
-            | (Self::Reset, Power::Stopping)
-            | (Self::ForceOff, Power::Running | Power::Paused | Power::Stopping | Power::Crashed)
-            | (
-                Self::Revert,
-                Power::Off | Power::Running | Power::Paused | Power::Stopping | Power::Crashed,
-            ) => Ok(Decision::Do),
-            (Self::Suspend | Self::Resume | Self::Reboot | Self::Reset, Power::Off)
-            | (Self::Undefine, Power::Running)
-            | (Self::Start | Self::ShutDown | Self::Reboot | Self::Reset | Self::Undefine, Power::Paused)
-            | (Self::Start | Self::Suspend | Self::Resume | Self::Reboot | Self::Undefine, Power::Stopping)
-            | (
-                Self::Start
-                | Self::ShutDown
-                | Self::Suspend
-                | Self::Resume
-                | Self::Reboot
-                | Self::Reset
-                | Self::Undefine,
-                Power::Crashed,
-            ) => refuse(Fault::WrongState(seen.power)),
+                Self::Start | Self::ShutDown | Self::Suspend | Self::Resume | Self::Reboot | Self::Reset,
+                state,
+            ) => refuse(Fault::WrongState(state)),
         }
     }
 
     /// Judges by what is seen afterwards. A request to the guest asks for nothing.
-    pub(crate) fn judge(self, machine: MachineId, seen: Seen) -> Outcome<Seen> {
+    pub(crate) fn judge(self, machine: MachineId, seen: Observed) -> Outcome<Observed> {
         let is_reached = match self {
-            Self::Start | Self::Resume => matches!(seen.power, Power::Running),
-            Self::ForceOff => matches!(seen.power, Power::Off | Power::Absent),
-            Self::Suspend => matches!(seen.power, Power::Paused),
-            Self::Undefine => matches!(seen.power, Power::Absent),
+            Self::Start | Self::Resume => matches!(seen.state, Seen::Running | Seen::Blocked),
+            Self::ForceOff => !is_active(seen.state) && seen.state != Seen::Unknown,
+            Self::Suspend => seen.state == Seen::Paused,
+            Self::Undefine => seen.state == Seen::Absent,
             Self::ShutDown | Self::Reboot | Self::Reset | Self::Revert => true,
         };
         if is_reached {
             return Ok(seen);
         }
-        let (power, reason) = (seen.power.as_str(), seen.reason.as_str());
+        let (state, reason) = (seen.state, seen.reason.as_str());
         Err(HypervisorError::new(Fault::Other, self.as_str())
             .of(machine)
-            .because(format!("it is {power} afterwards: {reason}")))
+            .because(format!("it is {state} afterwards: {reason}")))
     }
 }
 
 /// Whether the machine carries a later order than this one.
-pub(crate) fn is_stale(seen: &Seen, mark: Mark) -> bool {
+pub(crate) fn is_stale(seen: &Observed, mark: Mark) -> bool {
     seen.mark.is_some_and(|carried| carried.generation > mark.generation)
 }

@@ -1,37 +1,18 @@
-//! What a machine, its disks and its snapshots are to be, in values that cannot be mistaken for text.
+//! What a machine and its disks are to be, in values that cannot be mistaken for text.
 
-use std::fmt;
-
-use uuid::Uuid;
+use rules::id::{MachineId, SnapshotId};
+use rules::machine::{MAX_MEMORY_MIB, MAX_VCPUS};
 
 use super::error::{Fault, HypervisorError};
-use super::seen::Mark;
 
 /// The most bytes of a machine's name.
 pub const NAME_BYTES: usize = 255;
-/// The most bytes of a snapshot's name: QEMU keeps fewer than 256 and libvirt makes file names of it.
-pub const SNAPSHOT_NAME_BYTES: usize = 63;
+/// What the names of our snapshots begin with.
+const SNAPSHOT_PREFIX: &str = "millrace-";
 /// The most disks of one machine: `vda` to `vdp`.
 pub const DISKS: usize = 16;
 /// The most network links of one machine.
 pub const LINKS: usize = 8;
-/// The most virtual processors of one machine.
-pub const CPUS: u32 = 512;
-/// The least memory of a machine, in MiB.
-pub const LEAST_MEMORY_MIB: u64 = 1;
-/// The most memory of a machine, in MiB: 16 TiB.
-pub const MEMORY_MIB: u64 = 16 * 1024 * 1024;
-
-/// A machine, by the id that Millrace gave it. The hypervisor knows it by the same one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct MachineId(pub Uuid);
-
-impl fmt::Display for MachineId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
 /// How a disk's contents are laid out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum DiskFormat {
@@ -117,10 +98,10 @@ pub struct Definition {
     pub machine: MachineId,
     /// What people call it. Kept with the machine and never used as its name on the host.
     pub name: String,
-    /// Virtual processors, 1 to [`CPUS`].
-    pub cpus: u32,
-    /// Memory, in MiB, [`LEAST_MEMORY_MIB`] to [`MEMORY_MIB`].
-    pub memory_mib: u64,
+    /// Virtual processors, 1 to [`MAX_VCPUS`].
+    pub cpus: u16,
+    /// Memory, in MiB, 1 to [`MAX_MEMORY_MIB`].
+    pub memory_mib: u32,
     /// From what it boots.
     pub boot: Boot,
     /// Its disks in order, at most [`DISKS`].
@@ -149,12 +130,12 @@ impl Definition {
                 self.name.len()
             ));
         }
-        if !(1..=CPUS).contains(&self.cpus) {
-            return refuse(format!("{} processors were asked for; 1 to {CPUS} are possible", self.cpus));
+        if !(1..=MAX_VCPUS).contains(&self.cpus) {
+            return refuse(format!("{} processors were asked for; 1 to {MAX_VCPUS} are possible", self.cpus));
         }
-        if !(LEAST_MEMORY_MIB..=MEMORY_MIB).contains(&self.memory_mib) {
+        if !(1..=MAX_MEMORY_MIB).contains(&self.memory_mib) {
             return refuse(format!(
-                "{} MiB of memory were asked for; {LEAST_MEMORY_MIB} to {MEMORY_MIB} are possible",
+                "{} MiB of memory were asked for; 1 to {MAX_MEMORY_MIB} are possible",
                 self.memory_mib
             ));
         }
@@ -177,7 +158,7 @@ impl Definition {
     /// # Errors
     /// [`Fault::Refused`] with both figures.
     pub fn fits(&self, host_memory_mib: u64) -> Result<(), HypervisorError> {
-        if self.memory_mib <= host_memory_mib {
+        if u64::from(self.memory_mib) <= host_memory_mib {
             return Ok(());
         }
         Err(HypervisorError::new(Fault::Refused, "define").of(self.machine).because(format!(
@@ -212,48 +193,13 @@ fn is_xml(c: char) -> bool {
     matches!(c, '\t' | '\n' | '\r' | '\u{20}'..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..)
 }
 
-/// A snapshot's name on the host: letters, digits, `.`, `_` and `-`, a letter first.
-///
-/// A name of digits alone would be taken by QEMU for the number of another snapshot.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SnapshotName(String);
-
-impl SnapshotName {
-    /// Takes the name if every host can carry it.
-    ///
-    /// # Errors
-    /// [`Fault::Refused`] with what is allowed.
-    pub fn new(name: &str) -> Result<Self, HypervisorError> {
-        let fits = (1..=SNAPSHOT_NAME_BYTES).contains(&name.len())
-            && name.starts_with(|c: char| c.is_ascii_alphabetic())
-            && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'));
-        if fits {
-            return Ok(Self(name.to_owned()));
-        }
-        let shown: String = name.chars().take(SNAPSHOT_NAME_BYTES).collect();
-        Err(HypervisorError::new(Fault::Refused, "name snapshot").because(format!(
-            "{shown:?} is no snapshot name; use 1 to {SNAPSHOT_NAME_BYTES} letters, digits, '.', '_' and '-', \
-             a letter first"
-        )))
-    }
-
-    /// The name.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
+/// A snapshot's name on the host: made of its id, so that no two collide and none is hostile. A name of
+/// digits alone would be taken by QEMU for the number of another snapshot.
+pub fn snapshot_name(snapshot: SnapshotId) -> String {
+    format!("{SNAPSHOT_PREFIX}{snapshot}")
 }
 
-impl fmt::Display for SnapshotName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-/// A snapshot that is to be taken. Ordered twice under the same operation, it is taken once.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SnapshotOrder {
-    /// Its name, one of its kind on its machine.
-    pub name: SnapshotName,
-    /// The operation that takes it.
-    pub mark: Mark,
+/// The snapshot of this name on the host; none if it is not one of ours.
+pub fn snapshot_of(name: &str) -> Option<SnapshotId> {
+    name.strip_prefix(SNAPSHOT_PREFIX)?.parse().ok()
 }

@@ -5,32 +5,23 @@ use std::fmt;
 use futures::future::BoxFuture;
 use tokio::sync::{broadcast, watch};
 
-use super::definition::{Definition, Disk, DiskOrder, MachineId, SnapshotName, SnapshotOrder};
+use rules::id::{MachineId, SnapshotId};
+use rules::machine::Reach;
+
+use super::definition::{Definition, Disk, DiskOrder};
 use super::error::HypervisorError;
-use super::seen::{Capacity, Figures, Listed, Mark, Seen, Snapshot};
+use super::seen::{Figures, HostReport, Listed, Mark, Observed, Snapshot};
 
 /// What a call came to.
 pub type Outcome<T> = Result<T, HypervisorError>;
 
-/// How a host stands, as its own connection tells.
+/// How well a host answers, as its own connection tells.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Standing {
-    /// It answers.
-    Online,
-    /// It is connected and does not answer in time.
-    Degraded(String),
-    /// There is no connection.
-    Unreachable(String),
-}
-
-impl fmt::Display for Standing {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Online => f.write_str("online"),
-            Self::Degraded(why) => write!(f, "degraded: {why}"),
-            Self::Unreachable(why) => write!(f, "unreachable: {why}"),
-        }
-    }
+pub struct Standing {
+    /// How well.
+    pub reach: Reach,
+    /// Why not better; empty when online.
+    pub why: String,
 }
 
 /// What a host tells of itself. None is replayed: after [`HostEvent::Connected`], and after a receiver
@@ -61,69 +52,70 @@ pub trait Hypervisor: Send + Sync + fmt::Debug {
     /// What the host tells of itself from now on.
     fn events(&self) -> broadcast::Receiver<HostEvent>;
 
-    /// What the host has to give.
-    fn capacity(&self) -> BoxFuture<'_, Outcome<Capacity>>;
+    /// What the host has, and how much of it is free.
+    fn report(&self) -> BoxFuture<'_, Outcome<HostReport>>;
 
     /// All machines of the host, those of others included.
     fn list(&self) -> BoxFuture<'_, Outcome<Vec<Listed>>>;
 
-    /// What is seen of one machine; [`Seen::ABSENT`] if the host does not know it.
-    fn look(&self, machine: MachineId) -> BoxFuture<'_, Outcome<Seen>>;
+    /// What is seen of one machine; [`Observed::ABSENT`] if the host does not know it.
+    fn look(&self, machine: MachineId) -> BoxFuture<'_, Outcome<Observed>>;
 
     /// Makes the machine known as defined, or replaces its definition; what runs goes on as it began.
-    fn define<'a>(&'a self, definition: &'a Definition, mark: Mark) -> BoxFuture<'a, Outcome<Seen>>;
+    fn define<'a>(&'a self, definition: &'a Definition, mark: Mark) -> BoxFuture<'a, Outcome<Observed>>;
 
-    /// Boots a machine that is off. One that is paused must be resumed.
-    fn start(&self, machine: MachineId, mark: Mark) -> BoxFuture<'_, Outcome<Seen>>;
+    /// Boots a machine that is off. One that is held still or asleep is refused: it is to be resumed.
+    fn start(&self, machine: MachineId, mark: Mark) -> BoxFuture<'_, Outcome<Observed>>;
 
     /// Asks the guest to shut down. Returns at once, with what is seen then: a guest may take its time,
     /// and one that does not listen never ends. A paused guest cannot hear it.
-    fn shut_down(&self, machine: MachineId, mark: Mark) -> BoxFuture<'_, Outcome<Seen>>;
+    fn shut_down(&self, machine: MachineId, mark: Mark) -> BoxFuture<'_, Outcome<Observed>>;
 
     /// Ends the machine as by pulling its plug. Absent and off count as done.
-    fn force_off(&self, machine: MachineId, mark: Mark) -> BoxFuture<'_, Outcome<Seen>>;
+    fn force_off(&self, machine: MachineId, mark: Mark) -> BoxFuture<'_, Outcome<Observed>>;
 
     /// Holds the guest.
-    fn suspend(&self, machine: MachineId, mark: Mark) -> BoxFuture<'_, Outcome<Seen>>;
+    fn suspend(&self, machine: MachineId, mark: Mark) -> BoxFuture<'_, Outcome<Observed>>;
 
-    /// Lets a held guest go on.
-    fn resume(&self, machine: MachineId, mark: Mark) -> BoxFuture<'_, Outcome<Seen>>;
+    /// Lets a held guest go on, and wakes one that sleeps.
+    fn resume(&self, machine: MachineId, mark: Mark) -> BoxFuture<'_, Outcome<Observed>>;
 
     /// Asks the guest to restart. Returns at once.
-    fn reboot(&self, machine: MachineId, mark: Mark) -> BoxFuture<'_, Outcome<Seen>>;
+    fn reboot(&self, machine: MachineId, mark: Mark) -> BoxFuture<'_, Outcome<Observed>>;
 
     /// Restarts the guest as by its reset button.
-    fn reset(&self, machine: MachineId, mark: Mark) -> BoxFuture<'_, Outcome<Seen>>;
+    fn reset(&self, machine: MachineId, mark: Mark) -> BoxFuture<'_, Outcome<Observed>>;
 
     /// Forgets a machine that is off, with its snapshots and its saved memory; its disks are left, see
     /// [`Hypervisor::delete_disks`]. Absent counts as done.
-    fn undefine(&self, machine: MachineId, mark: Mark) -> BoxFuture<'_, Outcome<Seen>>;
+    fn undefine(&self, machine: MachineId, mark: Mark) -> BoxFuture<'_, Outcome<Observed>>;
 
     /// The snapshots of a machine, by name.
     fn snapshots(&self, machine: MachineId) -> BoxFuture<'_, Outcome<Vec<Snapshot>>>;
 
-    /// Takes a snapshot, or finds the one that the same operation took.
-    fn take_snapshot<'a>(
-        &'a self,
+    /// Takes a snapshot, or finds it taken.
+    fn take_snapshot(
+        &self,
         machine: MachineId,
-        order: &'a SnapshotOrder,
-    ) -> BoxFuture<'a, Outcome<Snapshot>>;
+        snapshot: SnapshotId,
+        mark: Mark,
+    ) -> BoxFuture<'_, Outcome<Snapshot>>;
 
     /// Brings the machine back to a snapshot; it is then in the state in which that was taken.
-    fn revert<'a>(
-        &'a self,
+    fn revert(
+        &self,
         machine: MachineId,
-        name: &'a SnapshotName,
+        snapshot: SnapshotId,
         mark: Mark,
-    ) -> BoxFuture<'a, Outcome<Seen>>;
+    ) -> BoxFuture<'_, Outcome<Observed>>;
 
     /// Deletes a snapshot; those that build on it stay. A snapshot that is not there counts as done.
-    fn delete_snapshot<'a>(
-        &'a self,
+    fn delete_snapshot(
+        &self,
         machine: MachineId,
-        name: &'a SnapshotName,
+        snapshot: SnapshotId,
         mark: Mark,
-    ) -> BoxFuture<'a, Outcome<()>>;
+    ) -> BoxFuture<'_, Outcome<()>>;
 
     /// What the machine uses.
     fn figures(&self, machine: MachineId) -> BoxFuture<'_, Outcome<Figures>>;

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::definition::MachineId;
-use super::seen::Power;
+use rules::id::MachineId;
+use rules::machine::Seen;
 
 /// What a failure means for the job that met it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -25,7 +25,7 @@ pub enum Fault {
     /// The host does not know the snapshot, disk or network.
     NoThing,
     /// The machine is in a state in which this cannot be done.
-    WrongState(Power),
+    WrongState(Seen),
     /// The name or id belongs to something else on the host.
     Taken,
     /// The machine carries a later generation than the one that asks.
@@ -127,9 +127,7 @@ impl fmt::Display for HypervisorError {
         match self.fault {
             Fault::NoMachine => write!(f, ": the host does not know it; define it first")?,
             Fault::NoThing => write!(f, ": the host does not know what it names; list what there is")?,
-            Fault::WrongState(power) => {
-                write!(f, ": it is {}; bring it into another state first", power.as_str())?
-            }
+            Fault::WrongState(state) => write!(f, ": it is {}; bring it into another state first", state)?,
             Fault::Taken => write!(f, ": the name is taken; choose another")?,
             Fault::Stale => write!(f, ": a later order has been carried out since; nothing was done")?,
             Fault::Refused => write!(f, ": the order cannot be carried out")?,

@@ -12,10 +12,9 @@ mod seen;
 mod simulated;
 
 pub use definition::{
-    Boot, CPUS, DISKS, Definition, Disk, DiskFormat, DiskOrder, LEAST_MEMORY_MIB, LINKS, Link, MEMORY_MIB,
-    MachineId, NAME_BYTES, SNAPSHOT_NAME_BYTES, SnapshotName, SnapshotOrder,
+    Boot, DISKS, Definition, Disk, DiskFormat, DiskOrder, LINKS, Link, NAME_BYTES, snapshot_name, snapshot_of,
 };
 pub use driver::{HostEvent, Hypervisor, Outcome, Standing};
 pub use error::{Class, Fault, HypervisorError, Origin};
-pub use seen::{Capacity, DiskFigures, Figures, Listed, Mark, Power, Reason, Seen, Snapshot};
+pub use seen::{DiskFigures, Figures, HostReport, Listed, Mark, Observed, Reason, Snapshot, is_active};
 pub use simulated::{Crash, Simulated};

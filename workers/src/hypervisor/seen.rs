@@ -1,48 +1,8 @@
 //! What was seen of a host and its machines.
 
 use chrono::{DateTime, Utc};
-use uuid::Uuid;
-
-use super::definition::{MachineId, SnapshotName};
-
-/// Whether a machine is there and whether its guest executes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Power {
-    /// The host does not know it.
-    Absent,
-    /// Defined and not running.
-    Off,
-    /// Its guest executes.
-    Running,
-    /// Its guest is held; its memory is kept.
-    Paused,
-    /// Its guest has been asked to shut down and has not finished.
-    Stopping,
-    /// Its guest is dead and the host still keeps what is left of it; only force ends that.
-    Crashed,
-}
-
-impl Power {
-    /// The name in tables, messages and logs.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Absent => "absent",
-            Self::Off => "off",
-            Self::Running => "running",
-            Self::Paused => "paused",
-            Self::Stopping => "stopping",
-            Self::Crashed => "crashed",
-        }
-    }
-
-    /// Whether the host holds memory for it.
-    pub const fn is_active(self) -> bool {
-        match self {
-            Self::Absent | Self::Off => false,
-            Self::Running | Self::Paused | Self::Stopping | Self::Crashed => true,
-        }
-    }
-}
+use rules::id::{MachineId, OperationId, SnapshotId};
+use rules::machine::{Capacity, Seen};
 
 /// Why a machine is in the state that was seen, as far as the host tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -104,25 +64,33 @@ impl Reason {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Mark {
     /// The operation.
-    pub operation: Uuid,
+    pub operation: OperationId,
     /// The machine's generation for which it was ordered. A lower one than the machine carries is refused.
     pub generation: i64,
 }
 
-/// What was seen of one machine.
+/// What was seen of one machine at one look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Seen {
+pub struct Observed {
     /// Its state.
-    pub power: Power,
+    pub state: Seen,
     /// Why it is in it.
     pub reason: Reason,
     /// What was last done to it by us; none when it is absent or was made by somebody else.
     pub mark: Option<Mark>,
 }
 
-impl Seen {
+impl Observed {
     /// What is seen of a machine that the host does not know.
-    pub const ABSENT: Self = Self { power: Power::Absent, reason: Reason::Unknown, mark: None };
+    pub const ABSENT: Self = Self { state: Seen::Absent, reason: Reason::Unknown, mark: None };
+}
+
+/// Whether the host holds memory for a machine in this state.
+pub const fn is_active(state: Seen) -> bool {
+    match state {
+        Seen::Unknown | Seen::Absent | Seen::Off | Seen::Crashed => false,
+        Seen::Running | Seen::Blocked | Seen::Paused | Seen::ShuttingDown | Seen::Sleeping => true,
+    }
 }
 
 /// One line of a host's full listing.
@@ -133,37 +101,35 @@ pub struct Listed {
     /// Its name on the host.
     pub host_name: String,
     /// What was seen of it.
-    pub seen: Seen,
+    pub observed: Observed,
 }
 
 /// A restore point of a machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot {
-    /// Its name.
-    pub name: SnapshotName,
-    /// The operation that took it, if it was one of ours.
-    pub operation: Option<Uuid>,
+    /// The snapshot, if it is one of ours.
+    pub id: Option<SnapshotId>,
+    /// Its name on the host.
+    pub host_name: String,
     /// When it was taken, by the host's clock.
     pub taken_at: DateTime<Utc>,
     /// The state in which it brings the machine back.
-    pub power: Power,
-    /// The snapshot that it builds on.
+    pub state: Seen,
+    /// The name on the host of the snapshot that it builds on.
     pub parent: Option<String>,
     /// Whether the machine continues from it.
-    pub current: bool,
+    pub is_current: bool,
 }
 
-/// What a host has to give.
+/// What a host tells of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Capacity {
+pub struct HostReport {
     /// The name that the host gives itself.
     pub host_name: String,
     /// The kind of hypervisor, such as `QEMU` or `TEST`.
     pub hypervisor: String,
-    /// Processors on which guests run.
-    pub cpus: u32,
-    /// Memory, in MiB.
-    pub memory_mib: u64,
+    /// What it has for machines.
+    pub capacity: Capacity,
     /// Memory that nothing uses, in MiB; none where the host does not say.
     pub free_memory_mib: Option<u64>,
     /// Machines of any owner that are active.
@@ -189,7 +155,7 @@ pub struct DiskFigures {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Figures {
     /// Its state when the figures were taken.
-    pub power: Power,
+    pub state: Seen,
     /// Processor time that it has used since its start, in nanoseconds.
     pub cpu_time_ns: u64,
     /// Virtual processors.

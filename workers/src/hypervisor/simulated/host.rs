@@ -10,10 +10,12 @@ use tokio::sync::{broadcast, watch};
 
 use super::world::World;
 use crate::hypervisor::act::Act;
-use crate::hypervisor::definition::{Definition, Disk, DiskOrder, MachineId, SnapshotName, SnapshotOrder};
+use crate::hypervisor::definition::{Definition, Disk, DiskOrder};
 use crate::hypervisor::driver::{HostEvent, Hypervisor, Outcome, Standing};
 use crate::hypervisor::error::{Fault, HypervisorError};
-use crate::hypervisor::seen::{Capacity, Figures, Listed, Mark, Power, Reason, Seen, Snapshot};
+use crate::hypervisor::seen::{Figures, HostReport, Listed, Mark, Observed, Reason, Snapshot};
+use rules::id::{MachineId, SnapshotId};
+use rules::machine::{Reach, Seen};
 
 /// How many events wait for a slow receiver before it has to list everything.
 const EVENTS: usize = 1_024;
@@ -46,7 +48,7 @@ impl Simulated {
     pub fn new(host_name: &str, cpus: u32, memory_mib: u64, deadline: Duration) -> Self {
         Self {
             world: Arc::new(Mutex::new(World::new(host_name, cpus, memory_mib))),
-            standing: watch::Sender::new(Standing::Online),
+            standing: watch::Sender::new(Standing { reach: Reach::Online, why: String::new() }),
             events: broadcast::Sender::new(EVENTS),
             deadline,
         }
@@ -61,14 +63,14 @@ impl Simulated {
     pub fn cut(&self) {
         self.world().is_cut = true;
         let why = "the connection was cut".to_owned();
-        self.standing.send_replace(Standing::Unreachable(why.clone()));
+        self.standing.send_replace(Standing { reach: Reach::Unreachable, why: why.clone() });
         self.tell(HostEvent::Lost(why));
     }
 
     /// Brings the connection back. What happened meanwhile was not told.
     pub fn mend(&self) {
         self.world().is_cut = false;
-        self.standing.send_replace(Standing::Online);
+        self.standing.send_replace(Standing { reach: Reach::Online, why: String::new() });
         self.tell(HostEvent::Connected);
     }
 
@@ -95,7 +97,7 @@ impl Simulated {
 
     /// Ends the guest as a fault of its own would.
     pub fn crash_guest(&self, machine: MachineId) {
-        self.world().set(machine, Power::Off, Reason::Crashed);
+        self.world().set(machine, Seen::Off, Reason::Crashed);
         self.tell(HostEvent::Changed(machine));
     }
 
@@ -141,7 +143,7 @@ impl Simulated {
         }
     }
 
-    async fn perform(&self, act: Act, machine: MachineId, mark: Mark) -> Outcome<Seen> {
+    async fn perform(&self, act: Act, machine: MachineId, mark: Mark) -> Outcome<Observed> {
         let seen = self.call(act.as_str(), |world| world.perform(act, machine, mark)).await;
         self.tell(HostEvent::Changed(machine));
         seen
@@ -157,19 +159,19 @@ impl Hypervisor for Simulated {
         self.events.subscribe()
     }
 
-    fn capacity(&self) -> BoxFuture<'_, Outcome<Capacity>> {
-        self.call("read capacity", |world| Ok(world.capacity())).boxed()
+    fn report(&self) -> BoxFuture<'_, Outcome<HostReport>> {
+        self.call("read capacity", |world| Ok(world.report())).boxed()
     }
 
     fn list(&self) -> BoxFuture<'_, Outcome<Vec<Listed>>> {
         self.call("list", |world| Ok(world.list())).boxed()
     }
 
-    fn look(&self, machine: MachineId) -> BoxFuture<'_, Outcome<Seen>> {
+    fn look(&self, machine: MachineId) -> BoxFuture<'_, Outcome<Observed>> {
         self.call("look", move |world| Ok(world.look(machine))).boxed()
     }
 
-    fn define<'a>(&'a self, definition: &'a Definition, mark: Mark) -> BoxFuture<'a, Outcome<Seen>> {
+    fn define<'a>(&'a self, definition: &'a Definition, mark: Mark) -> BoxFuture<'a, Outcome<Observed>> {
         async move {
             let seen = self.call("define", |world| world.define(definition, mark)).await;
             self.tell(HostEvent::Changed(definition.machine));
@@ -178,35 +180,35 @@ impl Hypervisor for Simulated {
         .boxed()
     }
 
-    fn start(&self, machine: MachineId, mark: Mark) -> BoxFuture<'_, Outcome<Seen>> {
+    fn start(&self, machine: MachineId, mark: Mark) -> BoxFuture<'_, Outcome<Observed>> {
         self.perform(Act::Start, machine, mark).boxed()
     }
 
-    fn shut_down(&self, machine: MachineId, mark: Mark) -> BoxFuture<'_, Outcome<Seen>> {
+    fn shut_down(&self, machine: MachineId, mark: Mark) -> BoxFuture<'_, Outcome<Observed>> {
         self.perform(Act::ShutDown, machine, mark).boxed()
     }
 
-    fn force_off(&self, machine: MachineId, mark: Mark) -> BoxFuture<'_, Outcome<Seen>> {
+    fn force_off(&self, machine: MachineId, mark: Mark) -> BoxFuture<'_, Outcome<Observed>> {
         self.perform(Act::ForceOff, machine, mark).boxed()
     }
 
-    fn suspend(&self, machine: MachineId, mark: Mark) -> BoxFuture<'_, Outcome<Seen>> {
+    fn suspend(&self, machine: MachineId, mark: Mark) -> BoxFuture<'_, Outcome<Observed>> {
         self.perform(Act::Suspend, machine, mark).boxed()
     }
 
-    fn resume(&self, machine: MachineId, mark: Mark) -> BoxFuture<'_, Outcome<Seen>> {
+    fn resume(&self, machine: MachineId, mark: Mark) -> BoxFuture<'_, Outcome<Observed>> {
         self.perform(Act::Resume, machine, mark).boxed()
     }
 
-    fn reboot(&self, machine: MachineId, mark: Mark) -> BoxFuture<'_, Outcome<Seen>> {
+    fn reboot(&self, machine: MachineId, mark: Mark) -> BoxFuture<'_, Outcome<Observed>> {
         self.perform(Act::Reboot, machine, mark).boxed()
     }
 
-    fn reset(&self, machine: MachineId, mark: Mark) -> BoxFuture<'_, Outcome<Seen>> {
+    fn reset(&self, machine: MachineId, mark: Mark) -> BoxFuture<'_, Outcome<Observed>> {
         self.perform(Act::Reset, machine, mark).boxed()
     }
 
-    fn undefine(&self, machine: MachineId, mark: Mark) -> BoxFuture<'_, Outcome<Seen>> {
+    fn undefine(&self, machine: MachineId, mark: Mark) -> BoxFuture<'_, Outcome<Observed>> {
         self.perform(Act::Undefine, machine, mark).boxed()
     }
 
@@ -214,35 +216,36 @@ impl Hypervisor for Simulated {
         self.call("list snapshots", move |world| world.snapshots(machine)).boxed()
     }
 
-    fn take_snapshot<'a>(
-        &'a self,
+    fn take_snapshot(
+        &self,
         machine: MachineId,
-        order: &'a SnapshotOrder,
-    ) -> BoxFuture<'a, Outcome<Snapshot>> {
-        self.call("take snapshot", move |world| world.take_snapshot(machine, order)).boxed()
+        snapshot: SnapshotId,
+        mark: Mark,
+    ) -> BoxFuture<'_, Outcome<Snapshot>> {
+        self.call("take snapshot", move |world| world.take_snapshot(machine, snapshot, mark)).boxed()
     }
 
-    fn revert<'a>(
-        &'a self,
+    fn revert(
+        &self,
         machine: MachineId,
-        name: &'a SnapshotName,
+        snapshot: SnapshotId,
         mark: Mark,
-    ) -> BoxFuture<'a, Outcome<Seen>> {
+    ) -> BoxFuture<'_, Outcome<Observed>> {
         async move {
-            let seen = self.call("revert", |world| world.revert(machine, name, mark)).await;
+            let seen = self.call("revert", move |world| world.revert(machine, snapshot, mark)).await;
             self.tell(HostEvent::Changed(machine));
             seen
         }
         .boxed()
     }
 
-    fn delete_snapshot<'a>(
-        &'a self,
+    fn delete_snapshot(
+        &self,
         machine: MachineId,
-        name: &'a SnapshotName,
+        snapshot: SnapshotId,
         mark: Mark,
-    ) -> BoxFuture<'a, Outcome<()>> {
-        self.call("delete snapshot", move |world| world.delete_snapshot(machine, name, mark)).boxed()
+    ) -> BoxFuture<'_, Outcome<()>> {
+        self.call("delete snapshot", move |world| world.delete_snapshot(machine, snapshot, mark)).boxed()
     }
 
     fn figures(&self, machine: MachineId) -> BoxFuture<'_, Outcome<Figures>> {

@@ -3,16 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use chrono::{DateTime, Utc};
-use uuid::Uuid;
+use rules::id::{MachineId, SnapshotId};
+use rules::machine::{Capacity, Seen};
 
 use super::host::Crash;
 use crate::hypervisor::act::{Act, Decision, is_stale};
-use crate::hypervisor::definition::{
-    Definition, Disk, DiskOrder, MachineId, SnapshotName, SnapshotOrder, volumes_of,
-};
+use crate::hypervisor::definition::{Definition, Disk, DiskOrder, snapshot_name, volumes_of};
 use crate::hypervisor::driver::Outcome;
 use crate::hypervisor::error::{Fault, HypervisorError};
-use crate::hypervisor::seen::{Capacity, DiskFigures, Figures, Listed, Mark, Power, Reason, Seen, Snapshot};
+use crate::hypervisor::seen::{
+    DiskFigures, Figures, HostReport, Listed, Mark, Observed, Reason, Snapshot, is_active,
+};
 
 /// Processor time that a running machine is said to have used per look, in nanoseconds.
 const CPU_TIME_PER_LOOK_NS: u64 = 1_000_000;
@@ -22,18 +23,17 @@ const DISK_BYTES: u64 = 1 << 30;
 #[derive(Debug, Clone)]
 pub(super) struct Machine {
     definition: Definition,
-    seen: Seen,
-    snapshots: BTreeMap<SnapshotName, Taken>,
-    current: Option<SnapshotName>,
+    seen: Observed,
+    snapshots: BTreeMap<SnapshotId, Taken>,
+    current: Option<SnapshotId>,
     looks: u64,
 }
 
 #[derive(Debug, Clone)]
 struct Taken {
-    operation: Uuid,
     at: DateTime<Utc>,
-    power: Power,
-    parent: Option<SnapshotName>,
+    state: Seen,
+    parent: Option<SnapshotId>,
     definition: Definition,
 }
 
@@ -73,47 +73,46 @@ impl World {
         }
     }
 
-    pub(super) fn look(&self, machine: MachineId) -> Seen {
-        self.machines.get(&machine).map_or(Seen::ABSENT, |known| known.seen)
+    pub(super) fn look(&self, machine: MachineId) -> Observed {
+        self.machines.get(&machine).map_or(Observed::ABSENT, |known| known.seen)
     }
 
     pub(super) fn list(&self) -> Vec<Listed> {
         let line = |(machine, known): (&MachineId, &Machine)| Listed {
             machine: *machine,
             host_name: Definition::host_name(*machine),
-            seen: known.seen,
+            observed: known.seen,
         };
         self.machines.iter().map(line).collect()
     }
 
-    pub(super) fn capacity(&self) -> Capacity {
-        let active = self.machines.values().filter(|known| known.seen.power.is_active());
-        Capacity {
+    pub(super) fn report(&self) -> HostReport {
+        let active = self.machines.values().filter(|known| is_active(known.seen.state));
+        HostReport {
             host_name: self.host_name.clone(),
             hypervisor: "SIMULATED".to_owned(),
-            cpus: self.cpus,
-            memory_mib: self.memory_mib,
+            capacity: Capacity { cpus: self.cpus, memory_mib: self.memory_mib },
             free_memory_mib: Some(self.free_mib()),
             active: u32::try_from(active.count()).unwrap_or(u32::MAX),
         }
     }
 
     fn free_mib(&self) -> u64 {
-        let active = self.machines.values().filter(|known| known.seen.power.is_active());
-        let used: u64 = active.map(|known| known.definition.memory_mib).sum();
+        let active = self.machines.values().filter(|known| is_active(known.seen.state));
+        let used: u64 = active.map(|known| u64::from(known.definition.memory_mib)).sum();
         self.memory_mib.saturating_sub(used)
     }
 
-    pub(super) fn set(&mut self, machine: MachineId, power: Power, reason: Reason) {
+    pub(super) fn set(&mut self, machine: MachineId, state: Seen, reason: Reason) {
         if let Some(known) = self.machines.get_mut(&machine) {
-            known.seen.power = power;
+            known.seen.state = state;
             known.seen.reason = reason;
         }
     }
 
     pub(super) fn each_off(&mut self, reason: Reason) {
-        let active = self.machines.values_mut().filter(|known| known.seen.power.is_active());
-        active.for_each(|known| known.seen = Seen { power: Power::Off, reason, ..known.seen });
+        let active = self.machines.values_mut().filter(|known| is_active(known.seen.state));
+        active.for_each(|known| known.seen = Observed { state: Seen::Off, reason, ..known.seen });
     }
 
     fn known(&mut self, act: &'static str, machine: MachineId, mark: Option<Mark>) -> Outcome<&mut Machine> {
@@ -124,12 +123,12 @@ impl World {
         Ok(known)
     }
 
-    pub(super) fn define(&mut self, definition: &Definition, mark: Mark) -> Outcome<Seen> {
+    pub(super) fn define(&mut self, definition: &Definition, mark: Mark) -> Outcome<Observed> {
         definition.check()?;
         definition.fits(self.memory_mib)?;
         let machine = definition.machine;
         let seen = self.look(machine);
-        if seen.power != Power::Absent && is_stale(&seen, mark) {
+        if seen.state != Seen::Absent && is_stale(&seen, mark) {
             return Err(fault(Fault::Stale, "define", machine));
         }
         if seen.mark == Some(mark)
@@ -137,7 +136,7 @@ impl World {
         {
             return Ok(seen);
         }
-        let fresh = Seen { power: Power::Off, reason: Reason::Unknown, mark: Some(mark) };
+        let fresh = Observed { state: Seen::Off, reason: Reason::Unknown, mark: Some(mark) };
         let known = self.machines.entry(machine).or_insert_with(|| Machine {
             definition: definition.clone(),
             seen: fresh,
@@ -152,23 +151,24 @@ impl World {
         Ok(seen)
     }
 
-    pub(super) fn perform(&mut self, act: Act, machine: MachineId, mark: Mark) -> Outcome<Seen> {
+    pub(super) fn perform(&mut self, act: Act, machine: MachineId, mark: Mark) -> Outcome<Observed> {
         let seen = self.look(machine);
         if act.decide(machine, &seen, mark)? == Decision::Do {
-            let needed = self.machines.get(&machine).map_or(0, |known| known.definition.memory_mib);
+            let needed =
+                self.machines.get(&machine).map_or(0, |known| u64::from(known.definition.memory_mib));
             if act == Act::Start && needed > self.free_mib() {
                 return Err(fault(Fault::Exhausted, "start", machine));
             }
             self.acts.push((machine, act.as_str()));
             let is_deaf = self.deaf.contains(&machine);
             match act {
-                Act::Start => self.set(machine, Power::Running, Reason::Booted),
+                Act::Start => self.set(machine, Seen::Running, Reason::Booted),
                 Act::ShutDown if is_deaf => {}
-                Act::ShutDown => self.set(machine, Power::Off, Reason::ShutDown),
-                Act::ForceOff => self.set(machine, Power::Off, Reason::ForcedOff),
-                Act::Suspend => self.set(machine, Power::Paused, Reason::Suspended),
-                Act::Resume => self.set(machine, Power::Running, Reason::Resumed),
-                Act::Reboot | Act::Reset => self.set(machine, Power::Running, Reason::Booted),
+                Act::ShutDown => self.set(machine, Seen::Off, Reason::ShutDown),
+                Act::ForceOff => self.set(machine, Seen::Off, Reason::ForcedOff),
+                Act::Suspend => self.set(machine, Seen::Paused, Reason::Suspended),
+                Act::Resume => self.set(machine, Seen::Running, Reason::Resumed),
+                Act::Reboot | Act::Reset => self.set(machine, Seen::Running, Reason::Booted),
                 Act::Undefine => drop(self.machines.remove(&machine)),
                 // Reverting needs the snapshot's name; see `revert`.
                 Act::Revert => {}
@@ -182,48 +182,52 @@ impl World {
 
     pub(super) fn snapshots(&mut self, machine: MachineId) -> Outcome<Vec<Snapshot>> {
         let known = self.known("list snapshots", machine, None)?;
-        Ok(known.snapshots.keys().filter_map(|name| known.snapshot(name)).collect())
+        Ok(known.snapshots.keys().filter_map(|id| known.snapshot(*id)).collect())
     }
 
-    pub(super) fn take_snapshot(&mut self, machine: MachineId, order: &SnapshotOrder) -> Outcome<Snapshot> {
+    pub(super) fn take_snapshot(
+        &mut self,
+        machine: MachineId,
+        snapshot: SnapshotId,
+        mark: Mark,
+    ) -> Outcome<Snapshot> {
         let act = "take snapshot";
         let at = DateTime::from_timestamp(self.clock, 0).unwrap_or_default();
-        let known = self.known(act, machine, Some(order.mark))?;
-        let operation = order.mark.operation;
-        match known.snapshots.get(&order.name) {
-            Some(there) if there.operation == operation => {}
-            Some(_) => return Err(fault(Fault::Taken, act, machine).because(order.name.to_string())),
-            None => {
-                let taken = Taken {
-                    operation,
-                    at,
-                    power: known.seen.power,
-                    parent: known.current.clone(),
-                    definition: known.definition.clone(),
-                };
-                known.snapshots.insert(order.name.clone(), taken);
-                known.current = Some(order.name.clone());
-            }
+        let known = self.known(act, machine, Some(mark))?;
+        known.seen.mark = Some(mark);
+        if !known.snapshots.contains_key(&snapshot) {
+            let taken = Taken {
+                at,
+                state: known.seen.state,
+                parent: known.current,
+                definition: known.definition.clone(),
+            };
+            known.snapshots.insert(snapshot, taken);
+            known.current = Some(snapshot);
+            self.clock += 1;
+            self.acts.push((machine, act));
         }
-        known.seen.mark = Some(order.mark);
-        let snapshot = known.snapshot(&order.name);
-        self.clock += 1;
-        self.acts.push((machine, act));
-        snapshot.ok_or_else(|| fault(Fault::NoThing, act, machine))
+        let known = self.known(act, machine, None)?;
+        known.snapshot(snapshot).ok_or_else(|| fault(Fault::NoThing, act, machine))
     }
 
-    pub(super) fn revert(&mut self, machine: MachineId, name: &SnapshotName, mark: Mark) -> Outcome<Seen> {
+    pub(super) fn revert(
+        &mut self,
+        machine: MachineId,
+        snapshot: SnapshotId,
+        mark: Mark,
+    ) -> Outcome<Observed> {
         let seen = self.look(machine);
         if Act::Revert.decide(machine, &seen, mark)? == Decision::Reached {
             return Ok(seen);
         }
         let known = self.known("revert", machine, Some(mark))?;
-        let Some(taken) = known.snapshots.get(name) else {
-            return Err(fault(Fault::NoThing, "revert", machine).because(name.to_string()));
+        let Some(taken) = known.snapshots.get(&snapshot) else {
+            return Err(fault(Fault::NoThing, "revert", machine).because(snapshot.to_string()));
         };
         known.definition = taken.definition.clone();
-        known.seen = Seen { power: taken.power, reason: Reason::Reverted, mark: Some(mark) };
-        known.current = Some(name.clone());
+        known.seen = Observed { state: taken.state, reason: Reason::Reverted, mark: Some(mark) };
+        known.current = Some(snapshot);
         let seen = known.seen;
         self.acts.push((machine, "revert"));
         Ok(seen)
@@ -232,15 +236,15 @@ impl World {
     pub(super) fn delete_snapshot(
         &mut self,
         machine: MachineId,
-        name: &SnapshotName,
+        snapshot: SnapshotId,
         mark: Mark,
     ) -> Outcome<()> {
         let known = self.known("delete snapshot", machine, Some(mark))?;
         known.seen.mark = Some(mark);
-        let Some(gone) = known.snapshots.remove(name) else { return Ok(()) };
-        let children = known.snapshots.values_mut().filter(|taken| taken.parent.as_ref() == Some(name));
-        children.for_each(|taken| taken.parent.clone_from(&gone.parent));
-        if known.current.as_ref() == Some(name) {
+        let Some(gone) = known.snapshots.remove(&snapshot) else { return Ok(()) };
+        let children = known.snapshots.values_mut().filter(|taken| taken.parent == Some(snapshot));
+        children.for_each(|taken| taken.parent = gone.parent);
+        if known.current == Some(snapshot) {
             known.current = gone.parent;
         }
         self.acts.push((machine, "delete snapshot"));
@@ -249,7 +253,7 @@ impl World {
 
     pub(super) fn figures(&mut self, machine: MachineId) -> Outcome<Figures> {
         let known = self.known("read figures", machine, None)?;
-        known.looks += u64::from(known.seen.power == Power::Running);
+        known.looks += u64::from(known.seen.state == Seen::Running);
         let disks = known.definition.disks.iter().zip('a'..).map(|(_, letter)| DiskFigures {
             target: format!("vd{letter}"),
             capacity_bytes: DISK_BYTES,
@@ -258,11 +262,11 @@ impl World {
             written_bytes: known.looks,
         });
         Ok(Figures {
-            power: known.seen.power,
+            state: known.seen.state,
             cpu_time_ns: known.looks * CPU_TIME_PER_LOOK_NS,
-            cpus: known.definition.cpus,
-            memory_kib: known.definition.memory_mib * 1_024,
-            resident_kib: Some(known.definition.memory_mib * 512),
+            cpus: u32::from(known.definition.cpus),
+            memory_kib: u64::from(known.definition.memory_mib) * 1_024,
+            resident_kib: Some(u64::from(known.definition.memory_mib) * 512),
             disks: disks.collect(),
         })
     }
@@ -274,9 +278,9 @@ impl World {
     }
 
     pub(super) fn delete_disks(&mut self, machine: MachineId) -> Outcome<()> {
-        let power = self.look(machine).power;
-        if power != Power::Absent {
-            return Err(fault(Fault::WrongState(power), "delete disks", machine));
+        let state = self.look(machine).state;
+        if state != Seen::Absent {
+            return Err(fault(Fault::WrongState(state), "delete disks", machine));
         }
         let prefix = format!("/simulated/{}", volumes_of(machine));
         self.disks.retain(|path, _| !path.starts_with(&prefix));
@@ -285,15 +289,15 @@ impl World {
 }
 
 impl Machine {
-    fn snapshot(&self, name: &SnapshotName) -> Option<Snapshot> {
-        let taken = self.snapshots.get(name)?;
+    fn snapshot(&self, id: SnapshotId) -> Option<Snapshot> {
+        let taken = self.snapshots.get(&id)?;
         Some(Snapshot {
-            name: name.clone(),
-            operation: Some(taken.operation),
+            id: Some(id),
+            host_name: snapshot_name(id),
             taken_at: taken.at,
-            power: taken.power,
-            parent: taken.parent.as_ref().map(ToString::to_string),
-            current: self.current.as_ref() == Some(name),
+            state: taken.state,
+            parent: taken.parent.map(snapshot_name),
+            is_current: self.current == Some(id),
         })
     }
 }
