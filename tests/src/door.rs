@@ -21,6 +21,14 @@ pub const ADMIN: &str = "admin@example.org";
 /// The password of everybody in tests.
 pub const PASSWORD: &str = "correct horse battery";
 
+/// What doors sign tokens with; an API process with it takes the tokens of a door.
+pub const JWT_SECRET: &str = "a key that signs tokens in tests only";
+
+/// The keys that doors seal with, as an API process takes them.
+pub fn keyring_text() -> String {
+    Keyring::text_of("test", &[7; KEY_BYTES]).expose_secret().to_owned()
+}
+
 /// A running API.
 pub struct Door {
     /// Where it listens.
@@ -56,12 +64,11 @@ impl Door {
         let db = database.pool().await;
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("an address");
-        let mut config = ApiConfig::new(address, "a key that signs tokens in tests only".into());
+        let mut config = ApiConfig::new(address, JWT_SECRET.into());
         change(&mut config);
         let made = api::bootstrap_admin(&db, ADMIN, PASSWORD.into()).await;
         made.expect("an administrator can be made");
-        let text = Keyring::text_of("test", &[7; KEY_BYTES]);
-        let keyring = Arc::new(Keyring::parse(text.expose_secret()).expect("a keyring"));
+        let keyring = Arc::new(Keyring::parse(&keyring_text()).expect("a keyring"));
         let sandbox = Arc::new(Sandbox::new(script::Limits::default()));
         let shutdown = CancellationToken::new();
         let wake = Wake::start(&db, &shutdown);
@@ -146,6 +153,11 @@ impl Client {
     #[must_use]
     pub fn with_key(&self, key: &str) -> Self {
         Self { at: self.at, headers: vec![("x-api-key", key.to_owned())] }
+    }
+
+    /// The headers that tell who asks, for a request that is sent by hand.
+    pub fn headers(&self) -> &[(&'static str, String)] {
+        &self.headers
     }
 
     /// The answer to an operation, as it comes.

@@ -1,5 +1,6 @@
 //! A client of few words: what a test writes is what is sent, byte for byte.
 
+use std::io;
 use std::net::SocketAddr;
 
 use serde_json::Value;
@@ -44,28 +45,53 @@ impl Answer {
 /// # Panics
 /// When there is no answer.
 pub async fn send(to: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+    try_send(to, method, path, headers, body).await.expect("the server answers")
+}
+
+/// As [`send`], to a server that may be gone or go before it has answered.
+///
+/// # Errors
+/// When no whole answer came.
+pub async fn try_send(
+    to: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> io::Result<Answer> {
     let mut head = format!("{method} {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n");
     for (name, value) in headers {
         head += &format!("{name}: {value}\r\n");
     }
     head += &format!("content-length: {}\r\n\r\n", body.len());
-    let mut stream = TcpStream::connect(to).await.expect("the server accepts");
-    stream.write_all(head.as_bytes()).await.expect("the head is taken");
-    stream.write_all(body).await.expect("the body is taken");
-    read(stream).await
+    let mut stream = TcpStream::connect(to).await?;
+    stream.write_all(head.as_bytes()).await?;
+    stream.write_all(body).await?;
+    try_read(stream).await
 }
 
 /// Reads an answer up to the end of the connection.
 ///
 /// # Panics
 /// When it is no HTTP.
-pub async fn read(mut stream: TcpStream) -> Answer {
+pub async fn read(stream: TcpStream) -> Answer {
+    try_read(stream).await.expect("the answer is sent whole")
+}
+
+async fn try_read(mut stream: TcpStream) -> io::Result<Answer> {
     let mut bytes = Vec::new();
-    stream.read_to_end(&mut bytes).await.expect("the answer is sent whole");
-    let text = String::from_utf8(bytes).expect("the answer is text");
-    let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {text:?}"));
+    stream.read_to_end(&mut bytes).await?;
+    let text = String::from_utf8(bytes).map_err(io::Error::other)?;
+    parse(&text).ok_or_else(|| io::Error::new(io::ErrorKind::UnexpectedEof, format!("no answer: {text:?}")))
+}
+
+/// An answer, if it is whole.
+fn parse(text: &str) -> Option<Answer> {
+    let (head, body) = text.split_once("\r\n\r\n")?;
     let mut lines = head.lines();
-    let status = lines.next().and_then(|l| l.split(' ').nth(1)).and_then(|s| s.parse().ok());
+    let status = lines.next()?.split(' ').nth(1)?.parse().ok()?;
     let headers = lines.filter_map(|l| l.split_once(": ")).map(|(n, v)| (n.to_lowercase(), v.to_owned()));
-    Answer { status: status.expect("a status"), headers: headers.collect(), text: body.to_owned() }
+    let answer = Answer { status, headers: headers.collect(), text: body.to_owned() };
+    let length = answer.header("content-length").and_then(|l| l.parse().ok());
+    length.is_none_or(|length: usize| length == body.len()).then_some(answer)
 }

@@ -31,6 +31,7 @@ mod scheduler;
 mod tidy;
 mod up;
 mod workers;
+mod writes;
 
 /// Counts what each thread holds, by which scripts are bounded, as in the executable.
 #[global_allocator]
