@@ -29,6 +29,7 @@ mod plans;
 mod queue;
 mod scheduler;
 mod tidy;
+mod unique;
 mod up;
 mod workers;
 mod writes;
