@@ -10,6 +10,7 @@
     reason = "a harness reports by panicking, like the tests that call it"
 )]
 
+pub mod cutter;
 pub mod database;
 pub mod door;
 pub mod fault;
@@ -21,6 +22,7 @@ pub mod postgres;
 pub mod process;
 pub mod wait;
 
+pub use cutter::Cutter;
 pub use database::Database;
 pub use door::{Client, Door};
 pub use hands::Hands;

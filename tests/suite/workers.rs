@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
+use jobs::db::PgPool;
 use jobs::payload::noop::Noop;
 use jobs::queue::postgres::{control, look};
 use jobs::queue::wake::Hint;
 use jobs::queue::{NewJob, enqueue};
 use rules::id::JobId;
 use rules::queue::Pool;
-use tests::{Database, Hands, wait};
+use tests::{Cutter, Database, Hands, wait};
 use workers::WorkerConfig;
 
 use crate::queue::{noop, put, state};
@@ -114,6 +115,38 @@ async fn a_stop_hands_back_what_has_not_begun_and_what_does_not_end() {
     let attempts: Vec<i16> =
         sqlx::query_scalar("select attempt from job_ready").fetch_all(&mut conn).await.unwrap();
     assert_eq!(attempts, [0, 0, 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_whose_answer_was_lost_is_handed_back_and_costs_nothing() {
+    const WORD: &str = "never heard of";
+    let database = Database::new().await;
+    let mut conn = database.connect().await;
+    let id = put(&mut conn, noop(WORD)).await;
+    let cutter = Cutter::start(&database, WORD).await;
+    let config = WorkerConfig { pools: vec![Pool::Maintenance], slots: 2, grace: Duration::from_secs(5) };
+    let hands = Hands::with(PgPool::connect(cutter.url()).await.unwrap(), config);
+    // One that is leased before and after stays where it is.
+    let long = put(&mut conn, job(Noop { sleep_ms: 15_000, ..Noop::default() })).await;
+    wait::until("the answer to the claim is cut off", || async { cutter.cuts() == 1 }).await;
+    assert_eq!(state(&mut conn, id).await, "LEASED");
+    becomes(&database, long, "LEASED").await;
+    becomes(&database, id, "DONE").await;
+    let (attempt, crashes): (i16, i16) =
+        sqlx::query_as("select attempt, crashes from job_history where job_id = $1")
+            .bind(id.0)
+            .fetch_one(&mut conn)
+            .await
+            .unwrap();
+    assert_eq!((attempt, crashes), (1, 0));
+    assert!(look::attempts(&mut conn, id).await.unwrap().is_empty());
+    becomes(&database, long, "DONE").await;
+    let tries: i64 = sqlx::query_scalar("select count(*) from job_history where attempt = 1 and crashes = 0")
+        .fetch_one(&mut conn)
+        .await
+        .unwrap();
+    assert_eq!(tries, 2);
+    hands.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -98,6 +98,7 @@ pub(crate) async fn run(
                 poll_at.saturating_duration_since(Instant::now())
             }
             Err(error) => {
+                fetcher.held.astray.claim_failed(Instant::now());
                 let wait = patience.next_wait();
                 tracing::warn!(%error, wait_ms = wait.as_millis() as u64, "claiming failed; trying again");
                 tokio::time::sleep(wait).await;

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use crate::astray::Astray;
 use crate::config::Post;
 
 /// How long before its lease ends a handler is stopped when no renewal came through: time to stop
@@ -29,6 +30,8 @@ const AHEAD: Duration = Duration::from_millis(25);
 pub(crate) struct Held {
     leases: Mutex<HashMap<(JobId, LeaseToken), Lease>>,
     pools: Vec<Load>,
+    /// What may have been leased to this process without its knowledge.
+    pub(crate) astray: Astray,
     /// Told whenever a slot becomes free or a pool opens.
     pub(crate) freed: Notify,
 }
@@ -75,7 +78,12 @@ impl Held {
             finished: AtomicI64::new(0),
             ahead: AtomicI64::new(0),
         };
-        Self { leases: Mutex::default(), pools: posts.iter().map(load).collect(), freed: Notify::new() }
+        Self {
+            leases: Mutex::default(),
+            pools: posts.iter().map(load).collect(),
+            freed: Notify::new(),
+            astray: Astray::default(),
+        }
     }
 
     /// Takes a claimed attempt in. `claimed_at` is when the claim was sent: the lease began no earlier.
@@ -104,6 +112,11 @@ impl Held {
     /// Lets a lease go, once it is settled or lost; tells the job's kind.
     pub(crate) fn release(&self, id: JobId, token: LeaseToken) -> Option<Kind> {
         self.leases().remove(&(id, token)).map(|l| l.kind)
+    }
+
+    /// Whether a lease is held.
+    pub(crate) fn holds(&self, id: JobId, token: LeaseToken) -> bool {
+        self.leases().contains_key(&(id, token))
     }
 
     /// Why an attempt was told to stop, if it was.

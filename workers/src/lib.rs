@@ -5,6 +5,7 @@
 //! an upkeeper promotes what falls due and rescues what dead workers hold. None of them ends on a
 //! database error.
 
+mod astray;
 mod backend;
 pub mod config;
 pub mod context;

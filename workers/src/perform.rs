@@ -47,6 +47,8 @@ pub(crate) async fn perform(context: &Context, held: &Held, settler: &Settler, a
         None => {
             if held.stop_reason(attempt.id, attempt.token).is_none() {
                 metrics::job_finished(attempt.kind, &Outcome::Done);
+            } else {
+                held.astray.give_up(attempt.id, attempt.token, Instant::now());
             }
             held.release(attempt.id, attempt.token);
         }

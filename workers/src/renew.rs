@@ -14,6 +14,7 @@ use rules::id::WorkerId;
 use rules::queue::RENEW_EVERY_MS;
 use tokio_util::sync::CancellationToken;
 
+use crate::astray::hand_back;
 use crate::config::Post;
 use crate::context::Context;
 use crate::held::Held;
@@ -44,7 +45,8 @@ pub(crate) async fn run(
         if Instant::now() >= next {
             let renewed = renew_all(&context, &held).await;
             let here = bounded(CALL_TIMEOUT, beat(&context, &me)).await;
-            for error in [renewed.err(), here.err()].into_iter().flatten() {
+            let back = hand_back(&context, &held, id).await;
+            for error in [renewed.err(), here.err(), back.err()].into_iter().flatten() {
                 tracing::warn!(%error, "renewing leases failed; trying again");
                 next = Instant::now() + WATCH_EVERY;
             }

@@ -68,6 +68,7 @@ async fn settle_group(context: &Context, held: &Held, acks: &[Ack]) {
             Err(error) if began.elapsed() > give_up_after(&error) => {
                 tracing::error!(%error, jobs = acks.len(), "results could not be written while their leases lasted; the jobs will run again");
                 for ack in acks {
+                    held.astray.give_up(ack.id, ack.token, Instant::now());
                     held.release(ack.id, ack.token);
                 }
                 return;

@@ -85,6 +85,11 @@ pub(super) const LEASE_LOST: Metric = counter(
     &[],
     "Handlers stopped because this process could not renew their lease.",
 );
+pub(super) const LEASE_RETURNED: Metric = counter(
+    "millrace_lease_returned_total",
+    &[],
+    "Leases handed back because the answer to their claim was lost on its way to this process.",
+);
 pub(super) const STALE_ACKS: Metric = counter(
     "millrace_stale_acks_total",
     &[],
@@ -183,6 +188,7 @@ pub const CATALOG: &[Metric] = &[
     WORKER_SLOTS,
     LEASE_EXPIRED,
     LEASE_LOST,
+    LEASE_RETURNED,
     STALE_ACKS,
     RUNS_STARTED,
     RUNS_FINISHED,

@@ -57,6 +57,11 @@ pub fn leases_expired(count: u64) {
     counter!(c::LEASE_EXPIRED.name).increment(count);
 }
 
+/// Leases whose claim was never answered were handed back.
+pub fn leases_returned(count: u64) {
+    counter!(c::LEASE_RETURNED.name).increment(count);
+}
+
 /// Handlers of this process were stopped, for their leases could not be renewed.
 pub fn leases_lost(count: u64) {
     counter!(c::LEASE_LOST.name).increment(count);

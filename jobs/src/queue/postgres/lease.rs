@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::time::Duration;
 
-use rules::id::{JobId, LeaseToken};
+use rules::id::{JobId, LeaseToken, WorkerId};
 use rules::queue::LEASE_MS;
 use sqlx::PgConnection;
 
 use crate::Result;
+use crate::queue::postgres::enqueue::whole_ms;
 
 /// What a renewal told of one lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,4 +71,30 @@ async fn renew_distinct(
         Some(((id, *leases.get(&id)?), renewed))
     });
     Ok(told.collect())
+}
+
+/// Leases of a worker that were handed out this long ago or longer, by the database's clock, other than
+/// of these jobs: to find those that the worker does not know of.
+///
+/// # Errors
+/// Unavailable when nobody answers.
+pub async fn others(
+    conn: &mut PgConnection,
+    worker: WorkerId,
+    known: &[i64],
+    older_than: Duration,
+    limit: i64,
+) -> Result<Vec<(JobId, LeaseToken)>> {
+    let rows = sqlx::query!(
+        "select job_id, token from job_lease
+        where worker_id = $1 and leased_at < now() - $2::bigint * interval '1 millisecond' and job_id <> all($3)
+        order by job_id limit $4",
+        worker.0,
+        whole_ms(older_than),
+        known,
+        limit
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows.into_iter().map(|row| (JobId(row.job_id), LeaseToken(row.token))).collect())
 }
