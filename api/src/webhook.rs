@@ -1,21 +1,25 @@
 //! Lets signed deliveries in: verified, bounded, stored with their job before the sender is answered.
 
+use std::sync::LazyLock;
+
 use axum::body::Body;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, header};
-use jobs::listener::{Delivery, Hook, Received, hook, receive};
+use jobs::listener::{Address, Delivery, Hook, Received, address, receive};
 use jobs::trace::TraceContext;
 use rules::listener::{NOTICE_BYTES_MAX, check, headers};
-use rules::signature::{self, Headers, ID_HEADER, SIGNATURE_HEADER, TIMESTAMP_HEADER};
+use rules::signature::{self, Headers, ID_HEADER, Refused, SIGNATURE_HEADER, Secret, TIMESTAMP_HEADER};
 use serde_json::{Value, json};
 
 use crate::body;
 use crate::error::{Fault, fault_problem, problem};
 use crate::state::App;
 
-/// What is said of every address where nobody listens: of one that never was, of another tenant's and of
-/// one that was taken away alike.
-const NOBODY: &str = "nobody listens at this address";
+/// What deliveries to an address where nobody listens are verified against. Nobody knows it, so they are
+/// refused in the words and the time of a delivery to a listener whose secret the sender does not have: who
+/// has none cannot tell which tenants and paths there are.
+static NOBODYS: LazyLock<Secret> = LazyLock::new(|| Secret::of(&rand::random()));
 
 /// Why a delivery is not taken: the answer, and the word under which it is counted.
 struct Refusal(&'static str, Box<Response<Body>>);
@@ -29,9 +33,11 @@ impl Refusal {
 /// Answers a delivery at `/hooks/{tenant}/{path}`: 202 once it is stored, or was before.
 pub(crate) async fn handle(
     State(app): State<App>,
-    Path((tenant, path)): Path<(String, String)>,
+    place: Result<Path<(String, String)>, PathRejection>,
     request: Request,
 ) -> Response<Body> {
+    // Nobody listens at an address that is no text, and that is answered like any other.
+    let (tenant, path) = place.map(|Path(place)| place).unwrap_or_default();
     let (outcome, response) = match take(&app, &tenant, &path, request).await {
         Ok(received) if received.duplicate => ("duplicate", accepted(&received)),
         Ok(received) => ("accepted", accepted(&received)),
@@ -46,12 +52,9 @@ async fn take(app: &App, tenant: &str, path: &str, request: Request) -> Result<R
     let bytes =
         body::read(body, NOTICE_BYTES_MAX).await.map_err(|response| Refusal::new("too_large", response))?;
     let mut conn = app.db.acquire().await.map_err(|e| broken(e.into()))?;
-    let hook = hook(&mut conn, tenant, path).await.map_err(broken)?;
+    let address = address(&mut conn, tenant, path).await.map_err(broken)?;
     drop(conn);
-    let Some(hook) = hook else {
-        return Err(Refusal::new("unknown", problem(StatusCode::NOT_FOUND, NOBODY)));
-    };
-    let id = verified(app, &hook, &head.headers, &bytes)?;
+    let (hook, id) = verified(app, address, &head.headers, &bytes)?;
     if !hook.active {
         let told = "the listener is switched off; switch it on, then send again";
         return Err(Refusal::new("inactive", problem(StatusCode::CONFLICT, told)));
@@ -65,16 +68,32 @@ async fn take(app: &App, tenant: &str, path: &str, request: Request) -> Result<R
     Ok(received)
 }
 
-/// The delivery's id, once its signature holds.
-fn verified<'a>(app: &App, hook: &Hook, all: &'a HeaderMap, bytes: &[u8]) -> Result<&'a str, Refusal> {
-    let secret = hook.open(app.keyring()).map_err(broken)?;
+/// The listener and the delivery's id, once its signature holds.
+fn verified<'a>(
+    app: &App,
+    address: Address,
+    all: &'a HeaderMap,
+    bytes: &[u8],
+) -> Result<(Hook, &'a str), Refusal> {
     let given = Headers {
         id: one(all, ID_HEADER),
         timestamp: one(all, TIMESTAMP_HEADER),
         signature: one(all, SIGNATURE_HEADER),
     };
-    signature::verify(&[secret], &given, bytes, hook.now_s)
-        .map_err(|refused| Refusal::new("unsigned", problem(StatusCode::UNAUTHORIZED, refused)))
+    let secrets = match &address.hook {
+        Some(hook) => hook.open(app.keyring()).map_err(broken)?,
+        None => vec![NOBODYS.clone()],
+    };
+    let verdict = signature::verify(&secrets, &given, bytes, address.now_s);
+    let unauthorized = |refused| problem(StatusCode::UNAUTHORIZED, refused);
+    match (address.hook, verdict) {
+        (Some(hook), Ok(id)) => Ok((hook, id)),
+        (Some(_), Err(refused)) => Err(Refusal::new("unsigned", unauthorized(refused))),
+        (None, verdict) => {
+            let refused = verdict.err().unwrap_or(Refused::BadSignature);
+            Err(Refusal::new("unknown", unauthorized(refused)))
+        }
+    }
 }
 
 /// The header, if it is sent once: of two, nobody can say which was meant.

@@ -17,7 +17,7 @@ pub(crate) fn graph() -> Value {
 }
 
 /// Every operation within a tenant, with the thing that it names by id.
-const OPERATIONS: [(&str, &str); 31] = [
+const OPERATIONS: [(&str, &str); 32] = [
     ("", "query($t: ID) { members(tenant: $t) { nodes { userId } } }"),
     ("", "query($t: ID) { apiKeys(tenant: $t) { nodes { id } } }"),
     ("", "query($t: ID) { workflows(tenant: $t) { nodes { id } } }"),
@@ -59,6 +59,7 @@ const OPERATIONS: [(&str, &str); 31] = [
         "listener",
         "mutation($t: ID, $id: ID!) { updateListener(tenant: $t, id: $id, version: 1, pipeline: {actions: []}) { id } }",
     ),
+    ("listener", "mutation($t: ID, $id: ID!) { renameListener(tenant: $t, id: $id, title: \"L\") { id } }"),
     (
         "listener",
         "mutation($t: ID, $id: ID!) { setListenerActive(tenant: $t, id: $id, active: false) { id } }",
@@ -70,7 +71,7 @@ const OPERATIONS: [(&str, &str); 31] = [
 ];
 
 /// Operations that a member may not do in their own tenant either; tried by its administrator.
-const MANAGED: [(&str, &str); 11] = [
+const MANAGED: [(&str, &str); 12] = [
     ("", "query($t: ID) { permissions(tenant: $t) { title } }"),
     ("", "query($t: ID) { roles(tenant: $t) { nodes { id } } }"),
     ("", "mutation($t: ID) { createRole(tenant: $t, title: \"R\", grants: []) { id } }"),
@@ -83,6 +84,7 @@ const MANAGED: [(&str, &str); 11] = [
     ("user", "mutation($t: ID, $id: ID!) { setMemberRole(tenant: $t, user: $id, role: MEMBER) { userId } }"),
     ("user", "mutation($t: ID, $id: ID!) { setMemberRoles(tenant: $t, user: $id, roles: []) { userId } }"),
     ("listener", "mutation($t: ID, $id: ID!) { rotateListenerSecret(tenant: $t, id: $id) { secret } }"),
+    ("listener", "mutation($t: ID, $id: ID!) { endOldListenerSecret(tenant: $t, id: $id) { id } }"),
     ("listener", "mutation($t: ID, $id: ID!) { deleteListener(tenant: $t, id: $id) }"),
     ("user", "mutation($t: ID, $id: ID!) { removeMember(tenant: $t, user: $id) }"),
 ];
@@ -145,7 +147,7 @@ async fn heard(database: &Database, listener: &Value, tenant: &Value) -> Uuid {
         tenant: tenant.as_str().unwrap().parse().unwrap(),
         active: true,
         secret: Vec::new(),
-        now_s: 0,
+        old_secret: None,
     };
     let (headers, event) = (json!({}), json!({"n": 1}));
     let delivery = jobs::listener::Delivery { id: "d", headers: &headers, event: &event, trace_parent: None };

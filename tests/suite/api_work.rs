@@ -144,6 +144,9 @@ async fn a_listener_keeps_its_secret_to_itself() {
     let rotate = "mutation($t: ID!, $id: ID!) { rotateListenerSecret(tenant: $t, id: $id) { secret } }";
     let fresh = admin.ok(rotate, json!({"t": acme, "id": id})).await["rotateListenerSecret"].clone();
     assert_ne!(fresh["secret"].as_str(), Some(secret));
+    let rename =
+        "mutation($t: ID!, $id: ID!) { renameListener(tenant: $t, id: $id, title: \"Orders\") { title } }";
+    assert_eq!(admin.ok(rename, json!({"t": acme, "id": id})).await["renameListener"]["title"], "Orders");
     let update = "mutation($t: ID!, $id: ID!, $p: JSON!) { updateListener(tenant: $t, id: $id, version: 1, pipeline: $p) { version } }";
     let change = json!({"t": acme, "id": id, "p": pipeline});
     assert_eq!(admin.ok(update, change.clone()).await["updateListener"]["version"], 2);

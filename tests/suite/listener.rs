@@ -282,12 +282,14 @@ async fn bad_deliveries_have_their_answers_and_change_nothing() {
     let unknown = house.send(&strange("/hooks/acme/nothing"), "m", &event).await;
     let foreign = house.send(&strange("/hooks/globex/orders"), "m", &event).await;
     let nowhere = house.send(&strange("/hooks/nobody/orders"), "m", &event).await;
-    assert_eq!(unknown.status, 404);
-    assert_eq!(
-        (&unknown, &unknown),
-        (&foreign, &nowhere),
-        "one cannot tell which tenants and paths there are"
-    );
+    let no_text = house.send(&strange("/hooks/%ff/orders"), "m", &event).await;
+    let mut forger = strange(&ear.address);
+    forger.secret = Secret::of(&[7; 64]);
+    let forged = house.send(&forger, "m", &event).await;
+    assert_eq!(forged.status, 401);
+    for answer in [&unknown, &foreign, &nowhere, &no_text] {
+        assert_eq!((answer.status, answer.json()), (401, forged.json()), "nobody learns who listens where");
+    }
     let large = format!("\"{}\"", "x".repeat(300 * 1024));
     assert_eq!(house.send_raw(&ear, "m", large.as_bytes()).await.status, 413);
     let huge = format!("\"{}\"", "x".repeat(10 << 20));

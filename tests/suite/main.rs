@@ -31,6 +31,7 @@ mod scheduler;
 mod tidy;
 mod unique;
 mod up;
+mod webhook_secrets;
 mod workers;
 mod writes;
 

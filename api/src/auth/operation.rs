@@ -65,6 +65,8 @@ pub(crate) const OPERATIONS: &[(&str, Needs)] = &[
     ("createListener", Needs::Tenant(ListenerCreate)),
     ("updateListener", Needs::Tenant(ListenerUpdate)),
     ("setListenerActive", Needs::Tenant(ListenerUpdate)),
+    ("endOldListenerSecret", Needs::Tenant(ListenerRotate)),
+    ("renameListener", Needs::Tenant(ListenerUpdate)),
     ("rotateListenerSecret", Needs::Tenant(ListenerRotate)),
     ("deleteListener", Needs::Tenant(ListenerDelete)),
     ("notice", Needs::Tenant(ListenerRead)),

@@ -1,9 +1,11 @@
 //! Listeners: made, changed, switched on and off, given a new secret.
 
+use std::time::Duration;
+
 use async_graphql::connection::Connection;
 use async_graphql::{Context, ID, Json, Object, Result, SimpleObject};
 use chrono::{DateTime, Utc};
-use jobs::listener::{self, NewListener, SaveError};
+use jobs::listener::{self, NewListener, SECRET_GRACE, SaveError};
 use rules::access::{InTenant, Title};
 use rules::id::ListenerId;
 use rules::listener::Path;
@@ -31,6 +33,8 @@ pub(crate) struct Listener {
     pipeline: Json<Value>,
     /// Counts edits of the pipeline; the first is 1.
     version: i32,
+    /// Until when the secret before the present one is accepted too; null when none is.
+    old_secret_until: Option<DateTime<Utc>>,
     /// When it was made.
     created_at: DateTime<Utc>,
     /// When it was last changed.
@@ -55,6 +59,7 @@ impl From<listener::Listener> for Listener {
             active: l.active,
             pipeline: Json(l.pipeline),
             version: l.version,
+            old_secret_until: l.old_secret_until,
             created_at: l.created_at,
             updated_at: l.updated_at,
         }
@@ -183,22 +188,60 @@ impl ListenerMutation {
         Ok(saved.into())
     }
 
-    /// Gives a listener a new secret; the one before ends at once.
+    /// Gives a listener another name.
+    #[graphql(guard = "SignedIn")]
+    async fn rename_listener(
+        &self,
+        ctx: &Context<'_>,
+        tenant: Option<ID>,
+        id: ID,
+        title: String,
+    ) -> Result<Listener, Fault> {
+        let id = parse::<ListenerId>(&id, "id")?;
+        let title: Title = title.parse()?;
+        let mut tx = jobs::db::begin(&app(ctx).db).await?;
+        let scope = enter(ctx, &mut tx, tenant.as_ref(), InTenant::Work).await?;
+        let saved = listener::rename(&mut tx, scope.tenant, id, &title).await?;
+        tx.commit().await?;
+        Ok(saved.into())
+    }
+
+    /// Gives a listener a new secret. The one before is accepted a while longer, so that no delivery is
+    /// lost until the sender has the new one.
     #[graphql(guard = "SignedIn")]
     async fn rotate_listener_secret(
         &self,
         ctx: &Context<'_>,
         tenant: Option<ID>,
         id: ID,
+        #[graphql(desc = "For how many hours the old one is accepted, 0 to 168; a day if not said.")]
+        keep_old_hours: Option<u32>,
     ) -> Result<ListenerSecretPayload, Fault> {
         let id = parse::<ListenerId>(&id, "id")?;
+        let grace = keep_old_hours.map_or(SECRET_GRACE, |h| Duration::from_hours(h.into()));
         let app = app(ctx);
         let mut tx = jobs::db::begin(&app.db).await?;
         let scope = enter(ctx, &mut tx, tenant.as_ref(), InTenant::Manage).await?;
-        let secret = listener::rotate_secret(&mut tx, app.keyring(), scope.tenant, id).await?;
-        let saved = listener::get(&mut tx, scope.tenant, id).await?;
+        let (saved, secret) =
+            listener::rotate_secret(&mut tx, app.keyring(), scope.tenant, id, grace).await?;
         tx.commit().await?;
         Ok(ListenerSecretPayload { secret: secret.expose_secret().to_owned(), listener: saved.into() })
+    }
+
+    /// Ends the secret before the present one now, as when it has leaked.
+    #[graphql(guard = "SignedIn")]
+    async fn end_old_listener_secret(
+        &self,
+        ctx: &Context<'_>,
+        tenant: Option<ID>,
+        id: ID,
+    ) -> Result<Listener, Fault> {
+        let id = parse::<ListenerId>(&id, "id")?;
+        let mut tx = jobs::db::begin(&app(ctx).db).await?;
+        let scope = enter(ctx, &mut tx, tenant.as_ref(), InTenant::Manage).await?;
+        let saved = listener::end_old_secret(&mut tx, scope.tenant, id).await?;
+        tx.commit().await?;
+        Ok(saved.into())
     }
 
     /// Deletes a listener with all that it heard.

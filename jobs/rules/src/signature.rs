@@ -100,6 +100,11 @@ impl Secret {
         Hmac::new_from_slice(&bytes).map(Self).map_err(|_| SecretFault::Length(bytes.len()))
     }
 
+    /// A secret of these bytes.
+    pub fn of(bytes: &[u8; SECRET_BYTES_MAX]) -> Self {
+        Self(Hmac::new(&(*bytes).into()))
+    }
+
     /// Writes random bytes as a secret that [`Secret::decode`] reads.
     pub fn encode(bytes: &[u8; SECRET_BYTES_MAX / 2]) -> SecretString {
         let encoded = Zeroizing::new(STANDARD.encode(bytes));

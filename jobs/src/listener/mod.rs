@@ -12,5 +12,7 @@ mod store;
 
 pub use receive::{Delivery, Received, receive};
 pub use replay::replay;
-pub use save::{NewListener, SaveError, create, rotate_secret, update_pipeline};
-pub use store::{Hook, Listener, delete, get, hook, page, set_active};
+pub use save::{
+    NewListener, SECRET_GRACE, SECRET_GRACE_MAX, SaveError, create, rotate_secret, update_pipeline,
+};
+pub use store::{Address, Hook, Listener, address, delete, end_old_secret, get, page, rename, set_active};

@@ -41,13 +41,21 @@ pub struct Received {
 }
 
 impl Hook {
-    /// The secret that deliveries are signed with.
+    /// The secrets that deliveries may be signed with: the present one, and the one before while it is
+    /// accepted.
     ///
     /// # Errors
-    /// Internal when it does not open: a key is missing from the ring, or the row was tampered with.
-    pub fn open(&self, keyring: &Keyring) -> Result<Secret> {
-        let opened =
-            keyring.open(&place(self.tenant, self.listener), &self.secret).map_err(Error::internal)?;
+    /// Internal when one does not open: a key is missing from the ring, or the row was tampered with.
+    pub fn open(&self, keyring: &Keyring) -> Result<Vec<Secret>> {
+        [Some(&self.secret), self.old_secret.as_ref()]
+            .into_iter()
+            .flatten()
+            .map(|s| self.unseal(keyring, s))
+            .collect()
+    }
+
+    fn unseal(&self, keyring: &Keyring, sealed: &[u8]) -> Result<Secret> {
+        let opened = keyring.open(&place(self.tenant, self.listener), sealed).map_err(Error::internal)?;
         let text = std::str::from_utf8(opened.expose_secret()).map_err(Error::internal)?;
         Secret::decode(text).map_err(Error::internal)
     }

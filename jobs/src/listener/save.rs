@@ -1,5 +1,7 @@
 //! Makes and changes listeners: reads the pipeline, compiles its script, looks its workflows up, seals.
 
+use std::time::Duration;
+
 use rand::random;
 use rules::access::Title;
 use rules::id::{ListenerId, TenantId};
@@ -91,19 +93,31 @@ pub async fn update_pipeline(
     Ok(store::set_pipeline(conn, tenant, id, version, &pipeline.to_json()).await?)
 }
 
-/// Gives a listener a fresh secret; the one before ends at once.
+/// How long a secret is accepted after it was renewed, unless the renewal says otherwise: senders are
+/// given the new one by people.
+pub const SECRET_GRACE: Duration = Duration::from_hours(24);
+/// The longest that it may be accepted: who needs more has not renewed it.
+pub const SECRET_GRACE_MAX: Duration = Duration::from_hours(24 * 7);
+
+/// Gives a listener a fresh secret. The one before is accepted for `grace` more; one before that ends.
 ///
 /// # Errors
-/// NotFound when the tenant has no such listener.
+/// Invalid when the grace is longer than [`SECRET_GRACE_MAX`], NotFound when the tenant has no such
+/// listener.
 pub async fn rotate_secret(
     conn: &mut PgConnection,
     keyring: &Keyring,
     tenant: TenantId,
     id: ListenerId,
-) -> Result<SecretString, Error> {
+    grace: Duration,
+) -> Result<(Listener, SecretString), Error> {
+    if grace > SECRET_GRACE_MAX {
+        let most = SECRET_GRACE_MAX.as_secs() / 3600;
+        return Err(Error::invalid(format!("the old secret can be kept for at most {most} hours; say less")));
+    }
     let (secret, sealed) = fresh_secret(keyring, tenant, id);
-    store::set_secret(conn, tenant, id, &sealed).await?;
-    Ok(secret)
+    let listener = store::set_secret(conn, tenant, id, &sealed, grace).await?;
+    Ok((listener, secret))
 }
 
 fn fresh_secret(keyring: &Keyring, tenant: TenantId, id: ListenerId) -> (SecretString, Vec<u8>) {

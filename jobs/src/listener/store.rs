@@ -1,5 +1,7 @@
 //! Keeps listeners.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 use rules::access::Title;
 use rules::id::{ListenerId, TenantId};
@@ -27,6 +29,8 @@ pub struct Listener {
     pub pipeline: serde_json::Value,
     /// Counts edits of the pipeline; the first is 1.
     pub version: i32,
+    /// Until when the secret before the present one is accepted too; none when there is none.
+    pub old_secret_until: Option<DateTime<Utc>>,
     /// When it was made.
     pub created_at: DateTime<Utc>,
     /// When it was last changed.
@@ -44,6 +48,15 @@ pub struct Hook {
     pub active: bool,
     /// Its sealed secret.
     pub secret: Vec<u8>,
+    /// The sealed one before it, while that is accepted.
+    pub old_secret: Option<Vec<u8>>,
+}
+
+/// What is found at an address.
+#[derive(Debug, Clone)]
+pub struct Address {
+    /// The listener there, if there is one.
+    pub hook: Option<Hook>,
     /// Seconds since 1970 by the database's clock, which decides whether a signature is fresh.
     pub now_s: u64,
 }
@@ -77,7 +90,7 @@ pub(super) async fn insert(
     sqlx::query_as!(
         Listener,
         "insert into listener (id, tenant_id, path, title, secret, pipeline) values ($1, $2, $3, $4, $5, $6)
-        returning id, tenant_id, path, title, active, pipeline, version, created_at, updated_at",
+        returning id, tenant_id, path, title, active, pipeline, version, old_secret_until, created_at, updated_at",
         id.0,
         tenant.0,
         path.as_str(),
@@ -100,7 +113,7 @@ pub(super) async fn insert(
 pub async fn get(conn: &mut PgConnection, tenant: TenantId, id: ListenerId) -> Result<Listener> {
     sqlx::query_as!(
         Listener,
-        "select id, tenant_id, path, title, active, pipeline, version, created_at, updated_at
+        "select id, tenant_id, path, title, active, pipeline, version, old_secret_until, created_at, updated_at
         from listener where tenant_id = $1 and id = $2",
         tenant.0,
         id.0
@@ -122,7 +135,7 @@ pub async fn page(
 ) -> Result<Vec<Listener>> {
     let rows = sqlx::query_as!(
         Listener,
-        "select id, tenant_id, path, title, active, pipeline, version, created_at, updated_at
+        "select id, tenant_id, path, title, active, pipeline, version, old_secret_until, created_at, updated_at
         from listener where tenant_id = $1 and ($2::uuid is null or id < $2) order by id desc limit $3",
         tenant.0,
         before.map(|l| l.0),
@@ -133,31 +146,61 @@ pub async fn page(
     Ok(rows)
 }
 
-/// The listener at an address: its tenant by id or by slug. A closed tenant has none.
+/// The listener at an address: its tenant by id or by slug. A closed tenant has none. Asks the same
+/// whether anybody listens there or not, so that the time taken does not tell.
 ///
 /// # Errors
 /// Unavailable when nobody answers.
-pub async fn hook(conn: &mut PgConnection, tenant: &str, path: &str) -> Result<Option<Hook>> {
+pub async fn address(conn: &mut PgConnection, tenant: &str, path: &str) -> Result<Address> {
     // A slug can look like an id; the id wins, since nobody can choose one.
     let id: Option<Uuid> = tenant.parse().ok();
     let row = sqlx::query!(
-        r#"select l.id, l.tenant_id, l.active, l.secret, extract(epoch from now())::bigint as "now_s!"
-        from listener l join tenant t on t.id = l.tenant_id
-        where l.path = $3 and t.disabled_at is null and (t.id = $1 or t.slug = $2)
+        r#"select extract(epoch from now())::bigint as "now_s!", l.id as "id?", l.tenant_id as "tenant_id?",
+            l.active as "active?", l.secret as "secret?",
+            case when l.old_secret_until > now() then l.old_secret end as old_secret
+        from (values (1)) as asked left join (listener l join tenant t on t.id = l.tenant_id)
+            on l.path = $3 and t.disabled_at is null and (t.id = $1 or t.slug = $2)
         order by (t.id = $1) is true desc limit 1"#,
         id,
         tenant,
         path
     )
-    .fetch_optional(conn)
+    .fetch_one(conn)
     .await?;
-    Ok(row.map(|r| Hook {
-        listener: ListenerId(r.id),
-        tenant: TenantId(r.tenant_id),
-        active: r.active,
-        secret: r.secret,
-        now_s: r.now_s.unsigned_abs(),
-    }))
+    let hook = match (row.id, row.tenant_id, row.active, row.secret) {
+        (Some(listener), Some(tenant), Some(active), Some(secret)) => Some(Hook {
+            listener: ListenerId(listener),
+            tenant: TenantId(tenant),
+            active,
+            secret,
+            old_secret: row.old_secret,
+        }),
+        _ => None,
+    };
+    Ok(Address { hook, now_s: row.now_s.unsigned_abs() })
+}
+
+/// Gives a listener another name for people.
+///
+/// # Errors
+/// NotFound when the tenant has no such listener.
+pub async fn rename(
+    conn: &mut PgConnection,
+    tenant: TenantId,
+    id: ListenerId,
+    title: &Title,
+) -> Result<Listener> {
+    sqlx::query_as!(
+        Listener,
+        "update listener set title = $3, updated_at = now() where tenant_id = $1 and id = $2
+        returning id, tenant_id, path, title, active, pipeline, version, old_secret_until, created_at, updated_at",
+        tenant.0,
+        id.0,
+        title.as_str()
+    )
+    .fetch_optional(conn)
+    .await?
+    .ok_or_else(|| absent(id))
 }
 
 /// Gives a listener another pipeline, if it still is at `version`.
@@ -175,7 +218,7 @@ pub(super) async fn set_pipeline(
         Listener,
         "update listener set pipeline = $4, version = version + 1, updated_at = now()
         where tenant_id = $1 and id = $2 and version = $3
-        returning id, tenant_id, path, title, active, pipeline, version, created_at, updated_at",
+        returning id, tenant_id, path, title, active, pipeline, version, old_secret_until, created_at, updated_at",
         tenant.0,
         id.0,
         version,
@@ -190,7 +233,7 @@ pub(super) async fn set_pipeline(
     })
 }
 
-/// Gives a listener another secret: deliveries signed with the one before are refused from now on.
+/// Gives a listener another secret. The one before is accepted for `grace` more.
 ///
 /// # Errors
 /// NotFound when the tenant has no such listener.
@@ -199,16 +242,40 @@ pub(super) async fn set_secret(
     tenant: TenantId,
     id: ListenerId,
     secret: &[u8],
-) -> Result<()> {
-    let done = sqlx::query!(
-        "update listener set secret = $3, updated_at = now() where tenant_id = $1 and id = $2",
+    grace: Duration,
+) -> Result<Listener> {
+    sqlx::query_as!(
+        Listener,
+        "update listener set secret = $3, updated_at = now(), old_secret = secret,
+            old_secret_until = now() + $4::bigint * interval '1 second'
+        where tenant_id = $1 and id = $2
+        returning id, tenant_id, path, title, active, pipeline, version, old_secret_until, created_at, updated_at",
         tenant.0,
         id.0,
-        secret
+        secret,
+        i64::try_from(grace.as_secs()).unwrap_or(i64::MAX)
     )
-    .execute(conn)
-    .await?;
-    if done.rows_affected() == 1 { Ok(()) } else { Err(absent(id)) }
+    .fetch_optional(conn)
+    .await?
+    .ok_or_else(|| absent(id))
+}
+
+/// Ends the secret before the present one now, if it is still accepted.
+///
+/// # Errors
+/// NotFound when the tenant has no such listener.
+pub async fn end_old_secret(conn: &mut PgConnection, tenant: TenantId, id: ListenerId) -> Result<Listener> {
+    sqlx::query_as!(
+        Listener,
+        "update listener set old_secret = null, old_secret_until = null, updated_at = now()
+        where tenant_id = $1 and id = $2
+        returning id, tenant_id, path, title, active, pipeline, version, old_secret_until, created_at, updated_at",
+        tenant.0,
+        id.0
+    )
+    .fetch_optional(conn)
+    .await?
+    .ok_or_else(|| absent(id))
 }
 
 /// Lets a listener take deliveries, or not. What it took already is worked on either way.
@@ -224,7 +291,7 @@ pub async fn set_active(
     sqlx::query_as!(
         Listener,
         "update listener set active = $3, updated_at = now() where tenant_id = $1 and id = $2
-        returning id, tenant_id, path, title, active, pipeline, version, created_at, updated_at",
+        returning id, tenant_id, path, title, active, pipeline, version, old_secret_until, created_at, updated_at",
         tenant.0,
         id.0,
         active
