@@ -1,16 +1,19 @@
 //! The heart: how what `rules` decides is kept in Postgres.
 //!
 //! Imports go downward only: `error` ← `config, metrics, trace, shutdown` ← `db` ← `tenant, access,
-//! seal` ← `queue` ← `payload` ← `dag` ← `listener`.
+//! seal` ← `queue` ← `payload` ← `machine` ← `dag` ← `listener`.
 
 pub mod access;
 pub mod config;
 pub mod dag;
 pub mod db;
+pub mod department;
 pub mod doctor;
 pub mod error;
+pub mod host;
 pub mod lease;
 pub mod listener;
+pub mod machine;
 pub mod metrics;
 pub mod payload;
 pub mod queue;

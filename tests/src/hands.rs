@@ -25,7 +25,7 @@ impl Hands {
     /// # Panics
     /// When the database cannot be reached.
     pub async fn start(database: &Database, pools: &[Pool]) -> Self {
-        let config = WorkerConfig { pools: pools.to_vec(), slots: 8, grace: Duration::from_secs(5) };
+        let config = WorkerConfig::of_pools(pools.to_vec(), 8, Duration::from_secs(5));
         Self::with(database.pool().await, config)
     }
 

@@ -23,6 +23,7 @@ mod faults;
 mod ground;
 mod lease;
 mod listener;
+mod machine;
 mod model;
 mod operate;
 mod plans;

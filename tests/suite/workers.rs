@@ -102,7 +102,7 @@ async fn a_running_job_stops_when_it_is_cancelled() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_hands_back_what_has_not_begun_and_what_does_not_end() {
     let database = Database::new().await;
-    let config = WorkerConfig { pools: vec![Pool::Maintenance], slots: 2, grace: Duration::from_millis(300) };
+    let config = WorkerConfig::of_pools(vec![Pool::Maintenance], 2, Duration::from_millis(300));
     let mut conn = database.connect().await;
     let jobs: Vec<NewJob> =
         (0..2).map(|_| job(Noop { sleep_ms: 25_000, ..Noop::default() })).chain([noop("waits")]).collect();
@@ -192,7 +192,7 @@ async fn a_resumed_queue_goes_on_at_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_last_free_slot_is_used_beside_long_jobs() {
     let database = Database::new().await;
-    let config = WorkerConfig { pools: vec![Pool::Maintenance], slots: 8, grace: Duration::ZERO };
+    let config = WorkerConfig::of_pools(vec![Pool::Maintenance], 8, Duration::ZERO);
     let mut conn = database.connect().await;
     let long: Vec<NewJob> = (0..7).map(|_| job(Noop { sleep_ms: 25_000, ..Noop::default() })).collect();
     drop(enqueue(&mut conn, &long).await.unwrap());

@@ -1,9 +1,14 @@
 //! What a worker process is told: its pools, its slots, its grace.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jobs::config::Reader;
-use rules::queue::Pool;
+use rules::machine::{HostUri, Name};
+use rules::queue::{Class, Pool};
+
+use crate::host::Hosts;
+use crate::hypervisor::Hypervisor;
 
 /// How many jobs of one pool run at once unless configured otherwise. Handlers wait for the database
 /// more than they compute, so this is well above the cores of a small machine.
@@ -16,8 +21,25 @@ pub struct WorkerConfig {
     pub pools: Vec<Pool>,
     /// How many jobs of each pool run at once.
     pub slots: u32,
+    /// The hosts that it serves.
+    pub hosts: Vec<HostConfig>,
     /// How long running jobs may go on after the shutdown before they are handed back.
     pub grace: Duration,
+}
+
+/// A host that a worker process serves.
+#[derive(Debug, Clone)]
+pub struct HostConfig {
+    /// Its name, by which every worker of it is known.
+    pub name: Name,
+    /// The address of its hypervisor.
+    pub uri: HostUri,
+    /// How many operations run on it at once, at least 1.
+    pub vm_slots: u32,
+    /// How many checks and listings run on it at once, at least 1.
+    pub health_slots: u32,
+    /// What speaks to it.
+    pub hypervisor: Arc<dyn Hypervisor>,
 }
 
 /// A pool and how many of its jobs run at once in this process.
@@ -28,15 +50,25 @@ pub(crate) struct Post {
 }
 
 impl WorkerConfig {
-    /// Every pool with its slots.
-    pub(crate) fn posts(&self) -> Vec<Post> {
-        self.pools.iter().map(|pool| Post { pool: *pool, slots: self.slots }).collect()
+    /// A worker of these pools that serves no host.
+    pub fn of_pools(pools: Vec<Pool>, slots: u32, grace: Duration) -> Self {
+        Self { pools, slots, hosts: Vec::new(), grace }
     }
 
-    /// Reads `WORKER_SLOTS` and `SHUTDOWN_GRACE_SECONDS`; the pools come from the command line.
+    /// Every pool with its slots: the fixed ones, and those of the hosts.
+    pub(crate) fn posts(&self, hosts: &Hosts) -> Vec<Post> {
+        let fixed = self.pools.iter().map(|pool| Post { pool: *pool, slots: self.slots });
+        let of_hosts = hosts.all().flat_map(|hold| {
+            [(Class::Vm, hold.config.vm_slots), (Class::Health, hold.config.health_slots)]
+                .map(|(class, slots)| Post { pool: hold.no.pool(class), slots })
+        });
+        fixed.chain(of_hosts).collect()
+    }
+
+    /// Reads `WORKER_SLOTS` and `SHUTDOWN_GRACE_SECONDS`; the pools and the hosts come from the command line.
     pub fn read(reader: &mut Reader<'_>, pools: Vec<Pool>) -> Self {
         let slots = reader.number("WORKER_SLOTS", SLOTS, 1..=1_000);
         let grace = reader.seconds("SHUTDOWN_GRACE_SECONDS", jobs::shutdown::GRACE.as_secs(), 0..=3_600);
-        Self { pools, slots, grace }
+        Self { pools, slots, hosts: Vec::new(), grace }
     }
 }

@@ -8,6 +8,8 @@ use jobs::db::PgPool;
 use jobs::queue::Wake;
 use script::{Limits, Sandbox};
 
+use crate::host::Hosts;
+
 /// All that a handler may reach.
 pub struct Context {
     /// The database.
@@ -20,6 +22,8 @@ pub struct Context {
     pub graphs: Arc<Graphs>,
     /// How far the patrol over runs has come in this process.
     pub beat: Mutex<Beat>,
+    /// The hosts that this process serves; filled when the worker starts.
+    pub hosts: Hosts,
 }
 
 impl Context {
@@ -31,6 +35,7 @@ impl Context {
             sandbox: Arc::new(Sandbox::new(Limits::default())),
             graphs: Arc::default(),
             beat: Mutex::default(),
+            hosts: Hosts::default(),
         }
     }
 

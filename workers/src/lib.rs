@@ -12,6 +12,7 @@ pub mod context;
 mod fetch;
 mod handle;
 mod held;
+mod host;
 pub mod hypervisor;
 mod mark;
 mod perform;
@@ -30,8 +31,9 @@ use rules::queue::Pool;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-pub use config::WorkerConfig;
+pub use config::{HostConfig, WorkerConfig};
 pub use context::Context;
+pub use host::Hosts;
 
 use crate::held::Held;
 
@@ -43,8 +45,9 @@ use crate::held::Held;
 pub async fn run(config: WorkerConfig, context: Context, shutdown: CancellationToken) -> Result<()> {
     let worker = WorkerId(uuid::Uuid::new_v4());
     tracing::info!(worker.id = %worker, pools = ?config.pools, "worker started");
-    let context = Arc::new(context);
-    let posts = config.posts();
+    let hosts = Hosts::register(&context.db, &config.hosts, &shutdown).await;
+    let context = Arc::new(Context { hosts, ..context });
+    let posts = config.posts(&context.hosts);
     let held = Arc::new(Held::new(&posts));
     // A host's pools are opened by whoever comes to hold the host.
     for post in posts.iter().filter(|post| !matches!(post.pool, Pool::Host(..))) {
@@ -57,6 +60,11 @@ pub async fn run(config: WorkerConfig, context: Context, shutdown: CancellationT
     let (settler, settling) = settle::start(Arc::clone(&context), Arc::clone(&held));
     behind.spawn(renew::run(Arc::clone(&context), Arc::clone(&held), worker, posts.clone(), stopped.clone()));
     behind.spawn(renew::watch(Arc::clone(&held), stopped.clone()));
+    behind.spawn(host::expire(Arc::clone(&context), Arc::clone(&held), stopped.clone()));
+    for hold in context.hosts.all() {
+        let (context, held, hold) = (Arc::clone(&context), Arc::clone(&held), Arc::clone(hold));
+        behind.spawn(host::keep(context, held, hold, shutdown.clone(), stopped.clone()));
+    }
     behind.spawn(Wake::listen(context.wake.clone(), context.db.clone(), stopped.clone()));
 
     // What ends with the shutdown.

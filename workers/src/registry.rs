@@ -4,7 +4,7 @@ use jobs::queue::Attempt;
 use rules::queue::Kind;
 
 use crate::context::Context;
-use crate::handle::{Handled, listener, noop, run};
+use crate::handle::{Handled, host, listener, machine, noop, run};
 
 /// Calls the handler of the attempt's kind.
 pub(crate) async fn call(context: &Context, attempt: &Attempt) -> jobs::Result<Handled> {
@@ -15,7 +15,9 @@ pub(crate) async fn call(context: &Context, attempt: &Attempt) -> jobs::Result<H
         Kind::RunWake => run::wake(context, attempt).await,
         Kind::ListenerEvent => listener::event(context, attempt).await,
         Kind::ListenerAction => listener::action(context, attempt).await,
-        Kind::AuditFlush | Kind::MachineOperate | Kind::HostReconcile | Kind::HealthCheck => {
+        Kind::MachineOperate => machine::operate(context, attempt).await,
+        Kind::HostReconcile => host::reconcile(context, attempt).await,
+        Kind::AuditFlush | Kind::HealthCheck => {
             Err(jobs::Error::invalid(format!("`{}` jobs have no handler in this version", attempt.kind)))
         }
     }

@@ -1,5 +1,6 @@
 //! What stands in jobs: one file per domain, plain data that knows ids and never rows.
 
 pub mod listener;
+pub mod machine;
 pub mod noop;
 pub mod run;

@@ -46,7 +46,7 @@ pub(crate) async fn measure(database: &Database) {
     jobs::workflow::store::create(&mut conn, workflow, tenant, "chain", &definition(), "bench")
         .await
         .unwrap();
-    let config = WorkerConfig { pools: vec![Pool::Dag], slots: 32, grace: Duration::from_secs(5) };
+    let config = WorkerConfig::of_pools(vec![Pool::Dag], 32, Duration::from_secs(5));
     let hands = Hands::with(database.pool().await, config);
     let graphs = Graphs::default();
     let start = Start {

@@ -48,7 +48,7 @@ async fn drain(database: &Database, slots: u32) -> f64 {
         drop(enqueue(&mut conn, &vec![job.clone(); 10_000]).await.unwrap());
     }
     sqlx::raw_sql("checkpoint").execute(&mut conn).await.ok();
-    let config = WorkerConfig { pools: vec![Pool::Maintenance], slots, grace: Duration::from_secs(5) };
+    let config = WorkerConfig::of_pools(vec![Pool::Maintenance], slots, Duration::from_secs(5));
     let began = Instant::now();
     let hands = Hands::with(database.pool().await, config);
     loop {

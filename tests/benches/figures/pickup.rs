@@ -23,7 +23,7 @@ pub(crate) async fn measure(database: &Database) {
     println!("## Pickup at {RATE} jobs a second, one idle worker\n");
     println!("| | p50 ms | p95 ms | p99 ms | most ms |\n| --- | --- | --- | --- | --- |");
     // The enqueuer is another process in spirit: its wake-ups go through Postgres.
-    let config = WorkerConfig { pools: vec![Pool::Maintenance], slots: 32, grace: Duration::from_secs(5) };
+    let config = WorkerConfig::of_pools(vec![Pool::Maintenance], 32, Duration::from_secs(5));
     let hands = Hands::with(database.pool().await, config);
     let shutdown = CancellationToken::new();
     let wake = Wake::start(&database.pool().await, &shutdown);

@@ -1,6 +1,9 @@
 //! The handlers, one file per payload file, and what happens when a job of theirs dies.
 
+mod call;
+pub(crate) mod host;
 pub(crate) mod listener;
+pub(crate) mod machine;
 pub(crate) mod noop;
 pub(crate) mod run;
 mod task;
@@ -28,6 +31,7 @@ pub(crate) async fn jobs_died(conn: &mut PgConnection, dead: &[DeadJob]) -> jobs
         match job.kind.parse::<Kind>() {
             Ok(kind) => {
                 listener::died(conn, kind, job).await?;
+                machine::died(conn, kind, job).await?;
                 told.extend(start::job_died(conn, kind, job).await?);
             }
             // Only a later version can have enqueued it, and only a later one waits for it.

@@ -105,13 +105,8 @@ pub fn plan(action: Action, facts: &Facts) -> Step {
         (Action::Define, _) => Step::Done,
         (Action::Create | Action::Start, seen) => start(seen),
         (Action::Stop, seen) => stop(seen, facts).unwrap_or(Step::Done),
-        (Action::ForceOff, seen) => {
-            if is_off(seen) {
-                Step::Done
-            } else {
-                Step::Call(Call::ForceOff)
-            }
-        }
+        (Action::ForceOff, Seen::Off) => Step::Done,
+        (Action::ForceOff, _) => Step::Call(Call::ForceOff),
         (Action::Restart, seen) => restart(seen, facts),
         (Action::Suspend, seen) => match seen {
             Seen::Running | Seen::Blocked => Step::Call(Call::Suspend),
@@ -126,6 +121,8 @@ pub fn plan(action: Action, facts: &Facts) -> Step {
         (Action::Reset, seen) => match (seen, facts.stage) {
             (Seen::Off | Seen::Crashed, _) => Step::Refuse(Refusal::NotRunning),
             (seen, Stage::Acted) => start(seen),
+            // Held still it is not reset by every hypervisor.
+            (Seen::Paused | Seen::Sleeping, _) => Step::Call(Call::Resume),
             (_, Stage::Begun | Stage::Asked | Stage::Stopped) => Step::Call(Call::Reset),
         },
         (Action::SnapshotCreate(id), _) => {
@@ -154,7 +151,8 @@ pub fn plan(action: Action, facts: &Facts) -> Step {
 const fn start(seen: Seen) -> Step {
     match seen {
         Seen::Absent => Step::Call(Call::Define),
-        Seen::Off | Seen::Crashed => Step::Call(Call::Start),
+        Seen::Off => Step::Call(Call::Start),
+        Seen::Crashed => Step::Call(Call::ForceOff),
         Seen::Paused | Seen::Sleeping => Step::Call(Call::Resume),
         Seen::ShuttingDown | Seen::Unknown => Step::Wait,
         Seen::Running | Seen::Blocked => Step::Done,
@@ -163,11 +161,13 @@ const fn start(seen: Seen) -> Step {
 
 /// Towards off, asking first; none when it is off.
 fn stop(seen: Seen, facts: &Facts) -> Option<Step> {
-    if is_off(seen) {
+    if seen == Seen::Off {
         return None;
     }
     let asked = facts.stage >= Stage::Asked;
     Some(match seen {
+        // Nobody is there to be asked.
+        Seen::Crashed => Step::Call(Call::ForceOff),
         _ if asked && facts.asked_for >= facts.patience => Step::Call(Call::ForceOff),
         // Held still it cannot hear.
         Seen::Paused | Seen::Sleeping => Step::Call(Call::Resume),
@@ -189,15 +189,14 @@ const fn destroy(seen: Seen) -> Step {
     match seen {
         Seen::Absent => Step::Done,
         Seen::Unknown => Step::Wait,
-        Seen::Off | Seen::Crashed => Step::Call(Call::Undefine),
-        Seen::Running | Seen::Blocked | Seen::Paused | Seen::ShuttingDown | Seen::Sleeping => {
-            Step::Call(Call::ForceOff)
-        }
+        Seen::Off => Step::Call(Call::Undefine),
+        Seen::Running
+        | Seen::Blocked
+        | Seen::Paused
+        | Seen::ShuttingDown
+        | Seen::Sleeping
+        | Seen::Crashed => Step::Call(Call::ForceOff),
     }
-}
-
-const fn is_off(seen: Seen) -> bool {
-    matches!(seen, Seen::Off | Seen::Crashed)
 }
 
 impl Call {

@@ -34,7 +34,7 @@ impl Host {
     fn call(&mut self, call: Call) {
         match call {
             Call::Define if self.seen == Seen::Absent => self.seen = Seen::Off,
-            Call::Start if matches!(self.seen, Seen::Off | Seen::Crashed) => {
+            Call::Start if self.seen == Seen::Off => {
                 self.seen = Seen::Running;
                 self.starts += 1;
             }
@@ -42,7 +42,7 @@ impl Host {
             Call::ForceOff if self.seen != Seen::Absent => self.seen = Seen::Off,
             Call::Suspend if running(self.seen) => self.seen = Seen::Paused,
             Call::Resume if matches!(self.seen, Seen::Paused | Seen::Sleeping) => self.seen = Seen::Running,
-            Call::Undefine if matches!(self.seen, Seen::Off | Seen::Crashed) => {
+            Call::Undefine if self.seen == Seen::Off => {
                 self.seen = Seen::Absent;
                 self.snapshot = false;
             }

@@ -32,7 +32,7 @@ pub enum Seen {
     ShuttingDown,
     /// It is switched off.
     Off,
-    /// It ended by a fault, and is off.
+    /// Its guest is dead, and its host keeps what is left of it until it is switched off.
     Crashed,
     /// Its guest put itself to sleep.
     Sleeping,
@@ -62,7 +62,7 @@ impl Wanted {
         match (self, seen) {
             (_, Seen::Unknown)
             | (Self::Running, Seen::Running | Seen::Blocked | Seen::Sleeping)
-            | (Self::Off, Seen::Off | Seen::Crashed)
+            | (Self::Off, Seen::Off)
             | (Self::Suspended, Seen::Paused)
             | (Self::Destroyed, Seen::Absent) => true,
             (

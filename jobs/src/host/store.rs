@@ -1,0 +1,228 @@
+//! Keeps hosts.
+
+use chrono::{DateTime, Utc};
+use rules::id::HostId;
+use rules::machine::{Capacity, HostFacts, HostState, HostUri, Name, Reach, Spec};
+use rules::queue::HostNo;
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use crate::lease::Claim;
+use crate::{Error, Result};
+
+/// A host as people see it.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Host {
+    /// Its id.
+    pub id: Uuid,
+    /// Its number, from which those of its pools are made.
+    pub no: i32,
+    /// Its name.
+    pub name: String,
+    /// The address of its hypervisor.
+    pub uri: String,
+    /// What kind of hypervisor it is; none before one answered.
+    pub hypervisor: Option<String>,
+    /// Processors; none before its hypervisor answered.
+    pub cpus: Option<i32>,
+    /// Memory in MiB; none before its hypervisor answered.
+    pub memory_mib: Option<i64>,
+    /// How many operations run on it at once.
+    pub vm_slots: i32,
+    /// How many checks run on it at once.
+    pub health_slots: i32,
+    /// The name of the [`Reach`] that its holder reported last.
+    pub reach: String,
+    /// Why it is not online.
+    pub reach_reason: Option<String>,
+    /// Since when it is drained.
+    pub draining_at: Option<DateTime<Utc>>,
+    /// Who drains it.
+    pub draining_by: Option<String>,
+    /// Whether a worker holds it now.
+    pub held: bool,
+    /// Which holding of it that is or was.
+    pub epoch: i64,
+    /// When its holder last reported.
+    pub reported_at: Option<DateTime<Utc>>,
+    /// When all of its machines were last compared with what is recorded.
+    pub listed_at: Option<DateTime<Utc>>,
+    /// Machines recorded on it.
+    pub machines: i64,
+    /// Memory in MiB of those machines.
+    pub promised_mib: i64,
+}
+
+/// A host that is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Registered {
+    /// Its id.
+    pub id: HostId,
+    /// Its number.
+    pub no: HostNo,
+}
+
+impl Host {
+    /// The state that people are told.
+    pub fn state(&self) -> HostState {
+        HostState::of(&HostFacts {
+            draining: self.draining_at.is_some(),
+            held: self.held,
+            reach: Reach::from_name(&self.reach).unwrap_or(Reach::Unreachable),
+        })
+    }
+
+    /// Why a machine of its own can never run here.
+    pub fn refuses(&self, spec: &Spec) -> Option<String> {
+        let cpus = u32::try_from(self.cpus?).unwrap_or(0);
+        let memory_mib = u64::try_from(self.memory_mib?).unwrap_or(0);
+        Capacity { cpus, memory_mib }.refuses(spec)
+    }
+}
+
+/// Makes a host with its pools and queues, or finds the one of that name.
+///
+/// # Errors
+/// Exhausted when there are no numbers left; Unavailable when nobody answers.
+pub async fn register(
+    conn: &mut PgConnection,
+    name: &Name,
+    uri: &HostUri,
+    vm_slots: u32,
+    health_slots: u32,
+) -> Result<Registered> {
+    let row = sqlx::query!(
+        r#"select id as "id!", no as "no!" from host_register_v1($1, $2, $3, $4, $5)"#,
+        Uuid::now_v7(),
+        name.as_str(),
+        uri.as_str(),
+        i32::try_from(vm_slots).unwrap_or(i32::MAX),
+        i32::try_from(health_slots).unwrap_or(i32::MAX),
+    )
+    .fetch_one(conn)
+    .await?;
+    let no = HostNo::new(row.no).ok_or_else(|| Error::exhausted("there are no numbers left for hosts"))?;
+    Ok(Registered { id: HostId(row.id), no })
+}
+
+/// What the worker that took a host says of it.
+#[derive(Debug, Clone)]
+pub struct Taken<'a> {
+    /// The address by which it reaches the hypervisor.
+    pub uri: &'a HostUri,
+    /// How many operations it runs at once.
+    pub vm_slots: u32,
+    /// How many checks it runs at once.
+    pub health_slots: u32,
+    /// The kind of hypervisor, once it answered.
+    pub hypervisor: Option<&'a str>,
+    /// What the host has, once its hypervisor answered.
+    pub capacity: Option<Capacity>,
+    /// How the hypervisor answers.
+    pub reach: Reach,
+    /// Why it is not online.
+    pub reason: Option<&'a str>,
+}
+
+/// Writes what a host's holder reports. False when the lease is another's, or a later holder has reported.
+///
+/// # Errors
+/// Unavailable when nobody answers.
+pub async fn report(conn: &mut PgConnection, host: HostId, claim: &Claim, taken: &Taken<'_>) -> Result<bool> {
+    let done = sqlx::query!(
+        "update host set uri = $4, vm_slots = $5, health_slots = $6, hypervisor = coalesce($7, hypervisor),
+            cpus = coalesce($8, cpus), memory_mib = coalesce($9, memory_mib), reach = $10, reach_reason = $11,
+            epoch = $3, reported_at = now()
+        where id = $1 and epoch <= $3 and exists (
+            select from lease l where l.name = 'host:' || $1::text and l.holder = $2 and l.epoch = $3 and l.lease_until > clock_timestamp())",
+        host.0,
+        claim.holder,
+        claim.epoch,
+        taken.uri.as_str(),
+        i32::try_from(taken.vm_slots).unwrap_or(i32::MAX),
+        i32::try_from(taken.health_slots).unwrap_or(i32::MAX),
+        taken.hypervisor,
+        taken.capacity.map(|c| i32::try_from(c.cpus).unwrap_or(i32::MAX)),
+        taken.capacity.map(|c| i64::try_from(c.memory_mib).unwrap_or(i64::MAX)),
+        taken.reach.as_str(),
+        taken.reason,
+    )
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Every host, by name.
+///
+/// # Errors
+/// Unavailable when nobody answers.
+pub async fn all(conn: &mut PgConnection) -> Result<Vec<Host>> {
+    let rows = sqlx::query_as!(
+        Host,
+        r#"select h.id, h.no, h.name, h.uri, h.hypervisor, h.cpus, h.memory_mib, h.vm_slots, h.health_slots, h.reach, h.reach_reason,
+            h.draining_at, h.draining_by, coalesce(l.lease_until > now(), false) as "held!", coalesce(l.epoch, 0) as "epoch!", h.reported_at, h.listed_at,
+            (select count(*) from machine m where m.host_id = h.id and m.destroyed_at is null) as "machines!",
+            (select coalesce(sum((m.spec->>'memory_mib')::bigint), 0)::bigint from machine m where m.host_id = h.id and m.destroyed_at is null) as "promised_mib!"
+        from host h left join lease l on l.name = 'host:' || h.id::text
+        order by h.name"#
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows)
+}
+
+/// The host of that name.
+///
+/// # Errors
+/// NotFound when there is none.
+pub async fn by_name(conn: &mut PgConnection, name: &str) -> Result<Host> {
+    let found = all(conn).await?.into_iter().find(|h| h.name == name);
+    found.ok_or_else(|| {
+        Error::not_found(format!("there is no host `{name}`; `millrace host list` names those there are"))
+    })
+}
+
+/// Stops new work on a host, or lets it go on: its queues are paused or resumed with it. Draining again
+/// changes nothing. After a resume give [`Hint::Resumed`](crate::queue::wake::Hint) after the commit.
+///
+/// # Errors
+/// NotFound when there is no such host.
+pub async fn drain(conn: &mut PgConnection, name: &str, draining: bool, by: &str) -> Result<()> {
+    let no = sqlx::query_scalar!(
+        "update host set draining_at = case when $2 then coalesce(draining_at, now()) end,
+            draining_by = case when $2 then coalesce(draining_by, $3) end
+        where name = $1 returning no",
+        name,
+        draining,
+        by
+    )
+    .fetch_optional(&mut *conn)
+    .await?
+    .ok_or_else(|| Error::not_found(format!("there is no host `{name}`")))?;
+    pause_operations(conn, no, draining, by).await
+}
+
+/// Pauses or resumes the queue of a host's operations. Its checks and listings go on: they begin nothing.
+async fn pause_operations(conn: &mut PgConnection, no: i32, pause: bool, by: &str) -> Result<()> {
+    let queue = HostNo::new(no).map(|no| no.pool(rules::queue::Class::Vm).id());
+    sqlx::query!(
+        "update job_queue set paused_at = case when $2 then coalesce(paused_at, now()) end,
+            paused_by = case when $2 then coalesce(paused_by, $3) end
+        where id = $1",
+        queue,
+        pause,
+        by
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Notes that every machine of a host was compared with what is recorded.
+///
+/// # Errors
+/// Unavailable when nobody answers.
+pub async fn listed(conn: &mut PgConnection, host: HostId) -> Result<()> {
+    sqlx::query!("update host set listed_at = now() where id = $1", host.0).execute(conn).await?;
+    Ok(())
+}

@@ -1,0 +1,18 @@
+//! Machines: what is wanted, what was asked for, what was seen.
+//!
+//! [`request`] is the one way to ask for anything: wanted state, generation, operation and job change in
+//! one transaction. What a worker writes while it performs an operation stands in [`report`].
+
+mod create;
+mod key;
+pub mod operation;
+pub mod report;
+mod request;
+pub mod snapshot;
+pub mod store;
+
+pub use create::{NewMachine, create};
+pub use key::order_key;
+pub use operation::Operation;
+pub use request::{Request, Requested, request};
+pub use store::Machine;

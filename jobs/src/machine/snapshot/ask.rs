@@ -1,0 +1,69 @@
+//! Asks for a snapshot, or something of one that is there.
+
+use rules::id::{MachineId, SnapshotId, TenantId};
+use rules::machine::{Action, Name};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::store;
+use crate::Result;
+use crate::machine::request::{Request, Requested, request};
+use crate::machine::store as machines;
+
+/// The longest description, in characters.
+pub const MAX_DESCRIPTION_CHARS: usize = 1_000;
+
+/// Asks for a snapshot of a machine.
+///
+/// # Errors
+/// NotFound when the tenant has no such machine; Conflict when it has a snapshot of that name, or is being
+/// destroyed.
+pub async fn create(
+    conn: &mut PgConnection,
+    tenant: TenantId,
+    machine: MachineId,
+    name: &Name,
+    description: &str,
+    by: &str,
+    trace_parent: Option<&str>,
+) -> Result<(SnapshotId, Requested)> {
+    let id = SnapshotId(Uuid::now_v7());
+    let action = Action::SnapshotCreate(id);
+    // Asked first: it tells whether the machine is the tenant's, and holds it.
+    let asked = request(conn, &Request { tenant, machine, action, by, reason: None, trace_parent }).await?;
+    store::insert(conn, tenant, machine, id, name, description, by).await?;
+    Ok((id, asked))
+}
+
+/// What is asked of a snapshot that is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ask {
+    /// Put the machine back to it.
+    Revert,
+    /// Remove it.
+    Delete,
+}
+
+/// Asks something of a machine's snapshot.
+///
+/// # Errors
+/// NotFound when the tenant has no such machine or it no such snapshot; Conflict when the snapshot is not
+/// ready, or the machine is being destroyed.
+pub async fn ask(
+    conn: &mut PgConnection,
+    tenant: TenantId,
+    machine: MachineId,
+    name: &Name,
+    what: Ask,
+    by: &str,
+    trace_parent: Option<&str>,
+) -> Result<Requested> {
+    // The machine first, as everybody who asks something of it does.
+    machines::lock(conn, tenant, machine).await?;
+    let id = store::ready(conn, tenant, machine, name, what == Ask::Delete).await?;
+    let action = match what {
+        Ask::Revert => Action::SnapshotRevert(id),
+        Ask::Delete => Action::SnapshotDelete(id),
+    };
+    request(conn, &Request { tenant, machine, action, by, reason: None, trace_parent }).await
+}

@@ -1,0 +1,7 @@
+//! Snapshots: the points to which a machine can be put back.
+
+mod ask;
+pub mod store;
+
+pub use ask::{Ask, MAX_DESCRIPTION_CHARS, ask, create};
+pub use store::Snapshot;

@@ -1,0 +1,259 @@
+//! Keeps machines.
+
+use chrono::{DateTime, Utc};
+use rules::id::{DepartmentId, HostId, MachineId, TenantId};
+use rules::machine::{Spec, Wanted};
+use rules::queue::HostNo;
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::order_key;
+use crate::db::violates;
+use crate::{Error, Result};
+
+/// A machine as people see it.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+pub struct Machine {
+    /// Its id.
+    pub id: Uuid,
+    /// Whose it is.
+    pub tenant_id: Uuid,
+    /// The department that it belongs to.
+    pub department_id: Option<Uuid>,
+    /// Its host.
+    pub host_id: Uuid,
+    /// Its host's name.
+    pub host: String,
+    /// Its name.
+    pub name: String,
+    /// What it is made of: a [`Spec`].
+    pub spec: serde_json::Value,
+    /// The name of the [`Wanted`] state.
+    pub wanted: String,
+    /// The name of the [`rules::machine::Seen`] state.
+    pub seen: String,
+    /// Why it is in that state, as far as its host tells.
+    pub seen_reason: Option<String>,
+    /// When it was seen.
+    pub seen_at: Option<DateTime<Utc>>,
+    /// How what is seen differs from what is wanted.
+    pub drift: Option<String>,
+    /// Counts what was asked for.
+    pub generation: i64,
+    /// Who made it.
+    pub created_by: String,
+    /// When it was made.
+    pub created_at: DateTime<Utc>,
+    /// When it was destroyed.
+    pub destroyed_at: Option<DateTime<Utc>>,
+}
+
+/// A machine whose row is locked, and what is needed to ask something of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Locked {
+    pub(super) host_no: HostNo,
+    pub(super) wanted: Wanted,
+    pub(super) generation: i64,
+}
+
+impl Machine {
+    /// What it is made of.
+    ///
+    /// # Errors
+    /// Internal when what is stored does not read back, which only a later version can have written.
+    pub fn spec(&self) -> Result<Spec> {
+        serde_json::from_value(self.spec.clone()).map_err(Error::internal)
+    }
+}
+
+/// Enters a machine that nothing was asked of yet.
+///
+/// # Errors
+/// Conflict when the tenant has one of that name; NotFound for a department that is not the tenant's.
+pub(super) async fn insert(
+    conn: &mut PgConnection,
+    id: MachineId,
+    tenant: TenantId,
+    department: Option<DepartmentId>,
+    host: HostId,
+    spec: &Spec,
+    by: &str,
+) -> Result<()> {
+    let stored = serde_json::to_value(spec).map_err(Error::internal)?;
+    let done = sqlx::query!(
+        "insert into machine (id, tenant_id, department_id, host_id, name, spec, wanted, created_by) values ($1, $2, $3, $4, $5, $6, 'OFF', $7)",
+        id.0,
+        tenant.0,
+        department.map(|d| d.0),
+        host.0,
+        spec.name.as_str(),
+        stored,
+        by
+    )
+    .execute(conn)
+    .await;
+    match done {
+        Ok(_) => Ok(()),
+        Err(e) if violates(&e, "machine_name_unique") => {
+            Err(Error::conflict(format!("there is a machine `{}` already; choose another name", spec.name)))
+        }
+        Err(e) if violates(&e, "machine_department") => Err(no_department(department)),
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// Locks a tenant's machine until the transaction ends, so that what is asked of it follows one another.
+///
+/// # Errors
+/// NotFound when the tenant has no such machine, or it is destroyed.
+pub(super) async fn lock(conn: &mut PgConnection, tenant: TenantId, id: MachineId) -> Result<Locked> {
+    let row = sqlx::query!(
+        "select h.no, m.wanted, m.generation from machine m join host h on h.id = m.host_id
+        where m.tenant_id = $1 and m.id = $2 and m.destroyed_at is null for update of m",
+        tenant.0,
+        id.0
+    )
+    .fetch_optional(conn)
+    .await?
+    .ok_or_else(|| absent(id))?;
+    Ok(Locked {
+        host_no: HostNo::new(row.no).ok_or_else(|| Error::internal("a host's number is out of range"))?,
+        wanted: Wanted::from_name(&row.wanted)
+            .ok_or_else(|| Error::internal(format!("`{}` is no wanted state", row.wanted)))?,
+        generation: row.generation,
+    })
+}
+
+/// Sets what a machine shall be, and counts its generation up. Returns the new one.
+///
+/// # Errors
+/// Unavailable when nobody answers.
+pub(super) async fn want(conn: &mut PgConnection, id: MachineId, wanted: Wanted) -> Result<i64> {
+    let generation = sqlx::query_scalar!(
+        "update machine set wanted = $2, generation = generation + 1, drift = null, updated_at = now() where id = $1 returning generation",
+        id.0,
+        wanted.as_str()
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(generation)
+}
+
+/// A tenant's machine, destroyed ones included; without a tenant, anybody's.
+///
+/// # Errors
+/// NotFound when the tenant has no such machine.
+pub async fn get(conn: &mut PgConnection, tenant: Option<TenantId>, id: MachineId) -> Result<Machine> {
+    sqlx::query_as!(
+        Machine,
+        "select m.id, m.tenant_id, m.department_id, m.host_id, h.name as host, m.name, m.spec, m.wanted, m.seen, m.seen_reason, m.seen_at, m.drift,
+            m.generation, m.created_by, m.created_at, m.destroyed_at
+        from machine m join host h on h.id = m.host_id where ($1::uuid is null or m.tenant_id = $1) and m.id = $2",
+        tenant.map(|t| t.0),
+        id.0
+    )
+    .fetch_optional(conn)
+    .await?
+    .ok_or_else(|| absent(id))
+}
+
+/// What a page of machines shows.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Filter<'a> {
+    /// Only this tenant's.
+    pub tenant: Option<TenantId>,
+    /// Only this department's.
+    pub department: Option<DepartmentId>,
+    /// Only those on this host.
+    pub host: Option<&'a str>,
+    /// Only those after this one.
+    pub after: Option<MachineId>,
+}
+
+/// A page of machines that are not destroyed, oldest first.
+///
+/// # Errors
+/// Unavailable when nobody answers.
+pub async fn page(conn: &mut PgConnection, filter: &Filter<'_>, limit: i64) -> Result<Vec<Machine>> {
+    let rows = sqlx::query_as!(
+        Machine,
+        "select m.id, m.tenant_id, m.department_id, m.host_id, h.name as host, m.name, m.spec, m.wanted, m.seen, m.seen_reason, m.seen_at, m.drift,
+            m.generation, m.created_by, m.created_at, m.destroyed_at
+        from machine m join host h on h.id = m.host_id
+        where m.destroyed_at is null and ($1::uuid is null or m.tenant_id = $1) and ($2::uuid is null or m.department_id = $2)
+            and ($3::text is null or h.name = $3) and ($4::uuid is null or m.id > $4)
+        order by m.id limit $5",
+        filter.tenant.map(|t| t.0),
+        filter.department.map(|d| d.0),
+        filter.host,
+        filter.after.map(|m| m.0),
+        limit
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows)
+}
+
+/// Puts a tenant's machine into another of the tenant's departments.
+///
+/// # Errors
+/// NotFound when the tenant has no such machine or no such department.
+pub async fn set_department(
+    conn: &mut PgConnection,
+    tenant: TenantId,
+    id: MachineId,
+    department: DepartmentId,
+) -> Result<()> {
+    let done = sqlx::query!(
+        "update machine set department_id = $3, updated_at = now() where tenant_id = $1 and id = $2 and destroyed_at is null",
+        tenant.0,
+        id.0,
+        department.0
+    )
+    .execute(conn)
+    .await;
+    match done {
+        Ok(done) if done.rows_affected() == 1 => Ok(()),
+        Ok(_) => Err(absent(id)),
+        Err(e) if violates(&e, "machine_department") => Err(no_department(Some(department))),
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// Puts a tenant's machine on another host, and with it, in the same commit, the jobs that wait for it.
+/// Returns the pools to wake after the commit. On an error roll back.
+///
+/// # Errors
+/// NotFound when the tenant has no such machine; Conflict while an operation is being performed on it.
+pub async fn relocate(
+    conn: &mut PgConnection,
+    tenant: TenantId,
+    id: MachineId,
+    host: HostId,
+) -> Result<Vec<i32>> {
+    lock(conn, tenant, id).await?;
+    let row = sqlx::query!(
+        r#"select became as "became!", woken as "woken!" from machine_move_v1($1, $2, $3)"#,
+        id.0,
+        host.0,
+        format!("{tenant}:{}", order_key(id))
+    )
+    .fetch_one(conn)
+    .await?;
+    match row.became.as_str() {
+        "moved" | "there" => Ok(row.woken),
+        "busy" => Err(Error::conflict(format!(
+            "machine `{id}` cannot be moved while an operation is being performed on it; wait for it to end"
+        ))),
+        _ => Err(absent(id)),
+    }
+}
+
+fn absent(id: MachineId) -> Error {
+    Error::not_found(format!("there is no machine `{id}`"))
+}
+
+fn no_department(id: Option<DepartmentId>) -> Error {
+    let id = id.map(|id| id.to_string()).unwrap_or_default();
+    Error::not_found(format!("there is no department `{id}`"))
+}

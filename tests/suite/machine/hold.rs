@@ -1,0 +1,141 @@
+//! Who holds a host: takeover, fencing, draining, moving machines between hosts.
+
+use rules::id::HostId;
+use rules::machine::Action;
+use tests::wait;
+
+use super::stage::{Stage, simulated};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_worker_stands_by_and_takes_over() {
+    let stage = Stage::new().await;
+    let host = simulated("a");
+    let first = stage.hold("a", &host).await;
+    let (machine, made) = stage.create("web", "a").await;
+    stage.ended(made).await;
+    let second = stage.serve("a", &host).await;
+    let epoch = async || jobs::host::store::by_name(&mut stage.conn().await, "a").await.unwrap().epoch;
+    assert_eq!(epoch().await, 1);
+    first.stop().await;
+    stage.done(machine, Action::Stop).await;
+    assert_eq!(epoch().await, 2);
+    second.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_lost_a_host_writes_nothing_more() {
+    let stage = Stage::new().await;
+    let host = simulated("a");
+    let hands = stage.hold("a", &host).await;
+    let (machine, made) = stage.create("web", "a").await;
+    stage.ended(made).await;
+    hands.stop().await;
+    let mut conn = stage.conn().await;
+    let known = jobs::host::store::by_name(&mut conn, "a").await.unwrap();
+    let (id, name) = (HostId(known.id), jobs::host::lease_name(HostId(known.id)));
+    let lease = std::time::Duration::from_secs(60);
+    let old = jobs::lease::acquire(&mut conn, &name, uuid::Uuid::new_v4(), lease).await.unwrap().unwrap();
+    let stop = stage.ask(machine, Action::Stop).await;
+    let begun = jobs::machine::report::store::begin(&mut conn, stop, id, &old).await.unwrap();
+    assert!(matches!(begun, jobs::machine::report::Begun::Task(_)), "{begun:?}");
+    jobs::lease::release(&mut conn, &old).await.unwrap();
+    let new = jobs::lease::acquire(&mut conn, &name, uuid::Uuid::new_v4(), lease).await.unwrap().unwrap();
+    let sight = jobs::machine::report::Sight {
+        machine,
+        applied: 2,
+        seen: rules::machine::Seen::Off,
+        reason: None,
+        drift: None,
+    };
+    let begun = jobs::machine::report::store::begin(&mut conn, stop, id, &old).await.unwrap();
+    assert_eq!(begun, jobs::machine::report::Begun::Lost);
+    for (claim, taken) in [(&old, false), (&new, true)] {
+        let mut tx = jobs::db::begin(&stage.database.pool().await).await.unwrap();
+        let settled =
+            jobs::machine::report::store::settle(&mut tx, stop, id, claim, None, &sight).await.unwrap();
+        assert_eq!(settled, taken);
+        tx.rollback().await.unwrap();
+        let mut tx = jobs::db::begin(&stage.database.pool().await).await.unwrap();
+        let noted =
+            jobs::machine::report::store::note(&mut tx, stop, id, claim, rules::machine::Stage::Asked).await;
+        assert_eq!(noted.unwrap(), taken);
+        tx.rollback().await.unwrap();
+        let seen =
+            jobs::machine::report::store::seen(&mut conn, id, claim, std::slice::from_ref(&sight)).await;
+        assert_eq!(seen.unwrap().is_some(), taken);
+    }
+    // What an operation acts on is passed over by listings, and so is what is known to be older.
+    assert_eq!(stage.machine(machine).await.seen, "RUNNING");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drained_host_begins_nothing_until_it_is_resumed() {
+    let stage = Stage::new().await;
+    let host = simulated("a");
+    let hands = stage.hold("a", &host).await;
+    let (machine, made) = stage.create("web", "a").await;
+    stage.ended(made).await;
+    let drain = async |on| {
+        let mut tx = jobs::db::begin(&stage.database.pool().await).await.unwrap();
+        jobs::host::store::drain(&mut tx, "a", on, "tester").await.unwrap();
+        tx.commit().await.unwrap();
+    };
+    drain(true).await;
+    let stop = stage.ask(machine, Action::Stop).await;
+    let mut conn = stage.conn().await;
+    let waiting = jobs::machine::operation::store::why(&mut conn, machine).await.unwrap();
+    assert_eq!(waiting[0].why.code(), "HOST_DRAINING");
+    let spec = super::stage::spec("other");
+    let new = jobs::machine::NewMachine {
+        tenant: stage.tenant,
+        department: None,
+        host: Some("a"),
+        spec: &spec,
+        by: "tester",
+        trace_parent: None,
+    };
+    let refused = jobs::machine::create(&mut conn, &new).await.unwrap_err();
+    assert_eq!(refused.code, jobs::Code::Conflict);
+    assert_eq!(stage.operation(stop).await.state, "WAITING");
+    drain(false).await;
+    hands.wake.hint(jobs::queue::wake::Hint::Resumed);
+    assert_eq!(stage.ended(stop).await.state, "SUCCEEDED");
+    hands.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_moved_machine_takes_its_waiting_operations_along() {
+    let stage = Stage::new().await;
+    let (here, there) = (simulated("a"), simulated("b"));
+    let first = stage.hold("a", &here).await;
+    let second = stage.hold("b", &there).await;
+    let (machine, made) = stage.create("web", "a").await;
+    stage.ended(made).await;
+    stage.done(machine, Action::Stop).await;
+    first.stop().await;
+    let start = stage.ask(machine, Action::Start).await;
+    let suspend = stage.ask(machine, Action::Suspend).await;
+    let mut conn = stage.conn().await;
+    let waiting = jobs::machine::operation::store::why(&mut conn, machine).await.unwrap();
+    let codes: Vec<_> = waiting.iter().map(|w| w.why.code()).collect();
+    assert_eq!(codes, ["HOST_NOT_HELD", "KEY_BUSY"]);
+    let target = jobs::host::store::by_name(&mut conn, "b").await.unwrap();
+    let mut tx = jobs::db::begin(&stage.database.pool().await).await.unwrap();
+    let woken =
+        jobs::machine::store::relocate(&mut tx, stage.tenant, machine, HostId(target.id)).await.unwrap();
+    tx.commit().await.unwrap();
+    second.wake.pools(&woken);
+    assert_eq!(stage.ended(start).await.state, "SUCCEEDED");
+    assert_eq!(stage.ended(suspend).await.state, "SUCCEEDED");
+    let acts: Vec<_> = there.acts().into_iter().map(|(_, act)| act).collect();
+    assert_eq!(acts, ["define", "start", "suspend"]);
+    assert_eq!(stage.machine(machine).await.host, "b");
+    // When the old host is back, what it still knows of the machine is removed.
+    let first = stage.hold("a", &here).await;
+    wait::until("the old host has forgotten it", async || {
+        here.acts().into_iter().any(|(_, act)| act == "undefine")
+    })
+    .await;
+    first.stop().await;
+    second.stop().await;
+}

@@ -1,0 +1,6 @@
+//! Machines on simulated hosts, over a real queue.
+
+mod hold;
+mod life;
+mod order;
+mod stage;

@@ -1,0 +1,161 @@
+//! A tenant with simulated hosts on a database of its own, and what tests of machines ask of it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jobs::db::PgConnection;
+use jobs::machine::operation::Operation;
+use jobs::machine::{Machine, NewMachine, Request, create, operation, request, store};
+use jobs::queue::Wake;
+use rules::id::{MachineId, OperationId, TenantId};
+use rules::machine::{Action, Draft, OperationState, Os, Spec};
+use tests::{Database, Hands, wait};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+use workers::hypervisor::Simulated;
+use workers::{HostConfig, WorkerConfig};
+
+/// How long a call of a simulated host hangs that hangs.
+const HANGS: Duration = Duration::from_millis(200);
+
+/// A tenant on a database of its own.
+pub(super) struct Stage {
+    pub(super) database: Database,
+    pub(super) tenant: TenantId,
+    wake: Wake,
+    shutdown: CancellationToken,
+}
+
+/// A host in memory that answers, with 8 processors and 16 GiB.
+pub(super) fn simulated(name: &str) -> Simulated {
+    Simulated::new(name, 8, 16 * 1024, HANGS)
+}
+
+/// A specification of a small machine.
+pub(super) fn spec(name: &str) -> Spec {
+    Draft { name, vcpus: 1, memory_mib: 64, disk_gib: 1, os: Os::Ubuntu }.check().unwrap()
+}
+
+impl Stage {
+    pub(super) async fn new() -> Self {
+        let database = Database::new().await;
+        let tenant = TenantId(Uuid::now_v7());
+        let mut conn = database.connect().await;
+        sqlx::query("insert into tenant (id, slug, title) values ($1, 'stage', 'Stage')")
+            .bind(tenant.0)
+            .execute(&mut conn)
+            .await
+            .unwrap();
+        let shutdown = CancellationToken::new();
+        let wake = Wake::start(&database.pool().await, &shutdown);
+        Self { database, tenant, wake, shutdown }
+    }
+
+    /// A worker that serves this host.
+    pub(super) async fn serve(&self, name: &str, host: &Simulated) -> Hands {
+        let config = WorkerConfig {
+            hosts: vec![HostConfig {
+                name: name.parse().unwrap(),
+                uri: "test:///default".parse().unwrap(),
+                vm_slots: 4,
+                health_slots: 2,
+                hypervisor: Arc::new(host.clone()),
+            }],
+            ..WorkerConfig::of_pools(vec![], 4, Duration::from_secs(5))
+        };
+        Hands::with(self.database.pool().await, config)
+    }
+
+    /// A worker that serves this host, once it holds it and knows what it has.
+    pub(super) async fn hold(&self, name: &str, host: &Simulated) -> Hands {
+        let hands = self.serve(name, host).await;
+        let db = self.database.pool().await;
+        wait::until(&format!("host {name} is online"), async || {
+            let mut conn = db.acquire().await.unwrap();
+            let all = jobs::host::store::all(&mut conn).await.unwrap();
+            all.iter().any(|h| h.name == name && h.state().as_str() == "ONLINE" && h.cpus.is_some())
+        })
+        .await;
+        hands
+    }
+
+    pub(super) async fn conn(&self) -> PgConnection {
+        self.database.connect().await
+    }
+
+    /// Asks for a machine on this host.
+    pub(super) async fn create(&self, name: &str, host: &str) -> (MachineId, OperationId) {
+        let spec = spec(name);
+        let new = NewMachine {
+            tenant: self.tenant,
+            department: None,
+            host: Some(host),
+            spec: &spec,
+            by: "tester",
+            trace_parent: None,
+        };
+        let mut tx = jobs::db::begin(&self.database.pool().await).await.unwrap();
+        let (machine, asked) = create(&mut tx, &new).await.unwrap();
+        tx.commit().await.unwrap();
+        asked.tell(&self.wake);
+        (machine, asked.operation)
+    }
+
+    /// Asks something of a machine.
+    pub(super) async fn try_ask(&self, machine: MachineId, action: Action) -> jobs::Result<OperationId> {
+        let wish =
+            Request { tenant: self.tenant, machine, action, by: "tester", reason: None, trace_parent: None };
+        let mut tx = jobs::db::begin(&self.database.pool().await).await.unwrap();
+        let asked = request(&mut tx, &wish).await?;
+        tx.commit().await.unwrap();
+        asked.tell(&self.wake);
+        Ok(asked.operation)
+    }
+
+    pub(super) async fn ask(&self, machine: MachineId, action: Action) -> OperationId {
+        self.try_ask(machine, action).await.unwrap()
+    }
+
+    pub(super) async fn machine(&self, id: MachineId) -> Machine {
+        store::get(&mut self.conn().await, Some(self.tenant), id).await.unwrap()
+    }
+
+    pub(super) async fn operation(&self, id: OperationId) -> Operation {
+        operation::store::get(&mut self.conn().await, Some(self.tenant), id).await.unwrap()
+    }
+
+    /// Waits for an operation's end.
+    pub(super) async fn ended(&self, id: OperationId) -> Operation {
+        let db = self.database.pool().await;
+        wait::until(&format!("operation {id} ends"), async || {
+            let mut conn = db.acquire().await.unwrap();
+            let found = operation::store::get(&mut conn, None, id).await.unwrap();
+            OperationState::from_name(&found.state).unwrap().has_ended()
+        })
+        .await;
+        self.operation(id).await
+    }
+
+    /// Asks something and waits until it is done.
+    pub(super) async fn done(&self, machine: MachineId, action: Action) {
+        let id = self.ask(machine, action).await;
+        let ended = self.ended(id).await;
+        assert_eq!((ended.state.as_str(), ended.error), ("SUCCEEDED", None), "{action}");
+    }
+
+    /// Waits until a machine is seen so.
+    pub(super) async fn becomes(&self, id: MachineId, seen: &str) {
+        let db = self.database.pool().await;
+        wait::until(&format!("machine {id} is seen {seen}"), async || {
+            let mut conn = db.acquire().await.unwrap();
+            store::get(&mut conn, None, id).await.unwrap().seen == seen
+        })
+        .await;
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        self.shutdown.cancel();
+    }
+}

@@ -1,0 +1,144 @@
+//! Makes the calls of an operation, each within its time, and sorts what can go wrong.
+
+use std::time::Duration;
+
+use jobs::machine::report::Task;
+use rules::id::SnapshotId;
+use rules::machine::{Call, Seen};
+
+use crate::host::Hold;
+use crate::host::{reason, state};
+use crate::hypervisor::{
+    Boot, Class, Definition, DiskFormat, DiskOrder, Fault, HypervisorError, MachineId, Mark, SnapshotName,
+    SnapshotOrder,
+};
+
+/// How long a look may take.
+const LOOK_WITHIN: Duration = Duration::from_secs(5);
+
+/// How long a call may take that changes a machine's state.
+const ACT_WITHIN: Duration = Duration::from_secs(30);
+
+/// How long a call may take that copies memory or disks.
+const COPY_WITHIN: Duration = Duration::from_secs(240);
+
+/// What is seen of an operation's machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Looked {
+    pub(crate) seen: Seen,
+    pub(crate) reason: Option<String>,
+    /// Whether the snapshot is there that the operation names.
+    pub(crate) snapshot_there: bool,
+}
+
+/// Why a call came to nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Failed {
+    /// The machine was not as it was seen: look again.
+    Changed(String),
+    /// It may succeed later.
+    Later(String),
+    /// It can never succeed.
+    Final(String),
+    /// The host cannot be spoken to.
+    HostLost(String),
+}
+
+/// Looks at the machine, and for the snapshot where the operation names one.
+pub(crate) async fn look(hold: &Hold, task: &Task) -> Result<Looked, Failed> {
+    let seen = within(LOOK_WITHIN, hold.hypervisor().look(machine(task))).await?;
+    let mut looked = Looked { seen: state(&seen), reason: reason(&seen), snapshot_there: false };
+    if let Some(id) = task.action.snapshot().filter(|_| looked.seen != Seen::Absent) {
+        let wanted = snapshot_name(id)?;
+        let all = within(ACT_WITHIN, hold.hypervisor().snapshots(machine(task))).await?;
+        looked.snapshot_there = all.iter().any(|snapshot| snapshot.name == wanted);
+    }
+    Ok(looked)
+}
+
+/// Makes one call. What it answers is dropped: the next look tells.
+pub(crate) async fn make(hold: &Hold, task: &Task, call: Call) -> Result<(), Failed> {
+    let (host, id, mark) = (hold.hypervisor(), machine(task), mark(task));
+    match call {
+        Call::Define => define(hold, task).await,
+        Call::Start => within(ACT_WITHIN, host.start(id, mark)).await.map(drop),
+        Call::AskToStop => within(ACT_WITHIN, host.shut_down(id, mark)).await.map(drop),
+        Call::ForceOff => within(ACT_WITHIN, host.force_off(id, mark)).await.map(drop),
+        Call::Suspend => within(ACT_WITHIN, host.suspend(id, mark)).await.map(drop),
+        Call::Resume => within(ACT_WITHIN, host.resume(id, mark)).await.map(drop),
+        Call::Reset => within(ACT_WITHIN, host.reset(id, mark)).await.map(drop),
+        Call::Undefine => within(ACT_WITHIN, host.undefine(id, mark)).await.map(drop),
+        Call::SnapshotCreate(snapshot) => {
+            let order = SnapshotOrder { name: snapshot_name(snapshot)?, mark };
+            within(COPY_WITHIN, host.take_snapshot(id, &order)).await.map(drop)
+        }
+        Call::SnapshotRevert(snapshot) => {
+            within(COPY_WITHIN, host.revert(id, &snapshot_name(snapshot)?, mark)).await.map(drop)
+        }
+        Call::SnapshotDelete(snapshot) => {
+            within(COPY_WITHIN, host.delete_snapshot(id, &snapshot_name(snapshot)?, mark)).await
+        }
+    }
+}
+
+/// Deletes what a machine leaves behind that its host does not know any more.
+pub(crate) async fn clean_up(hold: &Hold, task: &Task) -> Result<(), Failed> {
+    within(COPY_WITHIN, hold.hypervisor().delete_disks(machine(task))).await
+}
+
+async fn define(hold: &Hold, task: &Task) -> Result<(), Failed> {
+    let mut disks = Vec::new();
+    if task.spec.disk_gib > 0 {
+        let order = DiskOrder {
+            machine: machine(task),
+            slot: 0,
+            size_mib: u64::from(task.spec.disk_gib) * 1024,
+            format: DiskFormat::Qcow2,
+        };
+        disks.push(within(COPY_WITHIN, hold.hypervisor().create_disk(order)).await?);
+    }
+    let definition = Definition {
+        machine: machine(task),
+        name: task.spec.name.to_string(),
+        cpus: u32::from(task.spec.vcpus),
+        memory_mib: u64::from(task.spec.memory_mib),
+        boot: Boot::Disk,
+        disks,
+        links: Vec::new(),
+    };
+    within(ACT_WITHIN, hold.hypervisor().define(&definition, mark(task))).await.map(drop)
+}
+
+const fn machine(task: &Task) -> MachineId {
+    MachineId(task.machine.0)
+}
+
+const fn mark(task: &Task) -> Mark {
+    Mark { operation: task.id.0, generation: task.generation }
+}
+
+/// A snapshot's name on its host: made of its id, so that none is hostile.
+fn snapshot_name(id: SnapshotId) -> Result<SnapshotName, Failed> {
+    SnapshotName::new(&format!("snapshot-{id}")).map_err(|error| failed(&error))
+}
+
+async fn within<T>(
+    limit: Duration,
+    call: impl Future<Output = Result<T, HypervisorError>>,
+) -> Result<T, Failed> {
+    match tokio::time::timeout(limit, call).await {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) => Err(failed(&error)),
+        Err(_) => Err(Failed::Later(format!("the host did not answer within {} s", limit.as_secs()))),
+    }
+}
+
+fn failed(error: &HypervisorError) -> Failed {
+    let told = error.to_string();
+    match (error.fault, error.class()) {
+        (Fault::WrongState(_) | Fault::NoMachine | Fault::NoThing, _) => Failed::Changed(told),
+        (_, Class::Retryable) => Failed::Later(told),
+        (_, Class::Final) => Failed::Final(told),
+        (_, Class::HostLost) => Failed::HostLost(told),
+    }
+}

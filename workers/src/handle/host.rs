@@ -1,0 +1,172 @@
+//! Handles `host.reconcile`: lists every machine of a host and compares it with what is recorded.
+//!
+//! A listing that fails changes nothing. What a host has lost is defined again, off; what it has too much is
+//! removed when it is off. Everything else that differs is shown, and corrected by whoever wants it so.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use jobs::machine::report::store::{self, Recorded};
+use jobs::machine::{Request, request};
+use jobs::payload::machine::HostReconcile;
+use jobs::queue::{Attempt, finish};
+use jobs::{Code, Error, Result};
+use rules::machine::{Action, Seen, Wanted};
+use rules::queue::Outcome;
+use uuid::Uuid;
+
+use super::Handled;
+use crate::context::Context;
+use crate::host::{Hold, sight};
+use crate::hypervisor::{Listed, MachineId, Mark, Power};
+
+/// How long a listing may take.
+const LIST_WITHIN: Duration = Duration::from_secs(20);
+
+/// How long the removal of one machine may take that is recorded elsewhere.
+const REMOVE_WITHIN: Duration = Duration::from_secs(10);
+
+/// The most machines whose sights are written in one statement.
+const BATCH: usize = 1_000;
+
+/// The most lost machines that one listing asks to define again; the next takes the rest.
+const LOST_BATCH: usize = 200;
+
+/// Who asks for a machine to be defined again.
+const BY: &str = "host";
+
+/// Compares a host with what is recorded.
+pub(crate) async fn reconcile(context: &Context, attempt: &Attempt) -> Result<Handled> {
+    let began = Instant::now();
+    let payload: HostReconcile = attempt.payload()?;
+    let Some(hold) = context.hosts.of(attempt.pool).filter(|hold| hold.id == payload.host_id) else {
+        return Err(Error::internal(format!(
+            "`{}` jobs are claimed for a host that is not served",
+            attempt.kind
+        )));
+    };
+    let Some(permit) = hold.permit() else { return Ok(Handled::Outcome(Outcome::Released)) };
+    // Recorded first, looked second: what acts in between counts the generation up, and is passed over.
+    let mut conn = context.db.acquire().await?;
+    let recorded = store::recorded(&mut conn, hold.id, None).await?;
+    drop(conn);
+    let listed = match tokio::time::timeout(LIST_WITHIN, hold.hypervisor().list()).await {
+        Ok(Ok(listed)) => listed,
+        Ok(Err(error)) => return Ok(gave_up(hold, &error.to_string())),
+        Err(_) => return Ok(gave_up(hold, "it took too long")),
+    };
+    let seen: HashMap<Uuid, &Listed> = listed.iter().map(|l| (l.machine.0, l)).collect();
+    let absent = crate::hypervisor::Seen::ABSENT;
+    let sights: Vec<_> = recorded
+        .iter()
+        .filter(|known| !known.busy)
+        .map(|known| sight(known, seen.get(&known.machine.0).map_or(&absent, |l| &l.seen)))
+        .collect();
+    remove_foreign(context, hold, &recorded, &listed).await?;
+    let lost: Vec<&Recorded> =
+        recorded.iter().filter(|known| is_lost(known, &seen)).take(LOST_BATCH).collect();
+    let asked = define_again(context, hold, &lost).await?;
+    let mut tx = jobs::db::begin(&context.db).await?;
+    for batch in sights.chunks(BATCH) {
+        if store::seen(&mut tx, hold.id, &permit.claim, batch).await?.is_none() {
+            tx.rollback().await?;
+            return Ok(Handled::Outcome(Outcome::Released));
+        }
+    }
+    jobs::host::store::listed(&mut tx, hold.id).await?;
+    let woken = finish(&mut tx, attempt, began.elapsed()).await?;
+    tx.commit().await?;
+    context.wake.pools(&woken);
+    if asked > 0 {
+        tracing::warn!(host = %hold.config.name, machines = asked, "machines that their host has lost are defined again");
+    }
+    Ok(Handled::Settled)
+}
+
+fn gave_up(hold: &Hold, error: &str) -> Handled {
+    tracing::warn!(host = %hold.config.name, error, "a host's machines could not be listed; what is recorded stands");
+    Handled::Outcome(Outcome::Done)
+}
+
+/// Whether a machine was there and is not any more, with nothing under way that would tell why.
+fn is_lost(known: &Recorded, seen: &HashMap<Uuid, &Listed>) -> bool {
+    !known.busy
+        && known.wanted != Wanted::Destroyed
+        && !matches!(known.seen, Seen::Absent | Seen::Unknown)
+        && !seen.contains_key(&known.machine.0)
+}
+
+/// Asks for lost machines to be defined again. Each in a transaction of its own: one that was destroyed
+/// meanwhile keeps no other from it.
+async fn define_again(context: &Context, hold: &Hold, lost: &[&Recorded]) -> Result<usize> {
+    let reason = if hold.config.uri.lives_in_process() {
+        "host restarted"
+    } else {
+        "its host did not know it any more"
+    };
+    let mut asked = 0;
+    for known in lost {
+        let mut tx = jobs::db::begin(&context.db).await?;
+        let wish = Request {
+            tenant: known.tenant,
+            machine: known.machine,
+            action: Action::Define,
+            by: BY,
+            reason: Some(reason),
+            trace_parent: None,
+        };
+        match request(&mut tx, &wish).await {
+            Ok(requested) => {
+                tx.commit().await?;
+                requested.tell(&context.wake);
+                asked += 1;
+            }
+            Err(error) if matches!(error.code, Code::NotFound | Code::Conflict) => tx.rollback().await?,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(asked)
+}
+
+/// Removes from the host machines of ours that are recorded elsewhere or destroyed, as long as they are
+/// off. One that runs in two places is said loudly, and nobody's to end but a person's.
+async fn remove_foreign(
+    context: &Context,
+    hold: &Hold,
+    recorded: &[Recorded],
+    listed: &[Listed],
+) -> Result<()> {
+    let unknown: Vec<Uuid> = listed
+        .iter()
+        .map(|l| l.machine.0)
+        .filter(|id| recorded.binary_search_by_key(id, |known| known.machine.0).is_err())
+        .collect();
+    if unknown.is_empty() {
+        return Ok(());
+    }
+    let mut conn = context.db.acquire().await?;
+    let foreign = store::foreign(&mut conn, hold.id, &unknown).await?;
+    drop(conn);
+    for (machine, generation) in foreign {
+        let seen = listed.iter().find(|l| l.machine.0 == machine.0);
+        if seen.is_none_or(|l| l.seen.power != Power::Off) {
+            tracing::error!(machine.id = %machine, host = %hold.config.name, "a machine runs on a host that is not its own; switch it off there");
+            continue;
+        }
+        if hold.permit().is_none() {
+            return Ok(());
+        }
+        let mark = Mark { operation: Uuid::new_v4(), generation };
+        let removal = hold.hypervisor().undefine(MachineId(machine.0), mark);
+        match tokio::time::timeout(REMOVE_WITHIN, removal).await {
+            Ok(Ok(_)) => {
+                tracing::info!(machine.id = %machine, host = %hold.config.name, "removed what a machine left on a host that is not its own");
+            }
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "a machine could not be removed from a host that is not its own")
+            }
+            Err(_) => tracing::warn!(machine.id = %machine, "the removal of a machine took too long"),
+        }
+    }
+    Ok(())
+}

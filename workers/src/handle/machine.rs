@@ -1,0 +1,256 @@
+//! Handles `machine.operate`: observes, decides, acts and observes again until the operation has ended.
+//!
+//! Only the worker that holds the machine's host performs it. What a call answers is never trusted: the
+//! next look tells what came of it.
+
+use std::time::{Duration, Instant};
+
+use jobs::db::patience::bounded;
+use jobs::db::{CALL_TIMEOUT, PgConnection};
+use jobs::machine::report::store;
+use jobs::machine::report::{Begun, Sight, Task};
+use jobs::payload::machine::MachineOperate;
+use jobs::queue::{Attempt, DeadJob, finish};
+use jobs::{Error, Result};
+use rules::machine::{Action, Call, Facts, Seen, Stage, Step, plan};
+use rules::queue::{Kind, Outcome};
+
+use super::Handled;
+use super::call::{self, Failed, Looked};
+use crate::context::Context;
+use crate::host::{Hold, drift};
+
+/// How long a guest may take to switch itself off before it is switched off.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The first wait for a guest; it doubles up to [`LONGEST_WAIT`].
+const FIRST_WAIT: Duration = Duration::from_millis(50);
+
+/// The longest wait between two looks.
+const LONGEST_WAIT: Duration = Duration::from_millis(500);
+
+/// How long an operation that waits for its guest keeps its slot; after that it comes back now and then.
+const KEEPS_SLOT: Duration = Duration::from_secs(2);
+
+/// When an operation that waits for its guest comes back.
+const COMES_BACK: Duration = Duration::from_secs(1);
+
+/// When an operation comes back whose host cannot be spoken to.
+const HOST_LOST_WAIT: Duration = Duration::from_secs(2);
+
+/// The most steps of one attempt. What takes more has somebody working against it, and is tried again.
+const MAX_STEPS: usize = 64;
+
+/// Performs an operation.
+pub(crate) async fn operate(context: &Context, attempt: &Attempt) -> Result<Handled> {
+    let began = Instant::now();
+    let payload: MachineOperate = attempt.payload()?;
+    let Some(hold) = context.hosts.of(attempt.pool) else {
+        return Err(Error::internal(format!(
+            "`{}` jobs are claimed for a host that is not served",
+            attempt.kind
+        )));
+    };
+    // Not held for long enough: whoever holds the host claims it again.
+    let Some(permit) = hold.permit() else { return Ok(Handled::Outcome(Outcome::Released)) };
+    let mut conn = context.db.acquire().await?;
+    let begun = store::begin(&mut conn, payload.operation_id, hold.id, &permit.claim).await?;
+    drop(conn);
+    let task = match begun {
+        Begun::Task(task) => *task,
+        Begun::Ended => return Ok(Handled::Outcome(Outcome::Done)),
+        Begun::Lost => return Ok(Handled::Outcome(Outcome::Released)),
+        Begun::Elsewhere => {
+            return Err(Error::conflict("its machine is on another host, and its job is not"));
+        }
+        Begun::Stale => {
+            let mut conn = context.db.acquire().await?;
+            store::fail(&mut conn, payload.operation_id, "a later operation has acted on the machine")
+                .await?;
+            return Ok(Handled::Outcome(Outcome::Done));
+        }
+    };
+    tracing::debug!(machine.id = %task.machine, operation.id = %task.id, action = %task.action, "operating");
+    let mut work = Work { context, hold, task, began, waited: Duration::ZERO };
+    let over = permit.over.clone();
+    tokio::select! {
+        biased;
+        // Another worker may take the host from now on.
+        () = over.cancelled() => Ok(Handled::Outcome(Outcome::Released)),
+        handled = work.run(attempt) => handled,
+    }
+}
+
+/// Tells the operation whose job died.
+pub(crate) async fn died(conn: &mut PgConnection, kind: Kind, dead: &DeadJob) -> Result<()> {
+    if kind == Kind::MachineOperate
+        && let Ok(payload) = serde_json::from_value::<MachineOperate>(dead.payload.clone())
+    {
+        store::fail(conn, payload.operation_id, &dead.error).await?;
+    }
+    Ok(())
+}
+
+/// An operation that is being performed.
+struct Work<'a> {
+    context: &'a Context,
+    hold: &'a Hold,
+    task: Task,
+    began: Instant,
+    /// How long this attempt has waited for the guest.
+    waited: Duration,
+}
+
+impl Work<'_> {
+    async fn run(&mut self, attempt: &Attempt) -> Result<Handled> {
+        let mut wait = FIRST_WAIT;
+        let mut asked_at = Instant::now();
+        for _ in 0..MAX_STEPS {
+            let looked = match call::look(self.hold, &self.task).await {
+                Ok(looked) => looked,
+                Err(failed) => return self.failed(attempt, failed).await,
+            };
+            let facts = Facts {
+                seen: looked.seen,
+                snapshot_there: looked.snapshot_there,
+                stage: self.task.stage,
+                asked_for: if self.task.stage >= Stage::Asked {
+                    self.task.asked_for + asked_at.elapsed()
+                } else {
+                    Duration::ZERO
+                },
+                patience: PATIENCE,
+            };
+            match plan(self.task.action, &facts) {
+                Step::Call(step) => match self.act(step).await? {
+                    Acted::On => {
+                        if step == Call::AskToStop {
+                            asked_at = Instant::now();
+                        }
+                        wait = FIRST_WAIT;
+                    }
+                    Acted::Handled(handled) => return Ok(handled),
+                    Acted::Failed(failed) => return self.failed(attempt, failed).await,
+                },
+                Step::Note(stage) => {
+                    if !self.note(stage).await? {
+                        return Ok(Handled::Outcome(Outcome::Released));
+                    }
+                }
+                Step::Wait if self.waited >= KEEPS_SLOT => {
+                    return Ok(Handled::Outcome(Outcome::Snooze { after: COMES_BACK }));
+                }
+                Step::Wait => {
+                    tokio::time::sleep(wait).await;
+                    self.waited += wait;
+                    wait = (wait * 2).min(LONGEST_WAIT);
+                }
+                Step::Done => return self.done(attempt, &looked).await,
+                Step::Refuse(refusal) => {
+                    return self.settle(attempt, Some(refusal.to_string()), &looked).await;
+                }
+            }
+        }
+        Ok(Handled::Outcome(Outcome::Retry { error: "its machine does not keep still".into(), after: None }))
+    }
+
+    /// Makes one call and notes it.
+    async fn act(&mut self, step: Call) -> Result<Acted> {
+        // Looked at before every call: a hold may have ended while the last one took its time.
+        if self.hold.permit().is_none() {
+            return Ok(Acted::Handled(Handled::Outcome(Outcome::Released)));
+        }
+        match call::make(self.hold, &self.task, step).await {
+            Ok(()) => {}
+            // What is seen next tells what to do.
+            Err(Failed::Changed(error)) => {
+                tracing::debug!(machine.id = %self.task.machine, error, "the machine was not as it was seen");
+                self.waited += FIRST_WAIT;
+                tokio::time::sleep(FIRST_WAIT).await;
+                return Ok(Acted::On);
+            }
+            Err(failed) => return Ok(Acted::Failed(failed)),
+        }
+        match step.stage() {
+            Some(stage) if !self.note(stage).await? => {
+                Ok(Acted::Handled(Handled::Outcome(Outcome::Released)))
+            }
+            Some(_) | None => Ok(Acted::On),
+        }
+    }
+
+    /// Notes how far the operation has come; false when it may not go on.
+    async fn note(&mut self, stage: Stage) -> Result<bool> {
+        let Some(permit) = self.hold.permit() else { return Ok(false) };
+        self.task.stage = stage;
+        bounded(CALL_TIMEOUT, async {
+            let mut tx = jobs::db::begin(&self.context.db).await?;
+            let may = store::note(&mut tx, self.task.id, self.hold.id, &permit.claim, stage).await?;
+            if may {
+                tx.commit().await?;
+            }
+            Ok(may)
+        })
+        .await
+    }
+
+    async fn done(&mut self, attempt: &Attempt, looked: &Looked) -> Result<Handled> {
+        if self.task.action == Action::Destroy
+            && let Err(failed) = call::clean_up(self.hold, &self.task).await
+        {
+            return self.failed(attempt, failed).await;
+        }
+        self.settle(attempt, None, looked).await
+    }
+
+    async fn failed(&mut self, attempt: &Attempt, failed: Failed) -> Result<Handled> {
+        match failed {
+            Failed::HostLost(error) => {
+                tracing::debug!(machine.id = %self.task.machine, error, "the host cannot be spoken to; the operation waits for it");
+                Ok(Handled::Outcome(Outcome::Snooze { after: HOST_LOST_WAIT }))
+            }
+            Failed::Later(error) | Failed::Changed(error) => {
+                Ok(Handled::Outcome(Outcome::Retry { error, after: None }))
+            }
+            Failed::Final(error) => {
+                let unknown = Looked { seen: Seen::Unknown, reason: None, snapshot_there: false };
+                let looked = call::look(self.hold, &self.task).await.unwrap_or(unknown);
+                self.settle(attempt, Some(error), &looked).await
+            }
+        }
+    }
+
+    /// Ends the operation: its result, what was seen and its job's acknowledgement are one transaction.
+    async fn settle(&self, attempt: &Attempt, error: Option<String>, looked: &Looked) -> Result<Handled> {
+        let Some(permit) = self.hold.permit() else { return Ok(Handled::Outcome(Outcome::Released)) };
+        let defined_again = self.task.action == Action::Define && error.is_none();
+        let sight = Sight {
+            machine: self.task.machine,
+            applied: self.task.generation,
+            seen: looked.seen,
+            reason: if defined_again { self.task.reason.clone() } else { looked.reason.clone() },
+            drift: drift(self.task.wanted, looked.seen),
+        };
+        let mut tx = jobs::db::begin(&self.context.db).await?;
+        let (id, host) = (self.task.id, self.hold.id);
+        if !store::settle(&mut tx, id, host, &permit.claim, error.as_deref(), &sight).await? {
+            tx.rollback().await?;
+            // Superseded, and about to be told so, or the host is another's.
+            return Ok(Handled::Outcome(Outcome::Released));
+        }
+        let woken = finish(&mut tx, attempt, self.began.elapsed()).await?;
+        tx.commit().await?;
+        self.context.wake.pools(&woken);
+        Ok(Handled::Settled)
+    }
+}
+
+/// What came of a call.
+enum Acted {
+    /// Go on with the next look.
+    On,
+    /// The attempt is over.
+    Handled(Handled),
+    /// It failed.
+    Failed(Failed),
+}

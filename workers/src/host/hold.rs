@@ -1,0 +1,104 @@
+//! The hold on a host: under which epoch, and until when calls may be begun.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use jobs::host::Registered;
+use jobs::lease::Claim;
+use rules::id::HostId;
+use rules::queue::HostNo;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::HostConfig;
+use crate::hypervisor::Hypervisor;
+
+/// How long a host's lease lasts without renewal. A dead worker's host waits this long for the next.
+pub(crate) const LEASE: Duration = Duration::from_secs(20);
+
+/// How long before its lease can end a holder begins no further call, and lets go of those under way: time
+/// for them to end before another may act.
+const STOP_BEFORE: Duration = Duration::from_secs(6);
+
+/// A host that this process serves, held or standing by.
+#[derive(Debug)]
+pub(crate) struct Hold {
+    /// The host.
+    pub(crate) id: HostId,
+    /// Its number.
+    pub(crate) no: HostNo,
+    /// How it is served.
+    pub(crate) config: HostConfig,
+    tenure: Mutex<Option<Tenure>>,
+}
+
+#[derive(Debug, Clone)]
+struct Tenure {
+    claim: Claim,
+    until: Instant,
+    /// Fires when what is under way must be let go.
+    over: CancellationToken,
+}
+
+/// The right to act on a host now.
+#[derive(Debug, Clone)]
+pub(crate) struct Permit {
+    /// Under which every write is fenced.
+    pub(crate) claim: Claim,
+    /// Fires when what is under way must be let go.
+    pub(crate) over: CancellationToken,
+}
+
+impl Hold {
+    /// A host that is not held.
+    pub(crate) fn new(known: Registered, config: HostConfig) -> Self {
+        Self { id: known.id, no: known.no, config, tenure: Mutex::default() }
+    }
+
+    /// What speaks to the host.
+    pub(crate) fn hypervisor(&self) -> &Arc<dyn Hypervisor> {
+        &self.config.hypervisor
+    }
+
+    /// The right to act now; none when the host is not held for long enough to begin anything.
+    pub(crate) fn permit(&self) -> Option<Permit> {
+        let tenure = self.tenure();
+        let held = tenure.as_ref().filter(|t| Instant::now() + STOP_BEFORE < t.until)?;
+        Some(Permit { claim: held.claim.clone(), over: held.over.clone() })
+    }
+
+    /// The lease that was taken, whether or not it still allows anything.
+    pub(crate) fn claim(&self) -> Option<Claim> {
+        self.tenure().as_ref().map(|t| t.claim.clone())
+    }
+
+    /// Notes that the lease was taken or renewed by a statement sent at `sent_at`.
+    pub(crate) fn held(&self, claim: Claim, sent_at: Instant) {
+        let mut tenure = self.tenure();
+        let until = sent_at + LEASE;
+        match tenure.as_mut().filter(|t| t.claim == claim) {
+            Some(held) => held.until = until,
+            None => *tenure = Some(Tenure { claim, until, over: CancellationToken::new() }),
+        }
+    }
+
+    /// Lets the host go: nothing more may be begun, and what is under way is let go.
+    pub(crate) fn let_go(&self) {
+        if let Some(tenure) = self.tenure().take() {
+            tenure.over.cancel();
+        }
+    }
+
+    /// Lets go of what is under way when the lease is about to end unrenewed. True when it was.
+    pub(crate) fn expire(&self, now: Instant) -> bool {
+        let tenure = self.tenure();
+        let ending = tenure.as_ref().filter(|t| now + STOP_BEFORE >= t.until && !t.over.is_cancelled());
+        if let Some(tenure) = ending {
+            tenure.over.cancel();
+        }
+        ending.is_some()
+    }
+
+    fn tenure(&self) -> MutexGuard<'_, Option<Tenure>> {
+        self.tenure.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,216 @@
+//! Takes a host, renews the hold, reports how its hypervisor answers, and opens its pools while it does.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jobs::db::CALL_TIMEOUT;
+use jobs::db::patience::{Patience, about, bounded};
+use jobs::host::lease_name;
+use jobs::host::store::{self, Taken};
+use jobs::lease;
+use jobs::payload::machine::HostReconcile;
+use jobs::queue::{NewJob, enqueue};
+use rules::machine::{Capacity, Reach};
+use rules::queue::{Class, Priority};
+use tokio::sync::broadcast::error::RecvError;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::hold::{Hold, LEASE};
+use super::watch::Looker;
+use crate::context::Context;
+use crate::held::Held;
+use crate::hypervisor::{HostEvent, Standing};
+
+/// How often a hold is renewed, and how often one that stands by tries to take the host.
+const RENEW_EVERY: Duration = Duration::from_secs(4);
+
+/// How often all machines of a host are compared with what is recorded, a quarter more or less.
+const LIST_EVERY: Duration = Duration::from_secs(30);
+
+/// How long the hypervisor may take to tell what the host has.
+const CAPACITY_WITHIN: Duration = Duration::from_secs(5);
+
+/// How often a hold that is about to end is looked for.
+const EXPIRE_EVERY: Duration = Duration::from_millis(500);
+
+/// Keeps one host until the shutdown.
+struct Keeper {
+    context: Arc<Context>,
+    held: Arc<Held>,
+    hold: Arc<Hold>,
+    /// Drawn anew at each start.
+    holder: Uuid,
+    looker: Looker,
+    list_at: Instant,
+}
+
+/// Takes and keeps a host until `stopped`, which fires once nothing of it is under way any more. From the
+/// shutdown on its pools stay closed.
+pub(crate) async fn keep(
+    context: Arc<Context>,
+    held: Arc<Held>,
+    hold: Arc<Hold>,
+    shutdown: CancellationToken,
+    stopped: CancellationToken,
+) {
+    let mut standing = hold.hypervisor().standing();
+    let mut events = hold.hypervisor().events();
+    let looker = Looker::start(Arc::clone(&context), Arc::clone(&hold), stopped.clone());
+    let holder = Uuid::new_v4();
+    let mut keeper = Keeper { context, held, hold, holder, looker, list_at: Instant::now() };
+    let mut patience = Patience::default();
+    let mut next = Instant::now();
+    while !stopped.is_cancelled() {
+        if shutdown.is_cancelled() {
+            keeper.open(false);
+        }
+        if Instant::now() >= next {
+            let now_standing = standing.borrow_and_update().clone();
+            next = match bounded(CALL_TIMEOUT, keeper.tend(&now_standing, shutdown.is_cancelled())).await {
+                Ok(()) => {
+                    patience.reset();
+                    Instant::now() + about(RENEW_EVERY)
+                }
+                Err(error) => {
+                    tracing::warn!(%error, host = %keeper.hold.config.name, "the hold on a host could not be kept up; trying again");
+                    Instant::now() + patience.next_wait()
+                }
+            };
+        }
+        tokio::select! {
+            () = stopped.cancelled() => {}
+            () = shutdown.cancelled(), if !shutdown.is_cancelled() => {}
+            () = tokio::time::sleep(next.saturating_duration_since(Instant::now())) => {}
+            changed = standing.changed() => match changed {
+                Ok(()) => next = Instant::now(),
+                // Nobody tells any more how it stands; what it said last is kept.
+                Err(_) => tokio::time::sleep(next.saturating_duration_since(Instant::now())).await,
+            },
+            event = events.recv() => match event {
+                Ok(HostEvent::Changed(machine)) => keeper.looker.look(machine.0),
+                Ok(HostEvent::Connected) | Err(RecvError::Lagged(_)) => {
+                    keeper.list_at = Instant::now();
+                    next = Instant::now();
+                }
+                Ok(HostEvent::Lost(_)) => next = Instant::now(),
+                Err(RecvError::Closed) => tokio::time::sleep(next.saturating_duration_since(Instant::now())).await,
+            },
+        }
+    }
+    keeper.leave().await;
+}
+
+/// Closes the pools of holds that are about to end unrenewed, and stops what is under way. A task of its
+/// own: it must not wait for the calls that fail to renew them.
+pub(crate) async fn expire(context: Arc<Context>, held: Arc<Held>, stopped: CancellationToken) {
+    while !stopped.is_cancelled() {
+        for hold in context.hosts.all().filter(|hold| hold.expire(Instant::now())) {
+            tracing::error!(host = %hold.config.name, "the hold on a host ran out unrenewed; nothing more is begun on it");
+            for class in Class::ALL {
+                held.open(hold.no.pool(class), false);
+            }
+        }
+        tokio::select! {
+            () = stopped.cancelled() => {}
+            () = tokio::time::sleep(EXPIRE_EVERY) => {}
+        }
+    }
+}
+
+impl Keeper {
+    /// Takes or renews the hold, reports, and opens or closes the pools accordingly.
+    async fn tend(&mut self, standing: &Standing, ending: bool) -> jobs::Result<()> {
+        let mut conn = self.context.db.acquire().await?;
+        let sent = Instant::now();
+        let claim = match self.hold.claim() {
+            Some(claim) if lease::renew(&mut conn, &claim, LEASE).await? => claim,
+            Some(_) => {
+                tracing::error!(host = %self.hold.config.name, "the hold on a host is lost; another worker has it");
+                self.open(false);
+                self.hold.let_go();
+                return Ok(());
+            }
+            None if ending => return Ok(()),
+            None => {
+                let name = lease_name(self.hold.id);
+                let Some(claim) = lease::acquire(&mut conn, &name, self.holder, LEASE).await? else {
+                    return Ok(());
+                };
+                tracing::info!(host = %self.hold.config.name, epoch = claim.epoch, "took a host");
+                self.list_at = Instant::now();
+                claim
+            }
+        };
+        self.hold.held(claim.clone(), sent);
+        drop(conn);
+        let reported = self.report(standing).await?;
+        self.open(reported && matches!(standing, Standing::Online) && !ending);
+        if Instant::now() >= self.list_at && matches!(standing, Standing::Online) && !ending {
+            self.enqueue_listing().await?;
+            self.list_at = Instant::now() + about(LIST_EVERY);
+        }
+        Ok(())
+    }
+
+    /// Says what the host has and how it answers. False when a later holder has said so.
+    async fn report(&self, standing: &Standing) -> jobs::Result<bool> {
+        let Some(claim) = self.hold.claim() else { return Ok(false) };
+        let (reach, reason) = match standing {
+            Standing::Online => (Reach::Online, None),
+            Standing::Degraded(why) => (Reach::Degraded, Some(why.as_str())),
+            Standing::Unreachable(why) => (Reach::Unreachable, Some(why.as_str())),
+        };
+        let told = match reach {
+            Reach::Online => {
+                tokio::time::timeout(CAPACITY_WITHIN, self.hold.hypervisor().capacity()).await.ok()
+            }
+            Reach::Degraded | Reach::Unreachable => None,
+        };
+        let told = told.and_then(Result::ok);
+        let config = &self.hold.config;
+        let taken = Taken {
+            uri: &config.uri,
+            vm_slots: config.vm_slots,
+            health_slots: config.health_slots,
+            hypervisor: told.as_ref().map(|c| c.hypervisor.as_str()),
+            capacity: told.as_ref().map(|c| Capacity { cpus: c.cpus, memory_mib: c.memory_mib }),
+            reach,
+            reason,
+        };
+        let mut conn = self.context.db.acquire().await?;
+        store::report(&mut conn, self.hold.id, &claim, &taken).await
+    }
+
+    async fn enqueue_listing(&self) -> jobs::Result<()> {
+        let job = NewJob::on_host(&HostReconcile { host_id: self.hold.id }, self.hold.no)?
+            .unique(self.hold.id.to_string(), None)
+            .priority(Priority::High);
+        let mut conn = self.context.db.acquire().await?;
+        let enqueued = enqueue(&mut conn, &[job]).await?;
+        self.context.wake.send(&enqueued);
+        Ok(())
+    }
+
+    fn open(&self, open: bool) {
+        let pools: BTreeSet<_> = Class::ALL.into_iter().map(|class| self.hold.no.pool(class)).collect();
+        for pool in pools {
+            self.held.open(pool, open);
+        }
+    }
+
+    /// Gives the host back, so that whoever stands by need not wait.
+    async fn leave(&self) {
+        self.open(false);
+        let Some(claim) = self.hold.claim() else { return };
+        self.hold.let_go();
+        let left = bounded(CALL_TIMEOUT, async {
+            let mut conn = self.context.db.acquire().await?;
+            lease::release(&mut conn, &claim).await
+        });
+        if let Err(error) = left.await {
+            tracing::debug!(%error, host = %self.hold.config.name, "a host stays taken until its lease runs out");
+        }
+    }
+}
