@@ -124,7 +124,7 @@ async fn a_claim_whose_answer_was_lost_is_handed_back_and_costs_nothing() {
     let mut conn = database.connect().await;
     let id = put(&mut conn, noop(WORD)).await;
     let cutter = Cutter::start(&database, WORD).await;
-    let config = WorkerConfig { pools: vec![Pool::Maintenance], slots: 2, grace: Duration::from_secs(5) };
+    let config = WorkerConfig::of_pools(vec![Pool::Maintenance], 2, Duration::from_secs(5));
     let hands = Hands::with(PgPool::connect(cutter.url()).await.unwrap(), config);
     // One that is leased before and after stays where it is.
     let long = put(&mut conn, job(Noop { sleep_ms: 15_000, ..Noop::default() })).await;

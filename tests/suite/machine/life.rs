@@ -2,7 +2,7 @@
 
 use rules::machine::{Action, Name};
 use tests::wait;
-use workers::hypervisor::{Crash, MachineId as OnHost};
+use workers::hypervisor::Crash;
 
 use super::stage::{Stage, simulated};
 
@@ -121,7 +121,7 @@ async fn what_happens_to_a_guest_is_seen_and_not_mended_unasked() {
     let hands = stage.hold("a", &host).await;
     let (machine, made) = stage.create("web", "a").await;
     stage.ended(made).await;
-    host.crash_guest(OnHost(machine.0));
+    host.crash_guest(machine);
     stage.becomes(machine, "OFF").await;
     let now = stage.machine(machine).await;
     assert_eq!(now.drift.as_deref(), Some("shall be RUNNING and is OFF"));

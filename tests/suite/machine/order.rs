@@ -2,7 +2,6 @@
 
 use rules::machine::Action;
 use tests::wait;
-use workers::hypervisor::MachineId as OnHost;
 
 use super::stage::{Stage, simulated};
 
@@ -59,7 +58,7 @@ async fn destroying_overtakes_what_waits_and_what_runs() {
     let hands = stage.hold("a", &host).await;
     let (machine, made) = stage.create("web", "a").await;
     stage.ended(made).await;
-    host.set_deaf(OnHost(machine.0), true);
+    host.set_deaf(machine, true);
     let stop = stage.ask(machine, Action::Stop).await;
     let db = stage.database.pool().await;
     wait::until("the stop runs", async || {

@@ -3,15 +3,11 @@
 use std::time::Duration;
 
 use jobs::machine::report::Task;
-use rules::id::SnapshotId;
 use rules::machine::{Call, Seen};
 
 use crate::host::Hold;
-use crate::host::{reason, state};
-use crate::hypervisor::{
-    Boot, Class, Definition, DiskFormat, DiskOrder, Fault, HypervisorError, MachineId, Mark, SnapshotName,
-    SnapshotOrder,
-};
+use crate::host::reason;
+use crate::hypervisor::{Boot, Class, Definition, DiskFormat, DiskOrder, Fault, HypervisorError, Mark};
 
 /// How long a look may take.
 const LOOK_WITHIN: Duration = Duration::from_secs(5);
@@ -46,19 +42,18 @@ pub(crate) enum Failed {
 
 /// Looks at the machine, and for the snapshot where the operation names one.
 pub(crate) async fn look(hold: &Hold, task: &Task) -> Result<Looked, Failed> {
-    let seen = within(LOOK_WITHIN, hold.hypervisor().look(machine(task))).await?;
-    let mut looked = Looked { seen: state(&seen), reason: reason(&seen), snapshot_there: false };
+    let seen = within(LOOK_WITHIN, hold.hypervisor().look(task.machine)).await?;
+    let mut looked = Looked { seen: seen.state, reason: reason(&seen), snapshot_there: false };
     if let Some(id) = task.action.snapshot().filter(|_| looked.seen != Seen::Absent) {
-        let wanted = snapshot_name(id)?;
-        let all = within(ACT_WITHIN, hold.hypervisor().snapshots(machine(task))).await?;
-        looked.snapshot_there = all.iter().any(|snapshot| snapshot.name == wanted);
+        let all = within(ACT_WITHIN, hold.hypervisor().snapshots(task.machine)).await?;
+        looked.snapshot_there = all.iter().any(|snapshot| snapshot.id == Some(id));
     }
     Ok(looked)
 }
 
 /// Makes one call. What it answers is dropped: the next look tells.
 pub(crate) async fn make(hold: &Hold, task: &Task, call: Call) -> Result<(), Failed> {
-    let (host, id, mark) = (hold.hypervisor(), machine(task), mark(task));
+    let (host, id, mark) = (hold.hypervisor(), task.machine, mark(task));
     match call {
         Call::Define => define(hold, task).await,
         Call::Start => within(ACT_WITHIN, host.start(id, mark)).await.map(drop),
@@ -69,28 +64,25 @@ pub(crate) async fn make(hold: &Hold, task: &Task, call: Call) -> Result<(), Fai
         Call::Reset => within(ACT_WITHIN, host.reset(id, mark)).await.map(drop),
         Call::Undefine => within(ACT_WITHIN, host.undefine(id, mark)).await.map(drop),
         Call::SnapshotCreate(snapshot) => {
-            let order = SnapshotOrder { name: snapshot_name(snapshot)?, mark };
-            within(COPY_WITHIN, host.take_snapshot(id, &order)).await.map(drop)
+            within(COPY_WITHIN, host.take_snapshot(id, snapshot, mark)).await.map(drop)
         }
         Call::SnapshotRevert(snapshot) => {
-            within(COPY_WITHIN, host.revert(id, &snapshot_name(snapshot)?, mark)).await.map(drop)
+            within(COPY_WITHIN, host.revert(id, snapshot, mark)).await.map(drop)
         }
-        Call::SnapshotDelete(snapshot) => {
-            within(COPY_WITHIN, host.delete_snapshot(id, &snapshot_name(snapshot)?, mark)).await
-        }
+        Call::SnapshotDelete(snapshot) => within(COPY_WITHIN, host.delete_snapshot(id, snapshot, mark)).await,
     }
 }
 
 /// Deletes what a machine leaves behind that its host does not know any more.
 pub(crate) async fn clean_up(hold: &Hold, task: &Task) -> Result<(), Failed> {
-    within(COPY_WITHIN, hold.hypervisor().delete_disks(machine(task))).await
+    within(COPY_WITHIN, hold.hypervisor().delete_disks(task.machine)).await
 }
 
 async fn define(hold: &Hold, task: &Task) -> Result<(), Failed> {
     let mut disks = Vec::new();
     if task.spec.disk_gib > 0 {
         let order = DiskOrder {
-            machine: machine(task),
+            machine: task.machine,
             slot: 0,
             size_mib: u64::from(task.spec.disk_gib) * 1024,
             format: DiskFormat::Qcow2,
@@ -98,10 +90,10 @@ async fn define(hold: &Hold, task: &Task) -> Result<(), Failed> {
         disks.push(within(COPY_WITHIN, hold.hypervisor().create_disk(order)).await?);
     }
     let definition = Definition {
-        machine: machine(task),
+        machine: task.machine,
         name: task.spec.name.to_string(),
-        cpus: u32::from(task.spec.vcpus),
-        memory_mib: u64::from(task.spec.memory_mib),
+        cpus: task.spec.vcpus,
+        memory_mib: task.spec.memory_mib,
         boot: Boot::Disk,
         disks,
         links: Vec::new(),
@@ -109,17 +101,8 @@ async fn define(hold: &Hold, task: &Task) -> Result<(), Failed> {
     within(ACT_WITHIN, hold.hypervisor().define(&definition, mark(task))).await.map(drop)
 }
 
-const fn machine(task: &Task) -> MachineId {
-    MachineId(task.machine.0)
-}
-
 const fn mark(task: &Task) -> Mark {
-    Mark { operation: task.id.0, generation: task.generation }
-}
-
-/// A snapshot's name on its host: made of its id, so that none is hostile.
-fn snapshot_name(id: SnapshotId) -> Result<SnapshotName, Failed> {
-    SnapshotName::new(&format!("snapshot-{id}")).map_err(|error| failed(&error))
+    Mark { operation: task.id, generation: task.generation }
 }
 
 async fn within<T>(

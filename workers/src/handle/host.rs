@@ -11,6 +11,7 @@ use jobs::machine::{Request, request};
 use jobs::payload::machine::HostReconcile;
 use jobs::queue::{Attempt, finish};
 use jobs::{Code, Error, Result};
+use rules::id::OperationId;
 use rules::machine::{Action, Seen, Wanted};
 use rules::queue::Outcome;
 use uuid::Uuid;
@@ -18,7 +19,7 @@ use uuid::Uuid;
 use super::Handled;
 use crate::context::Context;
 use crate::host::{Hold, sight};
-use crate::hypervisor::{Listed, MachineId, Mark, Power};
+use crate::hypervisor::{Listed, Mark, Observed};
 
 /// How long a listing may take.
 const LIST_WITHIN: Duration = Duration::from_secs(20);
@@ -56,11 +57,10 @@ pub(crate) async fn reconcile(context: &Context, attempt: &Attempt) -> Result<Ha
         Err(_) => return Ok(gave_up(hold, "it took too long")),
     };
     let seen: HashMap<Uuid, &Listed> = listed.iter().map(|l| (l.machine.0, l)).collect();
-    let absent = crate::hypervisor::Seen::ABSENT;
     let sights: Vec<_> = recorded
         .iter()
         .filter(|known| !known.busy)
-        .map(|known| sight(known, seen.get(&known.machine.0).map_or(&absent, |l| &l.seen)))
+        .map(|known| sight(known, seen.get(&known.machine.0).map_or(&Observed::ABSENT, |l| &l.observed)))
         .collect();
     remove_foreign(context, hold, &recorded, &listed).await?;
     let lost: Vec<&Recorded> =
@@ -149,15 +149,15 @@ async fn remove_foreign(
     drop(conn);
     for (machine, generation) in foreign {
         let seen = listed.iter().find(|l| l.machine.0 == machine.0);
-        if seen.is_none_or(|l| l.seen.power != Power::Off) {
+        if seen.is_none_or(|l| l.observed.state != Seen::Off) {
             tracing::error!(machine.id = %machine, host = %hold.config.name, "a machine runs on a host that is not its own; switch it off there");
             continue;
         }
         if hold.permit().is_none() {
             return Ok(());
         }
-        let mark = Mark { operation: Uuid::new_v4(), generation };
-        let removal = hold.hypervisor().undefine(MachineId(machine.0), mark);
+        let mark = Mark { operation: OperationId(Uuid::new_v4()), generation };
+        let removal = hold.hypervisor().undefine(machine, mark);
         match tokio::time::timeout(REMOVE_WITHIN, removal).await {
             Ok(Ok(_)) => {
                 tracing::info!(machine.id = %machine, host = %hold.config.name, "removed what a machine left on a host that is not its own");

@@ -11,7 +11,7 @@ use jobs::host::store::{self, Taken};
 use jobs::lease;
 use jobs::payload::machine::HostReconcile;
 use jobs::queue::{NewJob, enqueue};
-use rules::machine::{Capacity, Reach};
+use rules::machine::Reach;
 use rules::queue::{Class, Priority};
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
@@ -146,8 +146,8 @@ impl Keeper {
         self.hold.held(claim.clone(), sent);
         drop(conn);
         let reported = self.report(standing).await?;
-        self.open(reported && matches!(standing, Standing::Online) && !ending);
-        if Instant::now() >= self.list_at && matches!(standing, Standing::Online) && !ending {
+        self.open(reported && standing.reach == Reach::Online && !ending);
+        if Instant::now() >= self.list_at && standing.reach == Reach::Online && !ending {
             self.enqueue_listing().await?;
             self.list_at = Instant::now() + about(LIST_EVERY);
         }
@@ -157,14 +157,10 @@ impl Keeper {
     /// Says what the host has and how it answers. False when a later holder has said so.
     async fn report(&self, standing: &Standing) -> jobs::Result<bool> {
         let Some(claim) = self.hold.claim() else { return Ok(false) };
-        let (reach, reason) = match standing {
-            Standing::Online => (Reach::Online, None),
-            Standing::Degraded(why) => (Reach::Degraded, Some(why.as_str())),
-            Standing::Unreachable(why) => (Reach::Unreachable, Some(why.as_str())),
-        };
-        let told = match reach {
+        let reason = (standing.reach != Reach::Online).then_some(standing.why.as_str());
+        let told = match standing.reach {
             Reach::Online => {
-                tokio::time::timeout(CAPACITY_WITHIN, self.hold.hypervisor().capacity()).await.ok()
+                tokio::time::timeout(CAPACITY_WITHIN, self.hold.hypervisor().report()).await.ok()
             }
             Reach::Degraded | Reach::Unreachable => None,
         };
@@ -175,8 +171,8 @@ impl Keeper {
             vm_slots: config.vm_slots,
             health_slots: config.health_slots,
             hypervisor: told.as_ref().map(|c| c.hypervisor.as_str()),
-            capacity: told.as_ref().map(|c| Capacity { cpus: c.cpus, memory_mib: c.memory_mib }),
-            reach,
+            capacity: told.as_ref().map(|c| c.capacity),
+            reach: standing.reach,
             reason,
         };
         let mut conn = self.context.db.acquire().await?;

@@ -12,4 +12,4 @@ pub use hosts::Hosts;
 
 pub(crate) use hold::Hold;
 pub(crate) use keep::{expire, keep};
-pub(crate) use watch::{drift, reason, sight, state};
+pub(crate) use watch::{drift, reason, sight};

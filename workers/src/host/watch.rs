@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use super::hold::Hold;
 use crate::context::Context;
-use crate::hypervisor::{self, MachineId, Power, Reason};
+use crate::hypervisor::{Observed, Reason};
 
 /// How many machines may wait to be looked at; beyond it the next listing tells.
 const WAITING: usize = 1_024;
@@ -75,7 +75,7 @@ async fn look_again(context: &Context, hold: &Hold, machines: &[Uuid]) -> jobs::
     .await?;
     let mut sights = Vec::new();
     for known in recorded.iter().filter(|known| !known.busy) {
-        let look = hold.hypervisor().look(MachineId(known.machine.0));
+        let look = hold.hypervisor().look(known.machine);
         if let Ok(Ok(seen)) = tokio::time::timeout(LOOK_WITHIN, look).await {
             sights.push(sight(known, &seen));
         }
@@ -94,14 +94,13 @@ async fn look_again(context: &Context, hold: &Hold, machines: &[Uuid]) -> jobs::
 }
 
 /// What is to be recorded of a machine that was seen so.
-pub(crate) fn sight(known: &Recorded, seen: &hypervisor::Seen) -> Sight {
-    let state = state(seen);
+pub(crate) fn sight(known: &Recorded, seen: &Observed) -> Sight {
     Sight {
         machine: known.machine,
         applied: known.applied,
-        seen: state,
+        seen: seen.state,
         reason: reason(seen),
-        drift: drift(known.wanted, state),
+        drift: drift(known.wanted, seen.state),
     }
 }
 
@@ -110,20 +109,7 @@ pub(crate) fn drift(wanted: Wanted, seen: Seen) -> Option<String> {
     (!wanted.is_met_by(seen)).then(|| format!("shall be {wanted} and is {seen}"))
 }
 
-/// The house's word for what a hypervisor saw.
-pub(crate) const fn state(seen: &hypervisor::Seen) -> Seen {
-    match (seen.power, seen.reason) {
-        (Power::Absent, _) => Seen::Absent,
-        (Power::Off, _) => Seen::Off,
-        (Power::Paused, Reason::Asleep) => Seen::Sleeping,
-        (Power::Paused, _) => Seen::Paused,
-        (Power::Running, _) => Seen::Running,
-        (Power::Stopping, _) => Seen::ShuttingDown,
-        (Power::Crashed, _) => Seen::Crashed,
-    }
-}
-
 /// Why it is in that state, as far as its host tells.
-pub(crate) fn reason(seen: &hypervisor::Seen) -> Option<String> {
+pub(crate) fn reason(seen: &Observed) -> Option<String> {
     (seen.reason != Reason::Unknown).then(|| seen.reason.as_str().to_owned())
 }
