@@ -3,8 +3,9 @@
 use async_graphql::connection::Connection;
 use async_graphql::{ComplexObject, Context, Enum, ID, Json, Object, Result, SimpleObject};
 use chrono::{DateTime, Utc};
+use jobs::dag::log::{self, Line};
 use jobs::dag::start::{self, Start};
-use jobs::dag::store::{self, Line, RunView};
+use jobs::dag::store::{self, RunView};
 use rules::access::InTenant;
 use rules::dag::Status;
 use rules::id::{RunId, WorkflowId};
@@ -140,7 +141,7 @@ impl Run {
         let page = Page::<i32>::read("runLog", first, after.as_deref())?;
         let id = parse::<RunId>(&self.id, "id")?;
         let mut conn = app(ctx).db.acquire().await?;
-        let lines = store::log(&mut conn, id, page.after.unwrap_or_default(), page.limit()).await?;
+        let lines = log::page(&mut conn, id, page.after.unwrap_or_default(), page.limit()).await?;
         Ok(page.of(lines, |l| l.seq, RunLogLine::from))
     }
 }

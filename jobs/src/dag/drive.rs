@@ -10,8 +10,10 @@ use serde_json::{Map, Value};
 use sqlx::PgConnection;
 
 use super::graphs::Graphs;
+use super::inbox;
+use super::log::{self, NewLine};
 use super::perform::perform;
-use super::store::{self, Locked, NewLine, Stepped};
+use super::store::{self, Locked, Stepped};
 use crate::queue::Enqueued;
 use crate::{Error, Result, metrics};
 
@@ -66,7 +68,7 @@ pub async fn deliver(conn: &mut PgConnection, graphs: &Graphs, id: RunId, arriva
     match store::lock(conn, id).await? {
         Some(locked) => move_on(conn, graphs, id, &locked, vec![arrival]).await,
         None => {
-            store::post(conn, id, &wire::write_change(&arrival.change), arrival.output.as_ref()).await?;
+            inbox::post(conn, id, &wire::write_change(&arrival.change), arrival.output.as_ref()).await?;
             Ok(Moved::default())
         }
     }
@@ -96,11 +98,14 @@ async fn move_on(
     if locked.state.is_none() {
         stepper.take(id, Arrival { change: Change::Started, output: None });
     }
-    for letter in store::take_inbox(conn, id, MAX_LETTERS).await? {
+    for letter in inbox::take(conn, id, MAX_LETTERS).await? {
         match wire::read_change(&letter.change) {
             Ok(change) => stepper.take(id, Arrival { change, output: letter.output }),
-            // Left by a later version; keeping it would stop the run for ever.
-            Err(error) => return Err(Error::internal(error)),
+            // Left by a later version, most likely: it waits for a worker of that one, and the run goes on.
+            Err(error) => {
+                tracing::error!(run.id = %id, letter.id = letter.id, %error, "a letter that cannot be read was put aside");
+                inbox::put_aside(conn, id, &letter).await?;
+            }
         }
     }
     own.into_iter().for_each(|arrival| stepper.take(id, arrival));
@@ -109,7 +114,7 @@ async fn move_on(
     }
     let Stepper { run, mut lines, commands, awaiting, last_seq, .. } = stepper;
     let performed = perform(conn, id, locked, &commands, &mut lines, &awaiting).await?;
-    store::append(conn, id, &lines).await?;
+    log::append(conn, id, &lines).await?;
     let end = commands.iter().find_map(|c| match c {
         Command::FinishRun { end, error } => Some((*end, error.clone())),
         Command::Dispatch { .. } | Command::WakeAt { .. } | Command::Withdraw { .. } => None,
@@ -222,7 +227,7 @@ async fn run_output(conn: &mut PgConnection, id: RunId, graph: &Graph) -> Result
     let ends: Vec<&str> =
         graph.nodes().iter().filter(|n| matches!(n.task, Task::End(_))).map(|n| n.id.as_str()).collect();
     let mut merged = Map::new();
-    for output in store::outputs_of(conn, id, &ends).await? {
+    for output in log::outputs_of(conn, id, &ends).await? {
         if let Value::Object(fields) = output {
             merged.extend(fields);
         }

@@ -2,6 +2,8 @@
 
 pub mod drive;
 mod graphs;
+pub mod inbox;
+pub mod log;
 pub mod patrol;
 mod perform;
 pub mod start;

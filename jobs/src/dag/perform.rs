@@ -8,7 +8,8 @@ use rules::dag::Command;
 use rules::id::{JobId, RunId, TenantId};
 use sqlx::PgConnection;
 
-use super::store::{self, Locked, NewLine};
+use super::log::{self, NewLine};
+use super::store::Locked;
 use crate::Result;
 use crate::payload::run::{RunNode, RunWake};
 use crate::queue::postgres::control::{self, Cancel};
@@ -78,7 +79,7 @@ async fn withdraw(conn: &mut PgConnection, id: RunId, nodes: &[&str]) -> Result<
         return Ok(false);
     }
     let mut stopping = false;
-    for job in store::jobs_of(conn, id, nodes).await? {
+    for job in log::jobs_of(conn, id, nodes).await? {
         stopping |= control::withdraw(conn, JobId(job)).await? == Cancel::Cancelling;
     }
     Ok(stopping)

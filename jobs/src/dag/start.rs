@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::drive::has_ended;
 use super::graphs::Graphs;
+use super::inbox;
 use super::store::{self, NewRun};
 use crate::payload::run::{RunAdvance, RunNode, RunWake};
 use crate::queue::{DeadJob, Enqueued, NewJob, enqueue};
@@ -184,7 +185,7 @@ pub(in crate::dag) async fn tell(
     tenant: TenantId,
     change: &Change,
 ) -> Result<Vec<Enqueued>> {
-    store::post(conn, run, &wire::write_change(change), None).await?;
+    inbox::post(conn, run, &wire::write_change(change), None).await?;
     enqueue(conn, &[advance_job(run, tenant)?]).await
 }
 

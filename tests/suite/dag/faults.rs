@@ -8,7 +8,7 @@ use jobs::dag::{start, store};
 use jobs::payload::run::RunNode;
 use jobs::queue::finish;
 use jobs::queue::postgres::control;
-use rules::dag::Change;
+use rules::dag::{Change, wire};
 use rules::id::JobId;
 use serde_json::json;
 use tests::{Millrace, wait};
@@ -110,6 +110,34 @@ async fn late_and_repeated_words_change_nothing() {
     let payload: RunNode = stage.take(&mut conn).await[0].payload().unwrap();
     assert_eq!((payload.node_id.as_str(), payload.attempt), ("n2", 1));
     assert_eq!(succeeded(&stage.log(run).await, "n1"), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_letter_that_cannot_be_read_stops_no_run_and_is_tried_again() {
+    let stage = Stage::of(chain(2)).await;
+    let run = stage.start(json!({})).await;
+    let mut conn = stage.database.connect().await;
+    sqlx::query("insert into run_inbox (run_id, change, created_at) values ($1, '{\"change\": \"of tomorrow\"}', now() - interval '1 minute')")
+        .bind(run.0)
+        .execute(&mut conn)
+        .await
+        .unwrap();
+    let hands = stage.hands().await;
+    assert_eq!(stage.ended(run).await.status, "COMPLETED");
+    wait::until("all is quiet", async || stage.count("job").await == 0).await;
+    assert_eq!(stage.count("run_inbox where aside_until > now()").await, 1);
+    assert_eq!(start::sweep(&mut conn).await.unwrap().len(), 0, "it is left alone for a while");
+
+    // The next version can read it.
+    let change = wire::write_change(&Change::CancelRequested { by: "user:1".into() });
+    sqlx::query("update run_inbox set change = $1, aside_until = now()")
+        .bind(change)
+        .execute(&mut conn)
+        .await
+        .unwrap();
+    wait::until("it is taken", async || stage.count("run_inbox").await == 0).await;
+    hands.stop().await;
+    assert_eq!((stage.count("job_dead").await, stage.count("job_attempt").await), (0, 0));
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jobs::dag::start::{Start, Started, execute};
 use jobs::dag::store::{self, RunView};
-use jobs::dag::{Graphs, drive};
+use jobs::dag::{Graphs, drive, log};
 use jobs::db::PgConnection;
 use jobs::queue::postgres::claim::{Want, claim};
 use jobs::queue::{Attempt, finish};
@@ -97,7 +97,7 @@ impl Stage {
         let mut entries = Vec::new();
         loop {
             let after = i32::try_from(entries.len()).unwrap();
-            let lines = store::log(&mut conn, run, after, store::MAX_PAGE).await.unwrap();
+            let lines = log::page(&mut conn, run, after, store::MAX_PAGE).await.unwrap();
             if lines.is_empty() {
                 return entries;
             }

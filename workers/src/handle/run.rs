@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use jobs::dag::drive::{self, Arrival, Moved};
 use jobs::dag::store::{self, Glimpse};
+use jobs::dag::{inbox, log};
 use jobs::payload::run::{RunAdvance, RunNode, RunWake};
 use jobs::queue::wake::Hint;
 use jobs::queue::{Attempt, finish};
@@ -32,7 +33,7 @@ pub(crate) async fn node(context: &Context, attempt: &Attempt) -> Result<Handled
         return Ok(Handled::Outcome(Outcome::Done));
     }
     let graph = context.graphs.get(&mut conn, WorkflowId(seen.workflow_id), seen.workflow_version).await?;
-    let outputs = store::outputs(&mut conn, job.run_id, MAX_CONTEXT_BYTES).await?;
+    let outputs = log::outputs(&mut conn, job.run_id, MAX_CONTEXT_BYTES).await?;
     // Nothing is held while the node does its work.
     drop(conn);
     let Some(outputs) = outputs else {
@@ -100,7 +101,7 @@ async fn settle(
 async fn look_after(context: &Context, run: RunId) -> Result<()> {
     loop {
         let mut conn = context.db.acquire().await?;
-        if !store::has_mail(&mut conn, run).await? {
+        if !inbox::has_mail(&mut conn, run).await? {
             return Ok(());
         }
         drop(conn);
