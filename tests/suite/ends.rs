@@ -151,6 +151,37 @@ async fn cancelling_within_a_line_beside_the_end_of_its_head_strands_nobody() {
 }
 
 #[tokio::test]
+async fn an_acknowledgement_that_ends_jobs_in_several_ways_locks_their_keys_in_order() {
+    let database = Database::new().await;
+    let mut conn = database.connect().await;
+    let of = |key: &str| noop(key).ordered(key);
+    enqueue(&mut conn, &[of("a"), of("b")]).await.unwrap();
+    let taken = take(&mut conn, 2).await;
+    // The done are passed on before the dead, and here the done one has the later key.
+    let acks = [ack(&taken[1], Outcome::Done), ack(&taken[0], Outcome::Dead { error: "never".into() })];
+    let pool = database.pool().await;
+    let mut enqueuing = pool.begin().await.unwrap();
+    put(&mut enqueuing, of("a")).await;
+    let settling = async { settle(&mut conn, &acks).await };
+    let going_on = async {
+        wait::until("the acknowledgement waits", || async {
+            let waiting: i64 = sqlx::query_scalar("select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'")
+                .fetch_one(&pool).await.unwrap();
+            waiting > 0
+        })
+        .await;
+        let put = enqueue(&mut enqueuing, &[of("b")]).await;
+        enqueuing.commit().await.and(put.map_err(|e| sqlx::Error::Protocol(e.to_string())))
+    };
+    let (settled, put) = futures::join!(settling, going_on);
+    put.expect("the one that enqueues is not in the way");
+    assert_eq!(settled.unwrap().dead.len(), 1);
+    // Both keys have gone to the next in line.
+    let mut conn = database.connect().await;
+    assert_eq!(take(&mut conn, 10).await.len(), 2);
+}
+
+#[tokio::test]
 async fn a_lease_that_is_being_settled_holds_up_no_renewal() {
     let database = Database::new().await;
     let mut conn = database.connect().await;

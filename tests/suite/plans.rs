@@ -92,12 +92,12 @@ async fn measure(conn: &mut PgConnection, what: &str) {
     let leased: i64 =
         sqlx::query_scalar("select count(*) from job_lease").fetch_one(&mut *conn).await.unwrap();
     assert_eq!(leased, BATCH);
-    let rescue = pages(conn, "select * from job_rescue_v1(1000, 5)").await;
+    let rescue = pages(conn, "select * from job_rescue_v2(1000, 5)").await;
     let arrays = "(select array_agg(job_id), array_agg(token) from (select * from job_lease order by job_id) s) x(i, t)";
     let settle = pages(
         conn,
         &format!(
-            "select a.* from {arrays}, job_ack_v1(x.i, x.t, array_fill(0::smallint, array[{BATCH}]), array_fill(0::bigint, array[{BATCH}]), array_fill(null::text, array[{BATCH}]), array_fill(1, array[{BATCH}])) a"
+            "select a.* from {arrays}, job_ack_v2(x.i, x.t, array_fill(0::smallint, array[{BATCH}]), array_fill(0::bigint, array[{BATCH}]), array_fill(null::text, array[{BATCH}]), array_fill(1, array[{BATCH}])) a"
         ),
     )
     .await;

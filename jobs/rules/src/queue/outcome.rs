@@ -31,7 +31,7 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// The code in `job_ack_v1` and in the history.
+    /// The code in `job_ack_v2` and in the history.
     pub const fn code(&self) -> i16 {
         match self {
             Self::Done => 0,

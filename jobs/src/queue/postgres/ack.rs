@@ -106,7 +106,7 @@ async fn settle_distinct(conn: &mut PgConnection, acks: &BTreeMap<JobId, &Ack>) 
     let errors: Vec<Option<String>> = acks.values().map(|a| error_of(&a.outcome)).collect();
     let ran: Vec<i32> = acks.values().map(|a| i32::try_from(a.ran.as_millis()).unwrap_or(i32::MAX)).collect();
     let row = sqlx::query!(
-        r#"select accepted as "accepted!", died as "died!", woken as "woken!" from job_ack_v1($1, $2, $3, $4, $5, $6)"#,
+        r#"select accepted as "accepted!", died as "died!", woken as "woken!" from job_ack_v2($1, $2, $3, $4, $5, $6)"#,
         &ids,
         &tokens,
         &outcomes,

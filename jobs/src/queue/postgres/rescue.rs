@@ -30,7 +30,7 @@ pub async fn rescue(conn: &mut PgConnection) -> Result<Rescued> {
         return Ok(Rescued::default());
     }
     let row = sqlx::query!(
-        r#"select rescued as "rescued!", died as "died!", woken as "woken!" from job_rescue_v1($1, $2)"#,
+        r#"select rescued as "rescued!", died as "died!", woken as "woken!" from job_rescue_v2($1, $2)"#,
         BATCH,
         MAX_CRASHES
     )
