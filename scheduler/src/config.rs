@@ -14,6 +14,10 @@ pub const RUN_KEEP_DAYS: i32 = 30;
 /// sent again is known for so long; senders give up within days.
 pub const NOTICE_KEEP_DAYS: i32 = 30;
 
+/// For how many days dead letters are kept, unless configured otherwise: long enough for somebody to come
+/// back from a long absence, mend the cause and redrive them.
+pub const DEAD_LETTER_KEEP_DAYS: i32 = 90;
+
 /// For how many days ahead the history has partitions, unless configured otherwise: without any scheduler
 /// for so long, finished jobs still find their day.
 pub const HISTORY_AHEAD_DAYS: i32 = 14;
@@ -31,6 +35,8 @@ pub struct SchedulerConfig {
     pub run_keep_days: i32,
     /// For how many days notices that came to their end are kept.
     pub notice_keep_days: i32,
+    /// For how many days dead letters are kept, and the notices that they need.
+    pub dead_letter_keep_days: i32,
     /// For how many days ahead partitions are made; 7 at least.
     pub history_ahead_days: i32,
     /// How long a lease lasts unless renewed. It is renewed at a third of this.
@@ -43,6 +49,7 @@ impl Default for SchedulerConfig {
             history_keep_days: HISTORY_KEEP_DAYS,
             run_keep_days: RUN_KEEP_DAYS,
             notice_keep_days: NOTICE_KEEP_DAYS,
+            dead_letter_keep_days: DEAD_LETTER_KEEP_DAYS,
             history_ahead_days: HISTORY_AHEAD_DAYS,
             lease: Duration::from_secs(LEASE_S),
         }
@@ -50,12 +57,14 @@ impl Default for SchedulerConfig {
 }
 
 impl SchedulerConfig {
-    /// Reads `HISTORY_KEEP_DAYS`, `RUN_KEEP_DAYS`, `NOTICE_KEEP_DAYS`, `HISTORY_AHEAD_DAYS` and `SCHEDULER_LEASE_S`.
+    /// Reads `HISTORY_KEEP_DAYS`, `RUN_KEEP_DAYS`, `NOTICE_KEEP_DAYS`,
+    /// `DEAD_LETTER_KEEP_DAYS`, `HISTORY_AHEAD_DAYS` and `SCHEDULER_LEASE_S`.
     pub fn read(reader: &mut Reader<'_>) -> Self {
         Self {
             history_keep_days: reader.number("HISTORY_KEEP_DAYS", HISTORY_KEEP_DAYS, 1..=3650),
             run_keep_days: reader.number("RUN_KEEP_DAYS", RUN_KEEP_DAYS, 1..=3650),
             notice_keep_days: reader.number("NOTICE_KEEP_DAYS", NOTICE_KEEP_DAYS, 1..=3650),
+            dead_letter_keep_days: reader.number("DEAD_LETTER_KEEP_DAYS", DEAD_LETTER_KEEP_DAYS, 1..=3650),
             history_ahead_days: reader.number("HISTORY_AHEAD_DAYS", HISTORY_AHEAD_DAYS, 7..=60),
             lease: reader.seconds("SCHEDULER_LEASE_S", LEASE_S, 3..=300),
         }

@@ -25,6 +25,7 @@ mod lease;
 mod listener;
 mod machine;
 mod model;
+mod notices;
 mod operate;
 mod plans;
 mod queue;

@@ -300,8 +300,8 @@ async fn ended_runs_and_notices_go_when_they_are_old_and_only_then() {
         from (values ('old', now() - interval '31 days', 'DISPATCHED'), ('old, dropped', now() - interval '31 days', 'DROPPED'),
             ('old, dead', now() - interval '31 days', 'DEAD'), ('old, an action dead', now() - interval '31 days', 'DISPATCHED'),
             ('old, unread', now() - interval '31 days', 'RECEIVED'), ('young', now() - interval '29 days', 'DISPATCHED')) n(name, heard, state);
-        insert into notice_action (notice_id, replay, action_id, kind, state)
-        select id, 0, gen_random_uuid(), 'save_to_buffer', case delivery_id when 'old, an action dead' then 'DEAD' else 'DONE' end from notice",
+        insert into notice_action (notice_id, replay, action_id, kind, state, settled_at)
+        select id, 0, gen_random_uuid(), 'save_to_buffer', case delivery_id when 'old, an action dead' then 'DEAD' else 'DONE' end, now() from notice",
     )
     .await;
 
@@ -317,6 +317,47 @@ async fn ended_runs_and_notices_go_when_they_are_old_and_only_then() {
     }
     assert_eq!(count(&db, "notice").await, 4);
     assert_eq!(count(&db, "notice_action").await, 4);
+}
+
+#[tokio::test]
+async fn dead_letters_go_when_they_are_old_and_then_the_notices_that_they_needed() {
+    let database = Database::new().await;
+    let db = database.pool().await;
+    jobs::metrics::install().unwrap();
+    run(
+        &db,
+        "insert into job_dead (job_id, died_at, created_at, pool_id, queue_id, priority, attempt, crashes, max_attempts, reason, kind, error, payload, attempts)
+        select n, now() - case when n <= 2500 then interval '91 days' else interval '89 days' end, now() - interval '99 days', 4, 4, 2, 3, 0, 3, 'exhausted',
+            'queue.noop', 'no luck', '{}', '[]' from generate_series(1, 2503) n;
+        insert into tenant (id, slug, title) values ('00000000-0000-7000-8000-000000000001', 'acme', 'Acme');
+        insert into listener (id, tenant_id, path, title, secret, pipeline)
+        values ('00000000-0000-7000-8000-000000000003', '00000000-0000-7000-8000-000000000001', 'in', 'In', '', '{}');
+        insert into notice (id, tenant_id, listener_id, delivery_id, received_at, headers, event, state, settled_at)
+        select gen_random_uuid(), '00000000-0000-7000-8000-000000000001', '00000000-0000-7000-8000-000000000003', name, now() - interval '95 days', '{}', '{}', state, settled
+        from (values ('dead long ago', 'DEAD', now() - interval '91 days'), ('dead lately', 'DEAD', now() - interval '89 days'),
+            ('an action dead long ago', 'DISPATCHED', now() - interval '95 days'), ('an action dead lately', 'DISPATCHED', now() - interval '95 days'),
+            ('an action queued', 'DISPATCHED', now() - interval '95 days')) n(name, state, settled);
+        insert into notice_action (notice_id, replay, action_id, kind, state, settled_at)
+        select id, 0, gen_random_uuid(), 'save_to_buffer', case delivery_id when 'an action queued' then 'QUEUED' else 'DEAD' end,
+            now() - case delivery_id when 'an action dead lately' then interval '89 days' else interval '91 days' end
+        from notice where state = 'DISPATCHED';
+        insert into run_inbox (run_id, change, created_at) select gen_random_uuid(), '{}', now() - age from (values (interval '1 h'), (interval '1 s')) a(age)",
+    )
+    .await;
+    let clock = Clock::start(&database, quick()).await;
+    wait::until("what is old is gone", || async {
+        count(&db, "job_dead where died_at < now() - interval '90 days'").await == 0
+            && count(&db, "notice where delivery_id like '%long ago'").await == 0
+            && count(&db, "run_inbox").await == 1
+    })
+    .await;
+    clock.stop().await;
+    assert_eq!(count(&db, "job_dead").await, 3);
+    assert_eq!(count(&db, "notice").await, 3);
+    assert_eq!(count(&db, "run_inbox where created_at > now() - interval '1 min'").await, 1);
+    let told = jobs::metrics::render();
+    let pruned = told.lines().find_map(|l| l.strip_prefix("millrace_pruned_total{what=\"dead_letters\"} "));
+    assert!(pruned.unwrap().parse::<f64>().unwrap() >= 2500.0, "{pruned:?}");
 }
 
 #[tokio::test]

@@ -129,6 +129,11 @@ pub(super) const SCHEDULER_LEADER: Metric =
     gauge("millrace_scheduler_leader", &[], "1 where the leader of the schedulers runs, else 0.");
 pub(super) const DUTY: Metric =
     histogram("millrace_scheduler_duty_seconds", &["duty", "outcome"], ANSWER_S, "The scheduler's duties.");
+pub(super) const PRUNED: Metric = counter(
+    "millrace_pruned_total",
+    &["what"],
+    "Rows taken away because they were outlived: dead letters, notices, runs and others.",
+);
 pub(super) const BUILD_INFO: Metric =
     gauge("millrace_build_info", &["version"], "Always 1; the version is the label.");
 
@@ -202,6 +207,7 @@ pub const CATALOG: &[Metric] = &[
     DB_POOL,
     SCHEDULER_LEADER,
     DUTY,
+    PRUNED,
     BUILD_INFO,
     QUEUE_DEPTH,
     QUEUE_OLDEST_READY,

@@ -62,6 +62,11 @@ pub fn leases_returned(count: u64) {
     counter!(c::LEASE_RETURNED.name).increment(count);
 }
 
+/// Rows that were outlived are gone.
+pub fn pruned(what: &'static str, rows: u64) {
+    counter!(c::PRUNED.name, "what" => what).increment(rows);
+}
+
 /// Handlers of this process were stopped, for their leases could not be renewed.
 pub fn leases_lost(count: u64) {
     counter!(c::LEASE_LOST.name).increment(count);

@@ -2,4 +2,6 @@
 
 mod store;
 
-pub use store::{NOTICE_BATCH, RUN_BATCH, allow_removal, remove_notices, remove_runs};
+pub use store::{
+    LETTER_BATCH, NOTICE_BATCH, RUN_BATCH, allow_removal, remove_letters, remove_notices, remove_runs,
+};

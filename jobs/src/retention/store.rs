@@ -10,6 +10,13 @@ pub const RUN_BATCH: i64 = 100;
 /// How many notices one call removes at most.
 pub const NOTICE_BATCH: i64 = 1_000;
 
+/// How many letters one call removes at most.
+pub const LETTER_BATCH: i64 = 1_000;
+
+/// How old a letter is, in seconds, before its run is taken to be gone: a run and a letter to it may be
+/// committed by different transactions, the letter's first.
+const LETTER_GRACE_S: i32 = 600;
+
 /// Lets this transaction take lines from the logs of runs, which refuse it to all others.
 ///
 /// # Errors
@@ -42,20 +49,45 @@ pub async fn remove_runs(conn: &mut PgConnection, keep_days: i32) -> Result<u64>
 }
 
 /// Removes notices that were heard more than this many days ago and have come to their end, with what
-/// became of them, and tells how many. One that lies among the dead letters, whole or in part, stays: to
-/// redrive it needs it.
+/// became of them, and tells how many. One that lies among the dead letters, whole or in part, stays for as
+/// long as those are kept: to redrive it needs it.
 ///
 /// # Errors
 /// Unavailable when nobody answers.
-pub async fn remove_notices(conn: &mut PgConnection, keep_days: i32) -> Result<u64> {
+pub async fn remove_notices(
+    conn: &mut PgConnection,
+    keep_days: i32,
+    dead_letter_keep_days: i32,
+) -> Result<u64> {
     let gone = sqlx::query!(
         "delete from notice where id = any(array(
             select n.id from notice n
-            where n.received_at < now() - $1::integer * interval '1 day' and n.state in ('DISPATCHED', 'DROPPED')
-                and not exists (select from notice_action a where a.notice_id = n.id and a.state in ('QUEUED', 'DEAD'))
-            order by n.received_at limit $2 for update skip locked))",
+            where n.received_at < now() - $1::integer * interval '1 day'
+                and (n.state in ('DISPATCHED', 'DROPPED') or n.state = 'DEAD' and n.settled_at < now() - $2::integer * interval '1 day')
+                and not exists (select from notice_action a where a.notice_id = n.id and (a.state = 'QUEUED'
+                    or a.state = 'DEAD' and a.settled_at >= now() - $2::integer * interval '1 day'))
+            order by n.received_at limit $3 for update skip locked))",
         keep_days,
+        dead_letter_keep_days,
         NOTICE_BATCH
+    )
+    .execute(conn)
+    .await?;
+    Ok(gone.rows_affected())
+}
+
+/// Removes letters to runs that are gone, left by whoever did not know, and tells how many.
+///
+/// # Errors
+/// Unavailable when nobody answers.
+pub async fn remove_letters(conn: &mut PgConnection) -> Result<u64> {
+    let gone = sqlx::query!(
+        "delete from run_inbox where id = any(array(
+            select i.id from run_inbox i
+            where i.created_at < now() - $1::integer * interval '1 second' and not exists (select from run r where r.id = i.run_id)
+            order by i.id limit $2 for update skip locked))",
+        LETTER_GRACE_S,
+        LETTER_BATCH
     )
     .execute(conn)
     .await?;

@@ -1,10 +1,13 @@
-//! Takes away what was outlived: uniqueness keys, workers that are gone, failed logins, ended runs, notices.
+//! Takes away what was outlived: uniqueness keys, workers that are gone, failed logins, dead letters,
+//! notices, ended runs, letters to runs that are gone.
 
-use jobs::Result;
 use jobs::access::store::forget_logins;
 use jobs::db::PgConnection;
-use jobs::queue::postgres::prune::{BATCH, unique_keys, workers};
-use jobs::retention::{NOTICE_BATCH, RUN_BATCH, allow_removal, remove_notices, remove_runs};
+use jobs::queue::postgres::prune::{BATCH, DEAD_LETTER_BATCH, dead_letters, unique_keys, workers};
+use jobs::retention::{
+    LETTER_BATCH, NOTICE_BATCH, RUN_BATCH, allow_removal, remove_letters, remove_notices, remove_runs,
+};
+use jobs::{Result, metrics};
 
 use crate::config::SchedulerConfig;
 use crate::duty::Context;
@@ -22,19 +25,45 @@ enum Outlived {
     UniqueKeys,
     Workers,
     Logins,
+    DeadLetters,
     Notices,
     Runs,
+    Letters,
 }
 
 impl Outlived {
-    const ALL: [Self; 5] = [Self::UniqueKeys, Self::Workers, Self::Logins, Self::Notices, Self::Runs];
+    /// Dead letters before the notices that they need, runs before the letters to them.
+    const ALL: [Self; 7] = [
+        Self::UniqueKeys,
+        Self::Workers,
+        Self::Logins,
+        Self::DeadLetters,
+        Self::Notices,
+        Self::Runs,
+        Self::Letters,
+    ];
+
+    /// The word in metrics and logs.
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::UniqueKeys => "unique_keys",
+            Self::Workers => "workers",
+            Self::Logins => "logins",
+            Self::DeadLetters => "dead_letters",
+            Self::Notices => "notices",
+            Self::Runs => "runs",
+            Self::Letters => "letters",
+        }
+    }
 
     /// The most rows that one transaction takes; fewer mean that no more are left.
     const fn batch(self) -> u64 {
         match self {
             Self::UniqueKeys | Self::Workers | Self::Logins => BATCH.unsigned_abs(),
+            Self::DeadLetters => DEAD_LETTER_BATCH.unsigned_abs(),
             Self::Notices => NOTICE_BATCH.unsigned_abs(),
             Self::Runs => RUN_BATCH.unsigned_abs(),
+            Self::Letters => LETTER_BATCH.unsigned_abs(),
         }
     }
 
@@ -43,11 +72,15 @@ impl Outlived {
             Self::UniqueKeys => unique_keys(conn).await,
             Self::Workers => workers(conn, UNSEEN_S).await,
             Self::Logins => forget_logins(conn, BATCH).await,
-            Self::Notices => remove_notices(conn, config.notice_keep_days).await,
+            Self::DeadLetters => dead_letters(conn, config.dead_letter_keep_days).await,
+            Self::Notices => {
+                remove_notices(conn, config.notice_keep_days, config.dead_letter_keep_days).await
+            }
             Self::Runs => {
                 allow_removal(conn).await?;
                 remove_runs(conn, config.run_keep_days).await
             }
+            Self::Letters => remove_letters(conn).await,
         }
     }
 }
@@ -61,7 +94,8 @@ pub(crate) async fn perform(context: &Context) -> Result<()> {
             context.fence(&mut tx).await?;
             tx.commit().await?;
             if rows > 0 {
-                tracing::debug!(rows, what = ?outlived, "pruned");
+                metrics::pruned(outlived.as_str(), rows);
+                tracing::debug!(rows, what = outlived.as_str(), "pruned");
             }
             if rows < outlived.batch() {
                 break;

@@ -43,7 +43,7 @@ pub(crate) async fn event(context: &Context, attempt: &Attempt) -> Result<Handle
     let state = if dropped { NoticeState::Dropped } else { NoticeState::Dispatched };
     let enabled: Vec<&Action> = pipeline.actions.iter().filter(|a| a.enabled && !dropped).collect();
     let mut tx = jobs::db::begin(&context.db).await?;
-    notices::settle(&mut tx, payload.notice_id, state, transformed.as_ref()).await?;
+    notices::settle(&mut tx, payload.notice_id, payload.replay, state, transformed.as_ref()).await?;
     let enqueued = fan_out(&mut tx, attempt, tenant, &payload, &enabled).await?;
     let woken = finish(&mut tx, attempt, began.elapsed()).await?;
     tx.commit().await?;

@@ -219,19 +219,27 @@ pub async fn actions(conn: &mut PgConnection, tenant: TenantId, id: NoticeId) ->
     Ok(rows)
 }
 
-/// Says what a notice's transform came to.
+/// Says what a notice's transform came to. When it was sent through again since, that time says what state
+/// it is in; what an earlier one made of the event is then kept only while the later has not made anything
+/// for its actions, for the earlier one's actions need it.
 ///
 /// # Errors
 /// Unavailable when nobody answers.
 pub async fn settle(
     conn: &mut PgConnection,
     id: NoticeId,
+    replay: i32,
     state: NoticeState,
     transformed: Option<&Value>,
 ) -> Result<()> {
     sqlx::query!(
-        "update notice set state = $2, transformed = $3, error = null, settled_at = now() where id = $1",
+        "update notice set transformed = $4,
+            state = case when replay = $2 then $3 else state end,
+            error = case when replay = $2 then null else error end,
+            settled_at = case when replay = $2 then now() else settled_at end
+        where id = $1 and (replay = $2 or state <> 'DISPATCHED')",
         id.0,
+        replay,
         state.as_str(),
         transformed
     )
