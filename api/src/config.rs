@@ -7,18 +7,30 @@ use jobs::config::Reader;
 use rules::access::{Module, Wildcard};
 use secrecy::{ExposeSecret, SecretString};
 
+use crate::auth::ExternalConfig;
+
 /// Where the API listens unless told otherwise: loopback, so that nothing is open by accident.
 pub const BIND: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// The port unless told otherwise.
 pub const PORT: u16 = 4000;
 
-/// How long a login lasts, in seconds: a working day.
-pub const TOKEN_TTL_S: u64 = 12 * 3600;
+/// How long an access token lasts, in seconds: short, for it cannot be called back everywhere at once by
+/// whoever only verifies it. A refresh gives the next one.
+pub const TOKEN_TTL_S: u64 = 15 * 60;
+
+/// How long a session lasts however often it is refreshed, in seconds.
+pub const SESSION_TTL_S: u64 = 30 * 24 * 3600;
+
+/// Keys that no longer sign, at most.
+const MAX_RETIRED_KEYS: usize = 8;
 
 /// The shortest key that signs tokens, in bytes: as long as the hash, below which HS256 is weaker than it
 /// looks.
 pub const MIN_JWT_SECRET_BYTES: usize = 32;
+
+/// The shortest token that opens the setup, in bytes.
+const MIN_SETUP_TOKEN_BYTES: usize = 16;
 
 /// The settings of the API.
 #[derive(Debug, Clone)]
@@ -27,8 +39,16 @@ pub struct ApiConfig {
     pub bind: SocketAddr,
     /// Signs tokens; at least [`MIN_JWT_SECRET_BYTES`]. All processes of an installation hold the same.
     pub jwt_secret: SecretString,
-    /// How long a login lasts.
+    /// Keys that signed before and verify until their tokens have ended.
+    pub jwt_retired: Vec<SecretString>,
+    /// How long an access token lasts.
     pub token_ttl: Duration,
+    /// How long a session lasts, however often it is refreshed.
+    pub session_ttl: Duration,
+    /// Another issuer whose tokens are taken, if any.
+    pub external: Option<ExternalConfig>,
+    /// With it, and with it alone, the first administrator can be made through the API.
+    pub setup_token: Option<SecretString>,
     /// Whether the schema may be read through `__schema`, and errors may suggest names from it.
     pub introspection: bool,
     /// How many proxies of our own stand before the API and each add to `X-Forwarded-For`. With 0 the
@@ -111,7 +131,11 @@ impl ApiConfig {
         Self {
             bind,
             jwt_secret,
+            jwt_retired: Vec::new(),
             token_ttl: Duration::from_secs(TOKEN_TTL_S),
+            session_ttl: Duration::from_secs(SESSION_TTL_S),
+            external: None,
+            setup_token: None,
             introspection: bind.ip().is_loopback(),
             trusted_proxies: 0,
             wildcard: Wildcard::default(),
@@ -120,7 +144,8 @@ impl ApiConfig {
         }
     }
 
-    /// Reads `BIND`, `PORT`, `JWT_SECRET`, `TOKEN_TTL_S`, `GRAPHQL_INTROSPECTION`, `TRUSTED_PROXIES`,
+    /// Reads `BIND`, `PORT`, `JWT_SECRET`, `JWT_RETIRED`, `TOKEN_TTL_S`, `SESSION_TTL_S`, `FIREBASE_PROJECT`,
+    /// `FIREBASE_CERTIFICATES`, `SETUP_TOKEN`, `GRAPHQL_INTROSPECTION`, `TRUSTED_PROXIES`,
     /// `PERMISSION_WILDCARD`, `MODULES`, `MAX_CONNECTIONS` and `DRAIN_S`.
     pub fn read(reader: &mut Reader<'_>) -> Self {
         let ip = reader.parsed("BIND", BIND);
@@ -133,7 +158,14 @@ impl ApiConfig {
             ));
         }
         let mut config = Self::new(SocketAddr::new(ip, port), secret);
-        config.token_ttl = reader.seconds("TOKEN_TTL_S", TOKEN_TTL_S, 60..=30 * 24 * 3600);
+        config.token_ttl = reader.seconds("TOKEN_TTL_S", TOKEN_TTL_S, 60..=24 * 3600);
+        config.jwt_retired = read_retired(reader);
+        config.session_ttl = reader.seconds("SESSION_TTL_S", SESSION_TTL_S, 300..=366 * 24 * 3600);
+        config.external = ExternalConfig::read(reader);
+        config.setup_token = reader.text("SETUP_TOKEN").map(Into::into);
+        if config.setup_token.as_ref().is_some_and(|t| t.expose_secret().len() < MIN_SETUP_TOKEN_BYTES) {
+            reader.fault(format!("`SETUP_TOKEN` must have at least {MIN_SETUP_TOKEN_BYTES} bytes"));
+        }
         config.introspection = reader.parsed("GRAPHQL_INTROSPECTION", config.introspection);
         config.wildcard = reader.parsed("PERMISSION_WILDCARD", config.wildcard);
         config.modules = read_modules(reader);
@@ -143,6 +175,19 @@ impl ApiConfig {
         config.limits.drain = reader.seconds("DRAIN_S", config.limits.drain.as_secs(), 0..=600);
         config
     }
+}
+
+/// Keys that signed before.
+fn read_retired(reader: &mut Reader<'_>) -> Vec<SecretString> {
+    let Some(text) = reader.text("JWT_RETIRED") else { return Vec::new() };
+    let keys: Vec<&str> = text.split(',').map(str::trim).filter(|k| !k.is_empty()).collect();
+    if keys.len() > MAX_RETIRED_KEYS {
+        reader.fault(format!("`JWT_RETIRED` has {} keys; at most {MAX_RETIRED_KEYS}", keys.len()));
+    }
+    if keys.iter().any(|key| key.len() < MIN_JWT_SECRET_BYTES) {
+        reader.fault(format!("a key in `JWT_RETIRED` is shorter than {MIN_JWT_SECRET_BYTES} bytes"));
+    }
+    keys.into_iter().map(SecretString::from).collect()
 }
 
 /// The modules of the deployment: all, or the listed ones and that of tenants, without which nobody could

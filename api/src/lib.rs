@@ -16,8 +16,8 @@ mod server;
 mod state;
 mod webhook;
 
-pub use auth::{Bootstrapped, bootstrap_admin, reset_admin_password};
-pub use config::{ApiConfig, BIND, Limits, MIN_JWT_SECRET_BYTES, PORT, TOKEN_TTL_S};
+pub use auth::{Bootstrapped, Certificates, ExternalConfig, bootstrap_admin, reset_admin_password};
+pub use config::{ApiConfig, BIND, Limits, MIN_JWT_SECRET_BYTES, PORT, SESSION_TTL_S, TOKEN_TTL_S};
 pub use graphql::sdl;
 pub use router::router;
 pub use server::serve;

@@ -10,7 +10,7 @@ use jobs::queue::Wake;
 use rules::seal::Keyring;
 use script::Sandbox;
 
-use crate::auth::{Passwords, Tokens};
+use crate::auth::{External, Passwords, Tokens};
 use crate::config::ApiConfig;
 use crate::graphql::ApiSchema;
 use crate::probe::Readiness;
@@ -28,6 +28,7 @@ pub struct Parts {
     keyring: Arc<Keyring>,
     pub(crate) config: ApiConfig,
     pub(crate) tokens: Tokens,
+    pub(crate) external: Option<External>,
     pub(crate) passwords: Passwords,
     pub(crate) schema: ApiSchema,
     pub(crate) readiness: Readiness,
@@ -46,6 +47,7 @@ impl App {
     ) -> Self {
         Self(Arc::new(Parts {
             tokens: Tokens::new(&config),
+            external: config.external.clone().map(External::new),
             passwords: Passwords::new(config.limits.password_checks),
             schema: crate::graphql::schema(config.introspection),
             readiness: Readiness::default(),

@@ -61,13 +61,21 @@ impl Door {
     /// # Panics
     /// When it cannot start.
     pub async fn with(database: &Database, change: impl FnOnce(&mut ApiConfig)) -> Self {
+        let made = api::bootstrap_admin(&database.pool().await, ADMIN, PASSWORD.into()).await;
+        made.expect("an administrator can be made");
+        Self::empty(database, change).await
+    }
+
+    /// An API of an installation that has no administrator yet.
+    ///
+    /// # Panics
+    /// When it cannot start.
+    pub async fn empty(database: &Database, change: impl FnOnce(&mut ApiConfig)) -> Self {
         let db = database.pool().await;
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("an address");
         let mut config = ApiConfig::new(address, JWT_SECRET.into());
         change(&mut config);
-        let made = api::bootstrap_admin(&db, ADMIN, PASSWORD.into()).await;
-        made.expect("an administrator can be made");
         let keyring = Arc::new(Keyring::parse(&keyring_text()).expect("a keyring"));
         let sandbox = Arc::new(Sandbox::new(script::Limits::default()));
         let shutdown = CancellationToken::new();
@@ -158,6 +166,12 @@ impl Client {
     /// The headers that tell who asks, for a request that is sent by hand.
     pub fn headers(&self) -> &[(&'static str, String)] {
         &self.headers
+    }
+
+    /// The same client with an `Authorization` of any form.
+    #[must_use]
+    pub fn with_authorization(&self, value: &str) -> Self {
+        Self { at: self.at, headers: vec![("authorization", value.to_owned())] }
     }
 
     /// The answer to an operation, as it comes.

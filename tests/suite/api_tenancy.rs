@@ -71,7 +71,14 @@ const OPERATIONS: [(&str, &str); 32] = [
 ];
 
 /// Operations that a member may not do in their own tenant either; tried by its administrator.
-const MANAGED: [(&str, &str); 12] = [
+const MANAGED: [(&str, &str); 19] = [
+    ("", "query($t: ID) { tenant(tenant: $t) { id } }"),
+    ("", "mutation($t: ID) { renameTenant(tenant: $t, title: \"T\") { id } }"),
+    ("", "query($t: ID) { invitations(tenant: $t) { nodes { id } } }"),
+    ("", "mutation($t: ID) { inviteMember(tenant: $t, email: \"x@example.org\") { token } }"),
+    ("invitation", "mutation($t: ID, $id: ID!) { revokeInvitation(tenant: $t, id: $id) { id } }"),
+    ("key", "mutation($t: ID, $id: ID!) { rotateApiKey(tenant: $t, id: $id) { secret } }"),
+    ("key", "mutation($t: ID, $id: ID!) { setApiKeyEnabled(tenant: $t, id: $id, enabled: true) { id } }"),
     ("", "query($t: ID) { permissions(tenant: $t) { title } }"),
     ("", "query($t: ID) { roles(tenant: $t) { nodes { id } } }"),
     ("", "mutation($t: ID) { createRole(tenant: $t, title: \"R\", grants: []) { id } }"),
@@ -125,6 +132,10 @@ async fn belongings(database: &Database, admin: &Client, acme: &Value) -> Map<St
     let jobs = admin.ok("query($t: ID!) { jobs(tenant: $t) { nodes { id } } }", json!({"t": acme})).await;
     let role = "mutation($t: ID!) { createRole(tenant: $t, title: \"R\", grants: []) { id } }";
     things.insert("role".into(), admin.ok(role, json!({"t": acme})).await["createRole"]["id"].clone());
+    let invite =
+        "mutation($t: ID!) { inviteMember(tenant: $t, email: \"x@example.org\") { invitation { id } } }";
+    let invited = admin.ok(invite, json!({"t": acme})).await["inviteMember"]["invitation"]["id"].clone();
+    things.insert("invitation".into(), invited);
     things.insert("workflow".into(), workflow);
     things.insert("run".into(), started["executeWorkflow"]["run"]["id"].clone());
     things.insert("listener".into(), listener["createListener"]["listener"]["id"].clone());

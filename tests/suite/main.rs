@@ -11,6 +11,7 @@
 mod api_doors;
 mod api_identity;
 mod api_permission;
+mod api_session;
 mod api_tenancy;
 mod api_work;
 mod contract;

@@ -3,10 +3,16 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use axum::http::{HeaderMap, header, request};
+use jobs::access::session::store as sessions;
 use jobs::trace::TraceContext;
-use rules::access::{Permissions, Principal};
+use rules::access::{Email, Permissions, Principal};
 use rules::apikey;
+use rules::id::{SessionId, UserId};
+use secrecy::{ExposeSecret, SecretString};
+use sqlx::PgConnection;
+use subtle::ConstantTimeEq;
 
+use super::external::Subject;
 use super::store;
 use crate::error::Fault;
 use crate::server::Peer;
@@ -20,6 +26,8 @@ const API_KEY: &str = "x-api-key";
 pub(crate) struct Caller {
     /// Whose credentials were shown and verified; none when none were shown.
     pub(crate) principal: Option<Principal>,
+    /// The session of their token, if it is one of ours.
+    pub(crate) session: Option<SessionId>,
     /// The network address that the client has, as far as our own proxies vouch for it.
     pub(crate) address: IpAddr,
     /// The W3C `traceparent` that what the request causes is to carry.
@@ -36,39 +44,91 @@ pub(crate) async fn caller(app: &App, head: &request::Parts) -> Result<Caller, F
     let peer = head.extensions.get::<Peer>().copied();
     let address = client_address(headers, peer, app.config.trusted_proxies);
     let trace_parent = head.extensions.get::<TraceContext>().map(ToString::to_string);
-    let principal = verified(app, headers).await.inspect_err(|fault| {
+    let shown = verified(app, headers).await.inspect_err(|fault| {
         if let Fault::BadCredentials(_) = fault {
             jobs::metrics::auth_failure("credentials");
         }
     })?;
-    Ok(Caller { principal, address, trace_parent })
+    let (principal, session) = shown.unzip();
+    Ok(Caller { principal, session: session.flatten(), address, trace_parent })
 }
 
-async fn verified(app: &App, headers: &HeaderMap) -> Result<Option<Principal>, Fault> {
-    Ok(match (one(headers, header::AUTHORIZATION.as_str())?, one(headers, API_KEY)?) {
-        (None, None) => None,
-        (Some(bearer), None) => Some(by_token(app, bearer).await?),
-        (None, Some(key)) => Some(by_key(app, key).await?),
+/// Who shows credentials, and the session that these are of.
+type Shown = (Principal, Option<SessionId>);
+
+async fn verified(app: &App, headers: &HeaderMap) -> Result<Option<Shown>, Fault> {
+    let key = match (one(headers, header::AUTHORIZATION.as_str())?, one(headers, API_KEY)?) {
+        (None, None) => return Ok(None),
+        (Some(authorization), None) => match authorization.split_once(' ') {
+            Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => {
+                return by_token(app, token.trim()).await.map(Some);
+            }
+            // The form that older clients send.
+            Some((scheme, key)) if scheme.eq_ignore_ascii_case("api_key") => key.trim(),
+            _ => return Err(bad("`Authorization` must read `Bearer <token>` or `api_key <key>`")),
+        },
+        (None, Some(key)) => key,
         (Some(_), Some(_)) => {
             return Err(bad("both `Authorization` and `X-API-Key` were sent; send one"));
         }
-    })
+    };
+    by_key(app, key).await.map(|principal| Some((principal, None)))
 }
 
-async fn by_token(app: &App, authorization: &str) -> Result<Principal, Fault> {
-    let token = match authorization.split_once(' ') {
-        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => token.trim(),
-        _ => return Err(bad("`Authorization` must read `Bearer <token>`")),
-    };
+async fn by_token(app: &App, token: &str) -> Result<Shown, Fault> {
+    if app.external.is_some() && !app.tokens.claims_to_be_ours(token) {
+        let subject = external_subject(app, token).await?;
+        let mut conn = app.db.acquire().await?;
+        let user = external_user(&mut conn, subject).await?;
+        let standing = store::standing(&mut conn, user, None).await?;
+        return match standing {
+            Some(s) if s.disabled_at.is_none() => Ok((Principal::User { id: user, role: s.role }, None)),
+            Some(_) | None => Err(unknown_subject()),
+        };
+    }
     let session = app.tokens.verify(token)?;
     let mut conn = app.db.acquire().await?;
-    let standing = store::standing(&mut conn, session.user).await?;
+    let standing = store::standing(&mut conn, session.user, Some(session.id)).await?;
     match standing {
-        Some(s) if s.disabled_at.is_none() && s.epoch == session.epoch => {
-            Ok(Principal::User { id: session.user, role: s.role })
+        Some(s) if s.disabled_at.is_none() && s.epoch == session.epoch && s.open => {
+            Ok((Principal::User { id: session.user, role: s.role }, Some(session.id)))
         }
         Some(_) | None => Err(bad("the session has ended; log in again")),
     }
+}
+
+/// Who a token of the other issuer speaks of. It may ask the issuer for certificates: hold no connection.
+///
+/// # Errors
+/// [`Fault::BadCredentials`] for a token that is no good, and where no other issuer is trusted.
+pub(crate) async fn external_subject(app: &App, token: &str) -> Result<Subject, Fault> {
+    let external = app.external.as_ref().ok_or_else(|| bad("no logins of another issuer are taken here"))?;
+    external.verify(token).await
+}
+
+/// Which user a subject of the other issuer is. One that comes for the first time is the user with the
+/// address that the issuer has verified, from then on.
+///
+/// # Errors
+/// [`Fault::BadCredentials`] for a subject that is nobody here.
+pub(crate) async fn external_user(conn: &mut PgConnection, subject: Subject) -> Result<UserId, Fault> {
+    let known = sessions::identity(conn, &subject.issuer, &subject.subject).await?;
+    if let Some(user) = known {
+        return Ok(user);
+    }
+    let email: Email = subject.email.and_then(|e| e.parse().ok()).ok_or_else(unknown_subject)?;
+    let linked = sessions::link(conn, &subject.issuer, &subject.subject, &email).await?;
+    linked.ok_or_else(unknown_subject)
+}
+
+/// What is told to whoever the other issuer knows and we do not, or no more.
+pub(crate) fn unknown_subject() -> Fault {
+    bad("there is no account here for this login; ask for an invitation")
+}
+
+/// Whether a secret that was shown is the one that is expected, in constant time for secrets of one length.
+pub(crate) fn same(shown: &SecretString, expected: &str) -> bool {
+    shown.expose_secret().as_bytes().ct_eq(expected.as_bytes()).into()
 }
 
 async fn by_key(app: &App, text: &str) -> Result<Principal, Fault> {

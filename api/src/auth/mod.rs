@@ -1,22 +1,34 @@
 //! Who is asking: logins, tokens, keys, and the guards on fields.
 
 mod admin;
+mod external;
 mod extract;
+mod fetch;
 mod gate;
 mod guard;
+mod one_time;
 mod operation;
 mod password;
+mod session;
 pub(crate) mod store;
 mod throttle;
 mod token;
 
+#[cfg(test)]
+mod external_tests;
+#[cfg(test)]
+mod token_tests;
+
 pub use admin::{Bootstrapped, bootstrap_admin, reset_admin_password};
-pub(crate) use extract::{Caller, caller};
+pub(crate) use external::External;
+pub use external::{Certificates, ExternalConfig};
+pub(crate) use extract::{Caller, caller, external_subject, external_user, same, unknown_subject};
 pub(crate) use gate::Gate;
 pub(crate) use guard::{MayOverall, SignedIn, principal};
+pub(crate) use one_time::{OneTime, Purpose, hash_of};
 pub(crate) use operation::{Needs, needs};
 pub(crate) use password::Passwords;
 pub(crate) use password::check_strength;
+pub(crate) use session::{Granted, begin, refresh};
 pub(crate) use throttle::{charge, forgive};
-pub(crate) use token::Session;
 pub(crate) use token::Tokens;

@@ -25,6 +25,13 @@ pub(crate) enum Needs {
 pub(crate) const OPERATIONS: &[(&str, Needs)] = &[
     // Oneself.
     ("login", Needs::Nothing),
+    ("loginExternal", Needs::Nothing),
+    ("refreshSession", Needs::Nothing),
+    ("acceptInvitation", Needs::Nothing),
+    ("setupNeeded", Needs::Nothing),
+    ("setUp", Needs::Nothing),
+    ("logout", Needs::Credentials),
+    ("sessions", Needs::Credentials),
     ("me", Needs::Credentials),
     ("changePassword", Needs::Credentials),
     // Users and tenants of the installation.
@@ -32,8 +39,15 @@ pub(crate) const OPERATIONS: &[(&str, Needs)] = &[
     ("createUser", Needs::Overall(Overall::MakeUser(Role::User))),
     ("setUserEnabled", Needs::Overall(Overall::MakeUser(Role::User))),
     ("tenants", Needs::Credentials),
+    ("setTenantEnabled", Needs::Overall(Overall::MakeTenant)),
+    ("setTenantModules", Needs::Overall(Overall::MakeTenant)),
     ("createTenant", Needs::Overall(Overall::MakeTenant)),
     // Who may enter a tenant.
+    ("tenant", Needs::Tenant(TenantRead)),
+    ("renameTenant", Needs::Tenant(TenantUpdate)),
+    ("invitations", Needs::Tenant(UserList)),
+    ("inviteMember", Needs::Tenant(UserCreate)),
+    ("revokeInvitation", Needs::Tenant(UserCreate)),
     ("members", Needs::Tenant(UserList)),
     ("addMember", Needs::Tenant(UserCreate)),
     ("removeMember", Needs::Tenant(UserDelete)),
@@ -47,6 +61,8 @@ pub(crate) const OPERATIONS: &[(&str, Needs)] = &[
     ("deleteRole", Needs::Tenant(RoleDelete)),
     ("apiKeys", Needs::Tenant(ApiKeyList)),
     ("createApiKey", Needs::Tenant(ApiKeyCreate)),
+    ("setApiKeyEnabled", Needs::Tenant(ApiKeyUpdate)),
+    ("rotateApiKey", Needs::Tenant(ApiKeyUpdate)),
     ("revokeApiKey", Needs::Tenant(ApiKeyDelete)),
     // Workflows and runs.
     ("workflow", Needs::Tenant(WorkflowRead)),

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use jobs::{Error, Result};
 use rules::access::{Email, Role, TenantRole};
-use rules::id::{ApiKeyId, TenantId, UserId};
+use rules::id::{ApiKeyId, SessionId, TenantId, UserId};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -20,6 +20,8 @@ pub(crate) struct Standing {
     pub(crate) role: Role,
     pub(crate) epoch: i32,
     pub(crate) disabled_at: Option<DateTime<Utc>>,
+    /// Whether the session goes on.
+    pub(crate) open: bool,
 }
 
 /// What an API key is checked against.
@@ -54,14 +56,25 @@ pub(crate) async fn login(conn: &mut PgConnection, email: &Email) -> Result<Opti
     }))
 }
 
-/// How a user stands now.
-pub(crate) async fn standing(conn: &mut PgConnection, user: UserId) -> Result<Option<Standing>> {
-    let row = sqlx::query!("select role, session_epoch, disabled_at from app_user where id = $1", user.0)
-        .fetch_optional(conn)
-        .await?;
+/// How a user and one of their sessions stand now. Without a session, it stands.
+pub(crate) async fn standing(
+    conn: &mut PgConnection,
+    user: UserId,
+    session: Option<SessionId>,
+) -> Result<Option<Standing>> {
+    let row = sqlx::query!(
+        r#"select u.role, u.session_epoch, u.disabled_at,
+            ($2::uuid is null or exists (select from session s
+                where s.id = $2 and s.user_id = u.id and s.ended_at is null and s.expires_at > now())) as "open!"
+        from app_user u where u.id = $1"#,
+        user.0,
+        session.map(|s| s.0)
+    )
+    .fetch_optional(conn)
+    .await?;
     row.map(|r| {
         let role = r.role.parse().map_err(Error::internal)?;
-        Ok(Standing { role, epoch: r.session_epoch, disabled_at: r.disabled_at })
+        Ok(Standing { role, epoch: r.session_epoch, disabled_at: r.disabled_at, open: r.open })
     })
     .transpose()
 }

@@ -2,34 +2,52 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, Utc};
 use jobs::Error;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, encode};
-use rules::id::UserId;
+use rules::id::{SessionId, UserId};
 use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use crate::config::ApiConfig;
 use crate::error::Fault;
 
 /// Who issues.
-const ISSUER: &str = "millrace";
+pub(super) const ISSUER: &str = "millrace";
 
 /// For whom: a token of another product with the same key is none of ours.
-const AUDIENCE: &str = "millrace-api";
+pub(super) const AUDIENCE: &str = "millrace-api";
 
-/// How far clocks of our own processes may differ, in seconds.
+/// How far clocks of our own processes may differ, in seconds. It is not granted to a token's end.
 const LEEWAY_S: u64 = 10;
 
-/// The longest token that is looked at, in bytes; ours have some 400.
+/// The longest token that is looked at, in bytes; ours have some 450.
 const MAX_TOKEN_BYTES: usize = 2048;
 
-/// Signs and verifies tokens with one key.
+/// Bytes of a key id: enough to tell a few keys apart.
+const KID_BYTES: usize = 8;
+
+/// What a key id is the hash of, before the key: so that it is no hash of the key that means anything elsewhere.
+const KID_SALT: &[u8] = b"millrace key id\0";
+
+/// Signs tokens with one key, and verifies those of this and of retired ones.
 pub(crate) struct Tokens {
     signing: EncodingKey,
-    verifying: DecodingKey,
+    header: Header,
+    /// The first is the one that signs.
+    keys: Vec<Key>,
     validation: Validation,
     ttl: Duration,
+}
+
+/// A key that verifies.
+struct Key {
+    /// The only header that its tokens have, as it stands in them.
+    header: String,
+    verifying: DecodingKey,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -38,14 +56,17 @@ struct Claims {
     iss: String,
     aud: String,
     sub: UserId,
+    sid: SessionId,
     iat: u64,
     exp: u64,
     epoch: i32,
 }
 
-/// What a valid token says. Whether its session still stands, the user's row tells.
+/// What a valid token says. Whether its session still stands, the rows tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Session {
+    /// Its id.
+    pub(crate) id: SessionId,
     /// Who logged in.
     pub(crate) user: UserId,
     /// The user's session epoch at that time.
@@ -63,21 +84,23 @@ pub(crate) struct Issued {
 impl Tokens {
     /// Tokens signed with the configured key.
     pub(crate) fn new(config: &ApiConfig) -> Self {
-        let secret = config.jwt_secret.expose_secret().as_bytes();
         let mut validation = Validation::new(Algorithm::HS256);
         validation.set_issuer(&[ISSUER]);
         validation.set_audience(&[AUDIENCE]);
         validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
-        validation.leeway = LEEWAY_S;
+        validation.leeway = 0;
+        let secret = config.jwt_secret.expose_secret().as_bytes();
+        let all = std::iter::once(&config.jwt_secret).chain(&config.jwt_retired);
         Self {
             signing: EncodingKey::from_secret(secret),
-            verifying: DecodingKey::from_secret(secret),
+            header: header(secret),
+            keys: all.map(|secret| Key::of(secret.expose_secret().as_bytes())).collect(),
             validation,
             ttl: config.token_ttl,
         }
     }
 
-    /// A token for a session that begins now.
+    /// A token for a session, good from now on.
     ///
     /// # Errors
     /// Internal when the clock stands before 1970 or signing fails.
@@ -88,11 +111,12 @@ impl Tokens {
             iss: ISSUER.into(),
             aud: AUDIENCE.into(),
             sub: session.user,
+            sid: session.id,
             iat,
             exp,
             epoch: session.epoch,
         };
-        let token = encode(&header(), &claims, &self.signing).map_err(Error::internal)?;
+        let token = encode(&self.header, &claims, &self.signing).map_err(Error::internal)?;
         let expires_at = i64::try_from(exp).ok().and_then(|s| DateTime::from_timestamp(s, 0));
         let expires_at = expires_at.ok_or_else(|| Error::internal("a token's end is no date"))?;
         Ok(Issued { token, expires_at })
@@ -105,11 +129,13 @@ impl Tokens {
     /// named, since it was once good.
     pub(crate) fn verify(&self, token: &str) -> Result<Session, Fault> {
         let bad = || Fault::BadCredentials("the token is not valid; log in again".into());
-        // The header is compared, never read: no algorithm, key id or key address in it can mean anything.
-        if token.len() > MAX_TOKEN_BYTES || !self.has_our_header(token) {
+        if token.len() > MAX_TOKEN_BYTES {
             return Err(bad());
         }
-        let claims = decode::<Claims>(token, &self.verifying, &self.validation)
+        // The header is compared, never read: no algorithm, key id or key address in it can mean anything but
+        // which of our keys it was.
+        let key = self.key_of(token).ok_or_else(bad)?;
+        let claims = decode::<Claims>(token, &key.verifying, &self.validation)
             .map_err(|error| match error.kind() {
                 jsonwebtoken::errors::ErrorKind::ExpiredSignature => {
                     Fault::BadCredentials("the token has expired; log in again".into())
@@ -120,124 +146,36 @@ impl Tokens {
         if claims.iat > now_s()? + LEEWAY_S || claims.exp <= claims.iat {
             return Err(bad());
         }
-        Ok(Session { user: claims.sub, epoch: claims.epoch })
+        Ok(Session { id: claims.sid, user: claims.sub, epoch: claims.epoch })
     }
 
-    fn has_our_header(&self, token: &str) -> bool {
-        use base64::Engine;
-        let ours = serde_json::to_vec(&header()).unwrap_or_default();
-        let ours = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(ours);
-        token.split_once('.').is_some_and(|(header, _)| header == ours)
+    /// Whether a token says that it is ours.
+    pub(crate) fn claims_to_be_ours(&self, token: &str) -> bool {
+        self.key_of(token).is_some()
+    }
+
+    fn key_of(&self, token: &str) -> Option<&Key> {
+        let (header, _) = token.split_once('.')?;
+        self.keys.iter().find(|key| key.header == header)
     }
 }
 
-fn header() -> Header {
-    Header::new(Algorithm::HS256)
+impl Key {
+    fn of(secret: &[u8]) -> Self {
+        let header = serde_json::to_vec(&header(secret)).unwrap_or_default();
+        Self { header: URL_SAFE_NO_PAD.encode(header), verifying: DecodingKey::from_secret(secret) }
+    }
 }
 
-fn now_s() -> Result<u64, Error> {
+/// The header of the tokens that a key signs. The id is drawn from the key, so that all processes which hold
+/// it agree without being told.
+pub(super) fn header(secret: &[u8]) -> Header {
+    let hash = Sha256::new().chain_update(KID_SALT).chain_update(secret).finalize();
+    let mut header = Header::new(Algorithm::HS256);
+    header.kid = Some(hex::encode(&hash[..KID_BYTES]));
+    header
+}
+
+pub(super) fn now_s() -> Result<u64, Error> {
     Ok(SystemTime::now().duration_since(UNIX_EPOCH).map_err(Error::internal)?.as_secs())
-}
-
-#[cfg(test)]
-mod tests {
-    use base64::Engine;
-    use base64::engine::general_purpose::URL_SAFE_NO_PAD as B64;
-    use serde_json::{Value, json};
-    use uuid::Uuid;
-
-    use super::*;
-
-    const SECRET: &str = "0123456789abcdef0123456789abcdef";
-
-    fn tokens() -> Tokens {
-        Tokens::new(&ApiConfig::new("127.0.0.1:0".parse().unwrap(), SECRET.into()))
-    }
-
-    fn session() -> Session {
-        Session { user: UserId(Uuid::from_u128(7)), epoch: 3 }
-    }
-
-    fn claims() -> Value {
-        let now = now_s().unwrap();
-        json!({"iss": ISSUER, "aud": AUDIENCE, "sub": Uuid::from_u128(7), "iat": now, "exp": now + 60, "epoch": 3})
-    }
-
-    fn signed(header: &Header, claims: &Value, secret: &str) -> String {
-        encode(header, claims, &EncodingKey::from_secret(secret.as_bytes())).unwrap()
-    }
-
-    fn refused(token: &str) -> String {
-        match tokens().verify(token) {
-            Err(Fault::BadCredentials(text)) => text,
-            other => panic!("{token} gave {other:?}"),
-        }
-    }
-
-    #[test]
-    fn what_was_issued_is_accepted() {
-        let issued = tokens().issue(session()).unwrap();
-        assert_eq!(tokens().verify(&issued.token).unwrap(), session());
-        assert!(issued.expires_at > Utc::now());
-        assert_eq!(tokens().verify(&signed(&header(), &claims(), SECRET)).unwrap(), session());
-    }
-
-    #[test]
-    fn each_claim_must_be_there_and_right() {
-        for name in ["iss", "aud", "sub", "iat", "exp", "epoch"] {
-            let mut claims = claims();
-            claims.as_object_mut().unwrap().remove(name);
-            refused(&signed(&header(), &claims, SECRET));
-        }
-        let now = now_s().unwrap();
-        for (name, value) in [
-            ("iss", json!("other")),
-            ("aud", json!("other")),
-            ("aud", json!([AUDIENCE])),
-            ("sub", json!("nobody")),
-            ("iat", json!(now + 3600)),
-            ("exp", json!("tomorrow")),
-            ("extra", json!(true)),
-        ] {
-            let mut claims = claims();
-            claims[name] = value;
-            refused(&signed(&header(), &claims, SECRET));
-        }
-        let mut claims = claims();
-        (claims["iat"], claims["exp"]) = (json!(now - 120), json!(now - 60));
-        assert!(refused(&signed(&header(), &claims, SECRET)).contains("expired"));
-    }
-
-    #[test]
-    fn nothing_in_a_header_means_anything() {
-        let other = |change: &dyn Fn(&mut Header)| {
-            let mut header = header();
-            change(&mut header);
-            refused(&signed(&header, &claims(), SECRET));
-        };
-        other(&|h| h.alg = Algorithm::HS512);
-        other(&|h| h.kid = Some("../../etc/passwd".into()));
-        other(&|h| h.jku = Some("https://example.org/keys".into()));
-        other(&|h| h.typ = None);
-        let payload = B64.encode(claims().to_string());
-        for alg in ["none", "None", "RS256", "HS256 "] {
-            let header = B64.encode(json!({"typ": "JWT", "alg": alg}).to_string());
-            refused(&format!("{header}.{payload}."));
-            refused(&format!("{header}.{payload}.AAAA"));
-        }
-    }
-
-    #[test]
-    fn another_key_a_cut_token_and_rubbish_are_refused() {
-        refused(&signed(&header(), &claims(), "another key of thirty-two bytes!!"));
-        let token = signed(&header(), &claims(), SECRET);
-        refused(&token[..token.len() - 1]);
-        refused(&format!("{token}.{token}"));
-        let twice = format!("{{\"epoch\":4,{}", &claims().to_string()[1..]);
-        let head = token.split('.').next().unwrap();
-        refused(&format!("{head}.{}.AAAA", B64.encode(twice)));
-        for rubbish in ["", ".", "..", "a.b.c", &"x".repeat(100_000)] {
-            refused(rubbish);
-        }
-    }
 }

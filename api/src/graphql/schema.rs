@@ -4,12 +4,14 @@ use async_graphql::{EmptySubscription, MergedObject, Schema};
 
 use super::apikey::{ApiKeyMutation, ApiKeyQuery};
 use super::deadletter::{DeadLetterMutation, DeadLetterQuery};
+use super::invitation::{InvitationMutation, InvitationQuery};
 use super::job::{JobMutation, JobQuery};
 use super::listener::{ListenerMutation, ListenerQuery};
 use super::notice::{NoticeMutation, NoticeQuery};
 use super::queue::{QueueMutation, QueueQuery};
 use super::role::{RoleMutation, RoleQuery};
 use super::run::{RunMutation, RunQuery};
+use super::session::{SessionMutation, SessionQuery};
 use super::tenant::{TenantMutation, TenantQuery};
 use super::user::{UserMutation, UserQuery};
 use super::workflow::{WorkflowMutation, WorkflowQuery};
@@ -18,8 +20,10 @@ use crate::auth::Gate;
 /// Everything that can be read.
 #[derive(MergedObject, Default)]
 pub(crate) struct Query(
+    SessionQuery,
     UserQuery,
     TenantQuery,
+    InvitationQuery,
     RoleQuery,
     ApiKeyQuery,
     WorkflowQuery,
@@ -34,8 +38,10 @@ pub(crate) struct Query(
 /// Everything that can be changed.
 #[derive(MergedObject, Default)]
 pub(crate) struct Mutation(
+    SessionMutation,
     UserMutation,
     TenantMutation,
+    InvitationMutation,
     RoleMutation,
     ApiKeyMutation,
     WorkflowMutation,

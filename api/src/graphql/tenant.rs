@@ -4,7 +4,9 @@ use async_graphql::connection::Connection;
 use async_graphql::{Context, ID, Object, Result, SimpleObject};
 use chrono::{DateTime, Utc};
 use jobs::tenant::store;
-use rules::access::{Email, InTenant, Overall, Permissions, Principal, Role, Slug, TenantRole, Title};
+use rules::access::{
+    Denied, Email, InTenant, Module, Overall, Permissions, Principal, Role, Slug, TenantRole, Title,
+};
 use rules::id::{TenantId, UserId};
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -105,6 +107,19 @@ impl TenantQuery {
         Ok(page.of(rows, |t| t.id, Tenant::from))
     }
 
+    /// One tenant.
+    #[graphql(guard = "SignedIn")]
+    async fn tenant(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Needed, save for an API key.")] tenant: Option<ID>,
+    ) -> Result<Tenant, Fault> {
+        let mut conn = app(ctx).db.acquire().await?;
+        let scope = enter(ctx, &mut conn, tenant.as_ref(), InTenant::Look).await?;
+        let found = store::find(&mut conn, scope.tenant, None).await?;
+        Ok(found.ok_or(Fault::Denied(Denied::Stranger))?.tenant.into())
+    }
+
     /// The members of a tenant.
     #[graphql(guard = "SignedIn")]
     async fn members(
@@ -135,6 +150,47 @@ impl TenantMutation {
         }
         tx.commit().await?;
         Ok(tenant.into())
+    }
+
+    /// Gives a tenant another title.
+    #[graphql(guard = "SignedIn")]
+    async fn rename_tenant(
+        &self,
+        ctx: &Context<'_>,
+        tenant: Option<ID>,
+        title: String,
+    ) -> Result<Tenant, Fault> {
+        let title: Title = title.parse()?;
+        let mut tx = jobs::db::begin(&app(ctx).db).await?;
+        let scope = enter(ctx, &mut tx, tenant.as_ref(), InTenant::Manage).await?;
+        let saved = store::set_title(&mut tx, scope.tenant, &title).await?;
+        tx.commit().await?;
+        Ok(saved.into())
+    }
+
+    /// Closes a tenant to its own, at once, or opens it again. What runs goes on.
+    #[graphql(guard = "MayOverall(Overall::MakeTenant)")]
+    async fn set_tenant_enabled(&self, ctx: &Context<'_>, id: ID, enabled: bool) -> Result<Tenant, Fault> {
+        let id = parse::<TenantId>(&id, "id")?;
+        let mut conn = app(ctx).db.acquire().await?;
+        Ok(store::set_enabled(&mut conn, id, enabled).await?.into())
+    }
+
+    /// Switches modules on for a tenant, and all others off.
+    #[graphql(guard = "MayOverall(Overall::MakeTenant)")]
+    async fn set_tenant_modules(
+        &self,
+        ctx: &Context<'_>,
+        id: ID,
+        #[graphql(desc = "Such as `workflow`; none given means all that the deployment has.")]
+        modules: Option<Vec<String>>,
+    ) -> Result<Tenant, Fault> {
+        let id = parse::<TenantId>(&id, "id")?;
+        for name in modules.iter().flatten() {
+            name.parse::<Module>().map_err(|unknown| Fault::BadInput(unknown.to_string()))?;
+        }
+        let mut conn = app(ctx).db.acquire().await?;
+        Ok(store::set_modules(&mut conn, id, modules.as_deref()).await?.into())
     }
 
     /// Takes a user into a tenant.

@@ -1,4 +1,4 @@
-//! Users: login, who am I, new accounts.
+//! Users: who am I, new accounts, passwords.
 
 use async_graphql::connection::Connection;
 use async_graphql::{Context, Enum, ID, Object, Result, SimpleObject};
@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::apikey::TenantRoleName;
 use super::page::Page;
 use super::scope::{app, parse};
-use crate::auth::{self, Caller, MayOverall, Session, SignedIn, charge, check_strength, forgive, principal};
+use crate::auth::{self, Caller, MayOverall, SignedIn, charge, check_strength, forgive, principal};
 use crate::error::Fault;
 
 /// What a user may do to the installation.
@@ -40,17 +40,6 @@ pub(crate) struct User {
     disabled_at: Option<DateTime<Utc>>,
     /// When the account was made.
     created_at: DateTime<Utc>,
-}
-
-/// What a login gives.
-#[derive(SimpleObject)]
-pub(crate) struct LoginPayload {
-    /// To be sent as `Authorization: Bearer <token>`.
-    token: String,
-    /// When the token ends.
-    expires_at: DateTime<Utc>,
-    /// Who logged in.
-    user: User,
 }
 
 /// Who the credentials of this request belong to: a user or an API key.
@@ -131,29 +120,6 @@ impl UserQuery {
 
 #[Object]
 impl UserMutation {
-    /// Gives a token for an e-mail address and its password. Refused for a while after too many failures.
-    async fn login(&self, ctx: &Context<'_>, email: String, password: String) -> Result<LoginPayload, Fault> {
-        let app = app(ctx);
-        let email: Email = email.parse()?;
-        let address = ctx.data_unchecked::<Caller>().address;
-        let mut conn = app.db.acquire().await?;
-        charge(&mut conn, &app.config.limits, &email, address).await?;
-        let login = auth::store::login(&mut conn, &email).await?;
-        // The connection goes back while the password is hashed: that takes long, and many may wait for it.
-        drop(conn);
-        let stored = login.as_ref().map(|l| l.password_hash.clone());
-        let right = app.passwords.verify(password.into(), stored).await?;
-        let Some(login) = login.filter(|l| right && l.disabled_at.is_none()) else {
-            jobs::metrics::auth_failure("password");
-            return Err(Fault::BadCredentials("the e-mail address or the password is wrong".into()));
-        };
-        let mut conn = app.db.acquire().await?;
-        forgive(&mut conn, &email, address).await?;
-        let issued = app.tokens.issue(Session { user: login.user, epoch: login.epoch })?;
-        let user = store::user(&mut conn, login.user).await?.try_into()?;
-        Ok(LoginPayload { token: issued.token, expires_at: issued.expires_at, user })
-    }
-
     /// Makes a user. An administrator makes ordinary users; a super administrator makes all.
     #[graphql(guard = "SignedIn")]
     async fn create_user(

@@ -39,6 +39,14 @@ uuid_id!(
     ApiKeyId
 );
 uuid_id!(
+    /// A login and all that follows of it: a family of refresh tokens.
+    SessionId
+);
+uuid_id!(
+    /// An invitation into a tenant.
+    InvitationId
+);
+uuid_id!(
     /// A role that a tenant made for itself.
     RoleId
 );

@@ -1,6 +1,8 @@
-//! Users, API keys, and the roles that tenants make. Who may do what is decided in `rules::access`.
+//! Users, their sessions, API keys, invitations, and the roles that tenants make. Who may do what is decided in `rules::access`.
 
+pub mod invitation;
 pub mod role;
+pub mod session;
 pub mod store;
 
 pub use store::{ApiKey, NewApiKey, User};

@@ -43,8 +43,12 @@ pub struct ApiKey {
     pub roles: Vec<Uuid>,
     /// When it ends by itself.
     pub expires_at: Option<DateTime<Utc>>,
-    /// Since when it is revoked.
+    /// Since when it is disabled, for a while or for good.
     pub disabled_at: Option<DateTime<Utc>>,
+    /// Since when it is revoked, which is for good.
+    pub revoked_at: Option<DateTime<Utc>>,
+    /// The key that it takes over from.
+    pub successor_of: Option<Uuid>,
     /// When it was last used, to the minute.
     pub last_used_at: Option<DateTime<Utc>>,
     /// When it was made.
@@ -70,6 +74,8 @@ pub struct NewApiKey<'a> {
     pub created_by: String,
     /// When it ends by itself.
     pub expires_at: Option<DateTime<Utc>>,
+    /// The key that it takes over from.
+    pub successor_of: Option<ApiKeyId>,
 }
 
 /// Makes a user.
@@ -195,10 +201,11 @@ pub async fn count_keys(conn: &mut PgConnection, tenant: TenantId) -> Result<i64
 pub async fn insert_key(conn: &mut PgConnection, key: &NewApiKey<'_>) -> Result<ApiKey> {
     sqlx::query_as!(
         ApiKey,
-        r#"insert into api_key (id, tenant_id, public_id, secret_hash, title, role, created_by, expires_at, scopes)
-        select $1, $2, $3, $4, $5, $6, $7, $8::timestamptz, $9 where $8::timestamptz is null or $8::timestamptz > now()
+        r#"insert into api_key (id, tenant_id, public_id, secret_hash, title, role, created_by, expires_at, scopes,
+            successor_of)
+        select $1, $2, $3, $4, $5, $6, $7, $8::timestamptz, $9, $10 where $8::timestamptz is null or $8::timestamptz > now()
         returning id, public_id, title, role, created_by, scopes, '{}'::uuid[] as "roles!", expires_at, disabled_at,
-            last_used_at, created_at"#,
+            revoked_at, successor_of, last_used_at, created_at"#,
         Uuid::now_v7(),
         key.tenant.0,
         key.public_id,
@@ -207,7 +214,8 @@ pub async fn insert_key(conn: &mut PgConnection, key: &NewApiKey<'_>) -> Result<
         key.role.as_str(),
         key.created_by,
         key.expires_at,
-        key.scopes
+        key.scopes,
+        key.successor_of.map(|k| k.0)
     )
     .fetch_optional(conn)
     .await?
@@ -228,7 +236,7 @@ pub async fn keys(
         ApiKey,
         r#"select id, public_id, title, role, created_by, scopes,
             array(select x.role_id from api_key_role x where x.key_id = api_key.id order by x.role_id) as "roles!",
-            expires_at, disabled_at, last_used_at, created_at
+            expires_at, disabled_at, revoked_at, successor_of, last_used_at, created_at
         from api_key where tenant_id = $1 and ($2::uuid is null or id < $2) order by id desc limit $3"#,
         tenant.0,
         before.map(|k| k.0),
@@ -239,6 +247,25 @@ pub async fn keys(
     Ok(rows)
 }
 
+/// An API key of a tenant.
+///
+/// # Errors
+/// NotFound when the tenant has no such key.
+pub async fn key(conn: &mut PgConnection, tenant: TenantId, id: ApiKeyId) -> Result<ApiKey> {
+    sqlx::query_as!(
+        ApiKey,
+        r#"select id, public_id, title, role, created_by, scopes,
+            array(select x.role_id from api_key_role x where x.key_id = api_key.id order by x.role_id) as "roles!",
+            expires_at, disabled_at, revoked_at, successor_of, last_used_at, created_at
+        from api_key where tenant_id = $1 and id = $2"#,
+        tenant.0,
+        id.0
+    )
+    .fetch_optional(conn)
+    .await?
+    .ok_or_else(|| Error::not_found(format!("there is no API key `{id}`")))
+}
+
 /// Revokes an API key; revoking again changes nothing.
 ///
 /// # Errors
@@ -246,16 +273,86 @@ pub async fn keys(
 pub async fn revoke_key(conn: &mut PgConnection, tenant: TenantId, id: ApiKeyId) -> Result<ApiKey> {
     sqlx::query_as!(
         ApiKey,
-        r#"update api_key set disabled_at = coalesce(disabled_at, now()) where tenant_id = $1 and id = $2
+        r#"update api_key set disabled_at = coalesce(disabled_at, now()), revoked_at = coalesce(revoked_at, now())
+        where tenant_id = $1 and id = $2
         returning id, public_id, title, role, created_by, scopes,
             array(select x.role_id from api_key_role x where x.key_id = api_key.id order by x.role_id) as "roles!",
-            expires_at, disabled_at, last_used_at, created_at"#,
+            expires_at, disabled_at, revoked_at, successor_of, last_used_at, created_at"#,
         tenant.0,
         id.0
     )
     .fetch_optional(conn)
     .await?
     .ok_or_else(|| Error::not_found(format!("there is no API key `{id}`")))
+}
+
+/// Disables an API key for a while, or enables it again. Repeating it changes nothing.
+///
+/// # Errors
+/// NotFound when the tenant has no such key, or it is revoked.
+pub async fn set_key_enabled(
+    conn: &mut PgConnection,
+    tenant: TenantId,
+    id: ApiKeyId,
+    enabled: bool,
+) -> Result<ApiKey> {
+    sqlx::query_as!(
+        ApiKey,
+        r#"update api_key set disabled_at = case when $3 then null else coalesce(disabled_at, now()) end
+        where tenant_id = $1 and id = $2 and revoked_at is null
+        returning id, public_id, title, role, created_by, scopes,
+            array(select x.role_id from api_key_role x where x.key_id = api_key.id order by x.role_id) as "roles!",
+            expires_at, disabled_at, revoked_at, successor_of, last_used_at, created_at"#,
+        tenant.0,
+        id.0,
+        enabled
+    )
+    .fetch_optional(conn)
+    .await?
+    .ok_or_else(|| Error::not_found(format!("there is no API key `{id}` that is not revoked")))
+}
+
+/// A live API key that is to be succeeded by another: it ends after so many seconds, if it would not end
+/// before. [`crate::tenant::store::lock`] the tenant before.
+///
+/// # Errors
+/// NotFound when the tenant has no such key, or it is not live; Conflict while it has a live successor: two
+/// are as many as there are.
+pub async fn retire_key(
+    conn: &mut PgConnection,
+    tenant: TenantId,
+    id: ApiKeyId,
+    overlap_s: f64,
+) -> Result<ApiKey> {
+    let succeeded = sqlx::query!(
+        r#"select exists (select from api_key where tenant_id = $1 and successor_of = $2 and disabled_at is null
+            and (expires_at is null or expires_at > now())) as "yes!""#,
+        tenant.0,
+        id.0
+    )
+    .fetch_one(&mut *conn)
+    .await?;
+    if succeeded.yes {
+        return Err(Error::conflict(format!("API key `{id}` has a live successor; rotate that one")));
+    }
+    end_key(conn, tenant, id, overlap_s).await
+}
+
+async fn end_key(conn: &mut PgConnection, tenant: TenantId, id: ApiKeyId, after_s: f64) -> Result<ApiKey> {
+    sqlx::query_as!(
+        ApiKey,
+        r#"update api_key set expires_at = least(expires_at, now() + make_interval(secs => $3))
+        where tenant_id = $1 and id = $2 and disabled_at is null and (expires_at is null or expires_at > now())
+        returning id, public_id, title, role, created_by, scopes,
+            array(select x.role_id from api_key_role x where x.key_id = api_key.id order by x.role_id) as "roles!",
+            expires_at, disabled_at, revoked_at, successor_of, last_used_at, created_at"#,
+        tenant.0,
+        id.0,
+        after_s
+    )
+    .fetch_optional(conn)
+    .await?
+    .ok_or_else(|| Error::not_found(format!("there is no live API key `{id}`")))
 }
 
 /// Forgets logins whose window and lock are over, at most `limit` of them, and tells how many.

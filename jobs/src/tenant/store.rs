@@ -130,6 +130,59 @@ pub async fn page(
     Ok(rows)
 }
 
+/// Closes a tenant to its own, or opens it again. Repeating it changes nothing.
+///
+/// # Errors
+/// NotFound when there is no such tenant.
+pub async fn set_enabled(conn: &mut PgConnection, tenant: TenantId, enabled: bool) -> Result<Tenant> {
+    sqlx::query_as!(
+        Tenant,
+        "update tenant set disabled_at = case when $2 then null else coalesce(disabled_at, now()) end where id = $1
+        returning id, slug, title, disabled_at, created_at",
+        tenant.0,
+        enabled
+    )
+    .fetch_optional(conn)
+    .await?
+    .ok_or_else(|| Error::not_found("there is no such tenant"))
+}
+
+/// Switches modules on for a tenant, and the others off; none means all that the deployment has.
+///
+/// # Errors
+/// NotFound when there is no such tenant.
+pub async fn set_modules(
+    conn: &mut PgConnection,
+    tenant: TenantId,
+    modules: Option<&[String]>,
+) -> Result<Tenant> {
+    sqlx::query_as!(
+        Tenant,
+        "update tenant set modules = $2 where id = $1 returning id, slug, title, disabled_at, created_at",
+        tenant.0,
+        modules
+    )
+    .fetch_optional(conn)
+    .await?
+    .ok_or_else(|| Error::not_found("there is no such tenant"))
+}
+
+/// Gives a tenant another title.
+///
+/// # Errors
+/// NotFound when there is no such tenant.
+pub async fn set_title(conn: &mut PgConnection, tenant: TenantId, title: &Title) -> Result<Tenant> {
+    sqlx::query_as!(
+        Tenant,
+        "update tenant set title = $2 where id = $1 returning id, slug, title, disabled_at, created_at",
+        tenant.0,
+        title.as_str()
+    )
+    .fetch_optional(conn)
+    .await?
+    .ok_or_else(|| Error::not_found("there is no such tenant"))
+}
+
 /// Locks a tenant until the transaction ends, so that changes of its members follow one another.
 ///
 /// # Errors

@@ -1,0 +1,5 @@
+//! Invitations into a tenant.
+
+pub mod store;
+
+pub use store::{Invitation, NewInvitation};
