@@ -8,7 +8,7 @@ use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use jobs::listener::{Address, Delivery, Hook, Received, address, receive};
 use jobs::trace::TraceContext;
-use rules::listener::{NOTICE_BYTES_MAX, check, headers};
+use rules::listener::{NOTICE_BYTES_MAX, check, check_size, headers};
 use rules::signature::{self, Headers, ID_HEADER, Refused, SIGNATURE_HEADER, Secret, TIMESTAMP_HEADER};
 use serde_json::{Value, json};
 
@@ -37,7 +37,8 @@ pub(crate) async fn handle(
     request: Request,
 ) -> Response<Body> {
     // Nobody listens at an address that is no text, and that is answered like any other.
-    let (tenant, path) = place.map(|Path(place)| place).unwrap_or_default();
+    let text = |place: &(String, String)| !place.0.contains('\0') && !place.1.contains('\0');
+    let (tenant, path) = place.ok().map(|Path(place)| place).filter(text).unwrap_or_default();
     let (outcome, response) = match take(&app, &tenant, &path, request).await {
         Ok(received) if received.duplicate => ("duplicate", accepted(&received)),
         Ok(received) => ("accepted", accepted(&received)),
@@ -91,7 +92,8 @@ fn verified<'a>(
         (Some(_), Err(refused)) => Err(Refusal::new("unsigned", unauthorized(refused))),
         (None, verdict) => {
             let refused = verdict.err().unwrap_or(Refused::BadSignature);
-            Err(Refusal::new("unknown", unauthorized(refused)))
+            // Counted as the other, too: strangers may read the counts.
+            Err(Refusal::new("unsigned", unauthorized(refused)))
         }
     }
 }
@@ -112,6 +114,8 @@ fn event(all: &HeaderMap, bytes: &[u8]) -> Result<Value, Refusal> {
     let bad = |told: String| Refusal::new("malformed", problem(StatusCode::BAD_REQUEST, told));
     let event: Value = serde_json::from_slice(bytes).map_err(|e| bad(format!("the body is no JSON: {e}")))?;
     check(&event).map_err(|refused| bad(refused.to_string()))?;
+    check_size(&event)
+        .map_err(|large| Refusal::new("too_large", problem(StatusCode::PAYLOAD_TOO_LARGE, large)))?;
     Ok(event)
 }
 

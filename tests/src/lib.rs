@@ -12,6 +12,7 @@
 
 pub mod cutter;
 pub mod database;
+mod definition;
 pub mod door;
 pub mod fault;
 pub mod hands;
@@ -24,6 +25,7 @@ pub mod wait;
 
 pub use cutter::Cutter;
 pub use database::Database;
+pub use definition::definition;
 pub use door::{Client, Door};
 pub use hands::Hands;
 pub use operation::{Operation, Operations};

@@ -5,7 +5,7 @@ use async_graphql::{Context, ID, Json, Object, Result, SimpleObject};
 use chrono::{DateTime, Utc};
 use jobs::workflow::store;
 use rules::access::{InTenant, Title};
-use rules::dag::{self, Compilers};
+use rules::dag::{self, Compilers, Definition};
 use rules::id::WorkflowId;
 use serde_json::Value;
 use uuid::Uuid;
@@ -147,7 +147,7 @@ impl WorkflowQuery {
         ctx: &Context<'_>,
         definition: Json<Value>,
     ) -> Result<WorkflowCheck, Fault> {
-        let faults = faults_of(app(ctx), definition.0).await?.1;
+        let faults = checked(app(ctx), definition.0).await?.err().unwrap_or_default();
         Ok(WorkflowCheck { valid: faults.is_empty(), faults: faults.into_iter().map(Into::into).collect() })
     }
 }
@@ -220,25 +220,22 @@ impl WorkflowMutation {
 }
 
 /// The definition, if it can be saved.
-async fn valid(app: &App, definition: Value) -> Result<Value, Fault> {
-    let (definition, faults) = faults_of(app, definition).await?;
-    if faults.is_empty() {
-        return Ok(definition);
-    }
-    let first = faults.first().map(ToString::to_string).unwrap_or_default();
-    let told = format!("the workflow has {} fault(s), the first: {first}", faults.len());
-    Err(Fault::BadInputs(told, faults.into_iter().map(Into::into).collect()))
+async fn valid(app: &App, definition: Value) -> Result<Definition, Fault> {
+    checked(app, definition).await?.map_err(|faults| {
+        let first = faults.first().map(ToString::to_string).unwrap_or_default();
+        let told = format!("the workflow has {} fault(s), the first: {first}", faults.len());
+        Fault::BadInputs(told, faults.into_iter().map(Into::into).collect())
+    })
 }
 
-/// Everything that is wrong with a definition, and the definition back. Hundreds of scripts take a while
-/// to compile, so it is done off the threads that answer requests.
-async fn faults_of(app: &App, definition: Value) -> Result<(Value, Vec<dag::Fault>), Fault> {
+/// The definition, or everything that is wrong with it. Hundreds of scripts take a while to compile, so it
+/// is done off the threads that answer requests.
+async fn checked(app: &App, definition: Value) -> Result<Result<Definition, Vec<dag::Fault>>, Fault> {
     let app = app.clone();
     let checked = tokio::task::spawn_blocking(move || {
         let script = |code: &str| app.sandbox().check(code).map_err(|e| e.to_string());
         let expression = |code: &str| app.sandbox().check_expression(code).map_err(|e| e.to_string());
-        let built = dag::build(&definition, &Compilers { script: &script, expression: &expression });
-        (definition, built.err().unwrap_or_default())
+        dag::validate(definition, &Compilers { script: &script, expression: &expression })
     });
     Ok(checked.await.map_err(jobs::Error::internal)?)
 }

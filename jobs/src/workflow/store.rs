@@ -1,6 +1,7 @@
 //! Keeps workflows and every version of their definitions.
 
 use chrono::{DateTime, Utc};
+use rules::dag::Definition;
 use rules::id::{TenantId, WorkflowId};
 use serde_json::Value;
 use sqlx::PgConnection;
@@ -45,7 +46,7 @@ pub struct Version {
     pub definition: Value,
 }
 
-/// Makes a workflow with its first version. Validate the definition before.
+/// Makes a workflow with its first version.
 ///
 /// # Errors
 /// Invalid for a title beyond its bounds, NotFound for an unknown tenant.
@@ -54,7 +55,7 @@ pub async fn create(
     id: WorkflowId,
     tenant: TenantId,
     title: &str,
-    definition: &Value,
+    definition: &Definition,
     by: &str,
 ) -> Result<()> {
     sqlx::query!(
@@ -63,7 +64,7 @@ pub async fn create(
         id.0,
         tenant.0,
         title,
-        definition,
+        definition.as_json(),
         by
     )
     .execute(conn)
@@ -83,7 +84,7 @@ pub async fn save(
     tenant: TenantId,
     edited: i32,
     title: &str,
-    definition: &Value,
+    definition: &Definition,
     by: &str,
 ) -> Result<i32> {
     let row = sqlx::query!(
@@ -95,7 +96,7 @@ pub async fn save(
         id.0,
         tenant.0,
         title,
-        definition,
+        definition.as_json(),
         by,
         edited
     )

@@ -43,9 +43,8 @@ pub(crate) async fn measure(database: &Database) {
         .execute(&mut conn)
         .await
         .unwrap();
-    jobs::workflow::store::create(&mut conn, workflow, tenant, "chain", &definition(), "bench")
-        .await
-        .unwrap();
+    let checked = tests::definition(&definition());
+    jobs::workflow::store::create(&mut conn, workflow, tenant, "chain", &checked, "bench").await.unwrap();
     let config = WorkerConfig::of_pools(vec![Pool::Dag], 32, Duration::from_secs(5));
     let hands = Hands::with(database.pool().await, config);
     let graphs = Graphs::default();

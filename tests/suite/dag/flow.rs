@@ -213,7 +213,7 @@ async fn a_run_keeps_the_version_that_it_began_with() {
     let stage = Stage::of(chain(2)).await;
     let run = stage.start(json!({})).await;
     let mut conn = stage.database.connect().await;
-    let changed = flow(vec![end("e", &[])], &["s e"]);
+    let changed = tests::definition(&flow(vec![end("e", &[])], &["s e"]));
     jobs::workflow::store::save(&mut conn, stage.workflow, stage.tenant, 1, "changed", &changed, "tester")
         .await
         .unwrap();

@@ -34,8 +34,8 @@ impl Stage {
             .execute(&mut conn)
             .await
             .unwrap();
-        rebuild(&definition).unwrap_or_else(|faults| panic!("{faults:#?}"));
-        jobs::workflow::store::create(&mut conn, workflow, tenant, "stage", &definition, "tester")
+        let checked = tests::definition(&definition);
+        jobs::workflow::store::create(&mut conn, workflow, tenant, "stage", &checked, "tester")
             .await
             .unwrap();
         Self { database, tenant, workflow, definition, graphs: Graphs::default() }

@@ -54,7 +54,9 @@ fn act(sandbox: &Sandbox, node: &Node, ctx: Value, now: DateTime<Utc>) -> Result
             let vars = [("ctx", ctx.clone())];
             let expression =
                 |code: &str| timed(|| sandbox.eval_bool(code, &vars)).map_err(|error| error.to_string());
-            let decided = condition.decide(&ctx, &expression);
+            let began = Instant::now();
+            let spent_ms = || u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+            let decided = condition.decide(&ctx, &expression, &spent_ms);
             Ok(match decided {
                 Ok(decided) => {
                     let output = json!({

@@ -40,6 +40,26 @@ pub fn build(draft: &Value, compilers: &Compilers<'_>) -> Result<Graph, Vec<Faul
     }
 }
 
+/// A definition that was found right. Only [`validate`] makes one, so that nothing else is saved.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Definition(Value);
+
+impl Definition {
+    /// The definition, as it was written.
+    pub const fn as_json(&self) -> &Value {
+        &self.0
+    }
+}
+
+/// Finds a draft right, so that it can be saved.
+///
+/// # Errors
+/// Every fault, at most [`MAX_FAULTS`] of them.
+pub fn validate(draft: Value, compilers: &Compilers<'_>) -> Result<Definition, Vec<Fault>> {
+    build(&draft, compilers)?;
+    Ok(Definition(draft))
+}
+
 /// Builds a graph from a definition that was built before: its code is known to compile.
 ///
 /// # Errors

@@ -2,14 +2,11 @@
 
 use std::cmp::Ordering;
 
-use regex::RegexBuilder;
 use serde_json::Value;
 
-use super::limits::MAX_CONTEXT_BYTES;
+use super::limits::{MAX_CONDITION_MS, MAX_CONTEXT_BYTES};
+use super::pattern;
 use super::template::{Template, text_of};
-
-/// The compiled size of a pattern, in bytes.
-const MAX_PATTERN_BYTES: usize = 1 << 20;
 
 /// A condition node: the first branch that holds is taken, else the default.
 #[derive(Debug, Clone, PartialEq)]
@@ -92,9 +89,12 @@ pub enum Operator {
 /// Why a condition gave no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Undecided {
-    /// A pattern that is none.
-    #[error("branch `{0}`: `{1}` is no regular expression: {2}")]
+    /// A pattern that is none, or too much for its text.
+    #[error("branch `{0}`: `{1}` {2}")]
     Pattern(String, String, String),
+    /// More tests than could be looked at in time.
+    #[error("branch `{0}`: the tests before took {MAX_CONDITION_MS} ms, which all may take together")]
+    Late(String),
     /// Templates that lead to more than a node may see.
     #[error("branch `{0}`: the values to compare have more than {MAX_CONTEXT_BYTES} bytes")]
     TooLarge(String),
@@ -137,7 +137,8 @@ impl Operator {
 }
 
 impl Condition {
-    /// Decides over a context. `expression` evaluates a Rhai expression.
+    /// Decides over a context. `expression` evaluates a Rhai expression; `spent_ms` tells how long the
+    /// decision has taken so far.
     ///
     /// # Errors
     /// [`Undecided`], when a test that had to be looked at cannot be answered.
@@ -145,9 +146,10 @@ impl Condition {
         &self,
         ctx: &Value,
         expression: &dyn Fn(&str) -> Result<bool, String>,
+        spent_ms: &dyn Fn() -> u64,
     ) -> Result<Decided, Undecided> {
         for branch in &self.branches {
-            if branch.holds(ctx, expression)? {
+            if branch.holds(ctx, expression, spent_ms)? {
                 return Ok(Decided { handle: branch.id.clone(), label: Some(branch.label.clone()) });
             }
         }
@@ -160,10 +162,14 @@ impl Branch {
         &self,
         ctx: &Value,
         expression: &dyn Fn(&str) -> Result<bool, String>,
+        spent_ms: &dyn Fn() -> u64,
     ) -> Result<bool, Undecided> {
         // Either kind of joining stops at the first test that settles it.
         let settles = matches!(self.logic, Logic::Or);
         for test in &self.tests {
+            if spent_ms() >= MAX_CONDITION_MS {
+                return Err(Undecided::Late(self.id.clone()));
+            }
             if self.test(test, ctx, expression)? == settles {
                 return Ok(settles);
             }
@@ -196,28 +202,6 @@ impl Branch {
     }
 }
 
-/// Compiles a pattern, for the build to tell early that it is none.
-///
-/// # Errors
-/// Why it is none.
-pub(super) fn check_pattern(pattern: &str) -> Result<(), String> {
-    compile(pattern).map(drop)
-}
-
-fn compile(pattern: &str) -> Result<regex::Regex, String> {
-    RegexBuilder::new(pattern)
-        .size_limit(MAX_PATTERN_BYTES)
-        .dfa_size_limit(MAX_PATTERN_BYTES)
-        .build()
-        .map_err(|e| match e {
-            regex::Error::CompiledTooBig(limit) => format!("it needs more than {limit} bytes"),
-            // The last line of the drawing says what is wrong.
-            other => {
-                other.to_string().lines().last().unwrap_or_default().trim_start_matches("error: ").into()
-            }
-        })
-}
-
 fn compare(left: &Value, operator: Operator, right: &Value) -> Result<bool, String> {
     Ok(match operator {
         Operator::Equals => same(left, right),
@@ -232,7 +216,7 @@ fn compare(left: &Value, operator: Operator, right: &Value) -> Result<bool, Stri
         Operator::LessOrEqual => order(left, right).is_some_and(Ordering::is_le),
         Operator::IsEmpty => is_empty(left),
         Operator::IsNotEmpty => !is_empty(left),
-        Operator::MatchesRegex => compile(&text_of(right))?.is_match(&text_of(left)),
+        Operator::MatchesRegex => pattern::is_match(&text_of(right), &text_of(left))?,
     })
 }
 
@@ -347,12 +331,6 @@ mod tests {
         }
     }
 
-    #[test]
-    fn bad_patterns_say_why() {
-        assert_eq!(check_pattern("("), Err("unclosed group".into()));
-        assert!(check_pattern("(?:a{1000}){1000}").is_err());
-    }
-
     fn branch(id: &str, logic: Logic, tests: Vec<Test>) -> Branch {
         Branch { id: id.into(), label: id.to_uppercase(), logic, tests }
     }
@@ -373,7 +351,11 @@ mod tests {
         let bad = || Test::Expression("boom".into());
         let run = |branches: Vec<Branch>| {
             Condition { branches, default: "default".into() }
-                .decide(&ctx, &|code| if code == "boom" { Err("failed".into()) } else { Ok(code == "yes") })
+                .decide(
+                    &ctx,
+                    &|code| if code == "boom" { Err("failed".into()) } else { Ok(code == "yes") },
+                    &|| 0,
+                )
                 .map(|d| d.handle)
         };
         assert_eq!(run(vec![]), Ok("default".into()));
@@ -388,5 +370,18 @@ mod tests {
         assert_eq!(failed, Err(Undecided::Expression("a".into(), "failed".into())));
         let yes_expression = branch("e", Logic::And, vec![Test::Expression("yes".into())]);
         assert_eq!(run(vec![yes_expression]), Ok("e".into()));
+    }
+
+    #[test]
+    fn a_decision_ends_at_its_deadline() {
+        let always = || test(json!(1), Operator::Equals, json!(2));
+        let branches = (0..50).map(|n| branch(&n.to_string(), Logic::Or, vec![always(); 50])).collect();
+        let condition = Condition { branches, default: "default".into() };
+        // Each look at the clock finds a millisecond gone.
+        let (looks, never) = (std::cell::Cell::new(0), |_: &str| Ok(false));
+        let clock = || looks.replace(looks.get() + 1);
+        let decided = condition.decide(&json!({}), &never, &clock);
+        assert_eq!(decided, Err(Undecided::Late("20".into())));
+        assert_eq!(looks.get(), MAX_CONDITION_MS + 1, "nothing is tested after it");
     }
 }

@@ -45,8 +45,9 @@ pub const MAX_DELAY_MS: u64 = MAX_DELAY_MINUTES * 60_000 + 59_999;
 /// How far ahead a node may wait `until`, in days: a year and a day.
 pub const MAX_UNTIL_DAYS: i64 = 366;
 
-/// A run's input, in bytes of JSON.
-pub const MAX_INPUT_BYTES: usize = 256 << 10;
+/// A run's input, in bytes of JSON: the largest event, and room for the names that an action's template puts
+/// around it.
+pub const MAX_INPUT_BYTES: usize = (256 + 16) << 10;
 
 /// What one node puts out, in bytes of JSON.
 pub const MAX_OUTPUT_BYTES: usize = 256 << 10;
@@ -61,6 +62,22 @@ pub const MAX_END_NODES: usize = 20;
 /// An error as a log entry keeps it, in bytes.
 pub const MAX_ERROR_BYTES: usize = 2_000;
 
+/// One text that a test of a condition searches with a pattern, in bytes times the bytes of the compiled
+/// pattern: the time of a match grows with both, and what is allowed takes milliseconds.
+pub const MAX_MATCH_WORK: usize = 128 << 20;
+
+/// A pattern of a condition when compiled, in bytes.
+pub const MAX_PATTERN_BYTES: usize = 256 << 10;
+
+/// A pattern of a condition as it is written, in bytes.
+pub const MAX_PATTERN_TEXT_BYTES: usize = 1_000;
+
+/// All tests of one condition node together, in milliseconds; looked at before each.
+pub const MAX_CONDITION_MS: u64 = 1_000;
+
+/// Where in an input a fault is, as it is told, in bytes: names of members are the sender's.
+pub const MAX_INPUT_PLACE_BYTES: usize = 200;
+
 /// Faults of an input against its schema that are told.
 pub const MAX_INPUT_FAULTS: usize = 20;
 
@@ -70,11 +87,16 @@ pub const MAX_INPUT_FAULTS: usize = 20;
 pub const MAX_LOG_ENTRIES: usize = MAX_NODES * (3 * (MAX_RETRIES as usize + 1) + 1) + 3;
 
 /// Cuts an error at [`MAX_ERROR_BYTES`], at a character.
-pub fn clip(mut error: String) -> String {
-    if error.len() > MAX_ERROR_BYTES {
-        let end = (0..=MAX_ERROR_BYTES).rev().find(|end| error.is_char_boundary(*end)).unwrap_or(0);
-        error.truncate(end);
-        error.push('…');
+pub fn clip(error: String) -> String {
+    cut(error, MAX_ERROR_BYTES)
+}
+
+/// Cuts a text at so many bytes, at a character, and says so by a sign.
+pub(super) fn cut(mut text: String, most: usize) -> String {
+    if text.len() > most {
+        let end = (0..=most).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+        text.truncate(end);
+        text.push('…');
     }
-    error
+    text
 }

@@ -9,6 +9,7 @@ mod fields;
 mod graph;
 mod join;
 pub mod limits;
+mod pattern;
 mod reach;
 mod read;
 mod run;
@@ -28,7 +29,7 @@ mod step_tests;
 #[cfg(test)]
 mod wire_tests;
 
-pub use build::{Compilers, build, rebuild};
+pub use build::{Compilers, Definition, build, rebuild, validate};
 pub use change::{Change, Command, Entry, RunEnd};
 pub use condition::{Branch, Condition, Decided, Logic, Operator, Test, Undecided};
 pub use fault::{Fault, Reason};

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::build::Compilers;
-use super::condition::{Branch, Condition, Logic, Operator, Test, check_pattern};
+use super::condition::{Branch, Condition, Logic, Operator, Test};
 use super::fault::Reason;
 use super::fields::Fields;
 use super::graph::Node;
@@ -11,6 +11,7 @@ use super::limits::{
     MAX_BRANCHES, MAX_CONDITIONS, MAX_DELAY_MINUTES, MAX_ID_BYTES, MAX_PARAMETERS, MAX_RETRIES,
     MAX_RETRY_DELAY_S, MAX_TIMEOUT_S,
 };
+use super::pattern;
 use super::schema::Schema;
 use super::task::{Delay, ERROR, End, Join, OnFailure, Policy, Script, Task};
 use super::template::Template;
@@ -186,9 +187,9 @@ fn test(fields: &mut Fields<'_, '_>, compilers: &Compilers<'_>) -> Option<Test> 
     }
     let right = fields.template("rightValue").unwrap_or(Template::Plain(Value::Null));
     if let (Operator::MatchesRegex, Template::Plain(Value::String(pattern))) = (operator, &right)
-        && let Err(why) = check_pattern(pattern)
+        && let Err(why) = pattern::check(pattern)
     {
-        fields.fault("rightValue", Reason::Malformed, format!("is no regular expression: {why}"));
+        fields.fault("rightValue", Reason::Malformed, why);
     }
     Some(Test::Compare { left: left?, operator, right })
 }

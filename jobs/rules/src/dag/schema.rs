@@ -3,7 +3,7 @@
 use jsonschema::{Draft, PatternOptions, Validator};
 use serde_json::Value;
 
-use super::limits::{MAX_INPUT_FAULTS, MAX_SCHEMA_BYTES};
+use super::limits::{MAX_INPUT_FAULTS, MAX_INPUT_PLACE_BYTES, MAX_SCHEMA_BYTES, cut};
 use super::unfold;
 
 /// A compiled JSON Schema.
@@ -16,7 +16,7 @@ pub struct Schema {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`input{at}` {message}")]
 pub struct InputFault {
-    /// Where in the input, as a JSON pointer; empty for the whole.
+    /// Where in the input, as a JSON pointer, cut at [`MAX_INPUT_PLACE_BYTES`]; empty for the whole.
     pub at: String,
     /// What is wrong there.
     pub message: String,
@@ -57,7 +57,7 @@ impl Schema {
             .take(MAX_INPUT_FAULTS)
             // Masked: the value itself may be a secret, and may be long.
             .map(|e| InputFault {
-                at: e.instance_path().to_string(),
+                at: cut(e.instance_path().to_string(), MAX_INPUT_PLACE_BYTES),
                 message: e.masked_with("the value").to_string(),
             })
             .collect();
@@ -84,6 +84,14 @@ mod tests {
         assert_eq!(faults.iter().map(|f| f.at.as_str()).collect::<Vec<_>>(), ["/id", "/kind"]);
         assert!(faults.iter().all(|f| !f.to_string().contains("secret")), "{faults:?}");
         assert_eq!(schema.check(&json!([])).unwrap_err().len(), 1);
+    }
+
+    #[test]
+    fn a_place_under_long_names_is_cut() {
+        let schema = Schema::compile(&json!({"additionalProperties": {"type": "integer"}})).unwrap();
+        let faults = schema.check(&json!({"ä".repeat(100_000): "x"})).unwrap_err();
+        assert!(faults[0].at.len() <= MAX_INPUT_PLACE_BYTES + '…'.len_utf8(), "{}", faults[0].at.len());
+        assert!(faults[0].at.starts_with("/ä") && faults[0].at.ends_with('…'));
     }
 
     #[test]

@@ -9,7 +9,8 @@ mod read;
 mod retention;
 
 pub use notice::{
-    BadNotice, HEADER_CHARS_MAX, HEADERS_KEPT, NOTICE_BYTES_MAX, NOTICE_DEPTH_MAX, check, headers,
+    BadNotice, HEADER_CHARS_MAX, HEADERS_KEPT, NOTICE_BYTES_MAX, NOTICE_DEPTH_MAX, TooLarge, check,
+    check_size, headers,
 };
 pub use path::{BadPath, PATH_CHARS_MAX, Path};
 pub use pipeline::{ACTIONS_MAX, Act, Action, Pipeline, TEMPLATE_ROOTS};

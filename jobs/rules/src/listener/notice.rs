@@ -2,7 +2,9 @@
 
 use serde_json::{Map, Value};
 
-/// The largest event, in bytes as it is sent.
+use crate::dag::limits::MAX_INPUT_BYTES;
+
+/// The largest event, in bytes as it is sent, and as it is kept: numbers such as `1e15` are written out.
 pub const NOTICE_BYTES_MAX: usize = 256 * 1024;
 /// Arrays and objects inside each other in an event, at most: what a script may be given.
 pub const NOTICE_DEPTH_MAX: usize = 32;
@@ -10,6 +12,9 @@ pub const NOTICE_DEPTH_MAX: usize = 32;
 pub const HEADERS_KEPT: [&str; 4] = ["content-type", "user-agent", "webhook-id", "webhook-timestamp"];
 /// How much of a header is kept, in characters.
 pub const HEADER_CHARS_MAX: usize = 256;
+
+/// A run takes an event of the largest size, with what the default template puts around it.
+const _: () = assert!(NOTICE_BYTES_MAX + 1024 <= MAX_INPUT_BYTES);
 
 /// Why an event is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -20,6 +25,22 @@ pub enum BadNotice {
     /// A text in it holds the character zero, which the database cannot keep.
     #[error("a text in the event holds the character U+0000, which cannot be stored; send it without")]
     Nul,
+}
+
+/// An event that is larger as it is kept than as it was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the event has {0} bytes once its numbers are written out, and at most {NOTICE_BYTES_MAX} are kept; send less"
+)]
+pub struct TooLarge(pub usize);
+
+/// Whether an event is no larger, as it is kept, than what a run can be started with.
+///
+/// # Errors
+/// [`TooLarge`] with its bytes.
+pub fn check_size(event: &Value) -> Result<(), TooLarge> {
+    let bytes = event.to_string().len();
+    if bytes > NOTICE_BYTES_MAX { Err(TooLarge(bytes)) } else { Ok(()) }
 }
 
 /// Whether an event, or what a transform made of it, can be kept and handed on.
