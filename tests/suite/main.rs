@@ -27,6 +27,7 @@ mod listener;
 mod machine;
 mod model;
 mod notices;
+mod nesting;
 mod operate;
 mod plans;
 mod queue;

@@ -128,7 +128,7 @@ impl Writers {
 }
 
 /// An API process, and where it listens.
-async fn api(database: &Database) -> (Millrace, SocketAddr) {
+pub(crate) async fn api(database: &Database) -> (Millrace, SocketAddr) {
     let keyring = keyring_text();
     let variables = [
         ("DATABASE_URL", database.url()),
