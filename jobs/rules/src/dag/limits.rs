@@ -63,8 +63,8 @@ pub const MAX_END_NODES: usize = 20;
 pub const MAX_ERROR_BYTES: usize = 2_000;
 
 /// One text that a test of a condition searches with a pattern, in bytes times the bytes of the compiled
-/// pattern: the time of a match grows with both, and what is allowed takes milliseconds.
-pub const MAX_MATCH_WORK: usize = 128 << 20;
+/// pattern: the time of a match grows with both, and what is allowed takes tens of milliseconds at worst.
+pub const MAX_MATCH_WORK: usize = 1 << 30;
 
 /// A pattern of a condition when compiled, in bytes.
 pub const MAX_PATTERN_BYTES: usize = 256 << 10;
