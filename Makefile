@@ -38,6 +38,7 @@ reset: ## stop everything and delete this clone's data, keys included
 	@exec $(MILLRACE) reset --yes
 
 test: setup ## the whole gate
+	@.ci/guests
 	cargo fmt --all --check
 	.ci/sqlx check
 	cargo clippy $(ALL) --all-targets -- -D warnings

@@ -18,6 +18,7 @@ mod up;
 mod webhook;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 use jobs::config::Faults;
@@ -33,6 +34,9 @@ static ALLOCATOR: script::CountingAllocator = script::CountingAllocator;
 /// The exit code for wrong arguments, which clap uses too, and wrong configuration.
 const MISCONFIGURED: u8 = 2;
 
+/// How long threads that block may take to end after all else has.
+const LAST_THREADS: Duration = Duration::from_secs(1);
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -42,7 +46,10 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match runtime.block_on(run(cli.command)) {
+    let ended = runtime.block_on(run(cli.command));
+    // A call to a host that hangs cannot be taken back, and its thread must not keep the program.
+    runtime.shutdown_timeout(LAST_THREADS);
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("millrace: {error}");

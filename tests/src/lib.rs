@@ -17,6 +17,7 @@ pub mod door;
 pub mod fault;
 pub mod hands;
 pub mod http;
+pub mod hypervisor_host;
 pub mod operation;
 pub mod pooler;
 pub mod postgres;

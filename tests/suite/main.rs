@@ -23,6 +23,7 @@ mod doctor;
 mod ends;
 mod faults;
 mod ground;
+mod guests;
 mod lease;
 mod listener;
 mod machine;

@@ -6,10 +6,10 @@ use workers::hypervisor::{Fault, Hypervisor, Mark, Observed, Outcome};
 
 use super::hosts::{all, machine_in, mark};
 
-const STATES: [Seen; 4] = [Seen::Absent, Seen::Off, Seen::Running, Seen::Paused];
+pub(super) const STATES: [Seen; 4] = [Seen::Absent, Seen::Off, Seen::Running, Seen::Paused];
 
 /// What is expected: the state afterwards, or the fault.
-type Cell = Result<Seen, Fault>;
+pub(super) type Cell = Result<Seen, Fault>;
 
 const GONE: Cell = Err(Fault::NoMachine);
 const fn wrong(state: Seen) -> Cell {
@@ -21,18 +21,23 @@ const PAUSED: Cell = Ok(Seen::Paused);
 const ABSENT: Cell = Ok(Seen::Absent);
 
 /// Rows: acts. Columns: absent, off, running, paused.
-const TABLE: [(&str, [Cell; 4]); 8] = [
+pub(super) const TABLE: [(&str, [Cell; 4]); 8] = [
     ("start", [GONE, RUNNING, RUNNING, wrong(Seen::Paused)]),
     ("shut down", [GONE, OFF, OFF, wrong(Seen::Paused)]),
     ("force off", [ABSENT, OFF, OFF, OFF]),
     ("suspend", [GONE, wrong(Seen::Off), PAUSED, PAUSED]),
     ("resume", [GONE, wrong(Seen::Off), RUNNING, RUNNING]),
     ("reboot", [GONE, wrong(Seen::Off), RUNNING, wrong(Seen::Paused)]),
-    ("reset", [GONE, wrong(Seen::Off), RUNNING, RUNNING]),
+    ("reset", [GONE, wrong(Seen::Off), RUNNING, PAUSED]),
     ("undefine", [ABSENT, ABSENT, wrong(Seen::Running), wrong(Seen::Paused)]),
 ];
 
-async fn perform(host: &dyn Hypervisor, act: &str, id: MachineId, mark: Mark) -> Outcome<Observed> {
+pub(super) async fn perform(
+    host: &dyn Hypervisor,
+    act: &str,
+    id: MachineId,
+    mark: Mark,
+) -> Outcome<Observed> {
     match act {
         "start" => host.start(id, mark).await,
         "shut down" => host.shut_down(id, mark).await,

@@ -83,7 +83,7 @@ pub trait Hypervisor: Send + Sync + fmt::Debug {
     /// Asks the guest to restart. Returns at once.
     fn reboot(&self, machine: MachineId, mark: Mark) -> BoxFuture<'_, Outcome<Observed>>;
 
-    /// Restarts the guest as by its reset button.
+    /// Restarts the guest as by its reset button. One that is held stays held.
     fn reset(&self, machine: MachineId, mark: Mark) -> BoxFuture<'_, Outcome<Observed>>;
 
     /// Forgets a machine that is off, with its snapshots and its saved memory; its disks are left, see

@@ -8,6 +8,8 @@ mod act;
 mod definition;
 mod driver;
 mod error;
+#[cfg(feature = "libvirt")]
+mod libvirt;
 mod seen;
 mod simulated;
 
@@ -16,5 +18,7 @@ pub use definition::{
 };
 pub use driver::{HostEvent, Hypervisor, Outcome, Standing};
 pub use error::{Class, Fault, HypervisorError, Origin};
+#[cfg(feature = "libvirt")]
+pub use libvirt::{Libvirt, LibvirtSettings, Platform, domain_xml};
 pub use seen::{DiskFigures, Figures, HostReport, Listed, Mark, Observed, Reason, Snapshot, is_active};
 pub use simulated::{Crash, Simulated};

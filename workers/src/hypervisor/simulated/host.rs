@@ -106,6 +106,11 @@ impl Simulated {
         self.world().acts.clone()
     }
 
+    /// How many acts took effect on this machine.
+    pub fn acts_of(&self, machine: MachineId) -> usize {
+        self.world().acts.iter().filter(|(of, _)| *of == machine).count()
+    }
+
     fn world(&self) -> MutexGuard<'_, World> {
         self.world.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -168,7 +168,9 @@ impl World {
                 Act::ForceOff => self.set(machine, Seen::Off, Reason::ForcedOff),
                 Act::Suspend => self.set(machine, Seen::Paused, Reason::Suspended),
                 Act::Resume => self.set(machine, Seen::Running, Reason::Resumed),
-                Act::Reboot | Act::Reset => self.set(machine, Seen::Running, Reason::Booted),
+                Act::Reboot => self.set(machine, Seen::Running, Reason::Booted),
+                // The state stays: a held machine is reset and held.
+                Act::Reset => {}
                 Act::Undefine => drop(self.machines.remove(&machine)),
                 // Reverting needs the snapshot's name; see `revert`.
                 Act::Revert => {}

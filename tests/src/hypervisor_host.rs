@@ -1,0 +1,237 @@
+//! A hypervisor host of its own on this machine: a real libvirtd, and QEMU below it, in namespaces. It can be
+//! powered off, and its daemon killed, stopped and started again.
+
+use std::fs;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::wait;
+
+/// Where Debian puts the daemon.
+const DAEMON: &str = "/usr/sbin/libvirtd";
+/// How long a host may take to boot or to go.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// A host in namespaces of its own. Powered off when dropped.
+#[derive(Debug)]
+pub struct HypervisorHost {
+    name: String,
+    folder: tempfile::TempDir,
+    holder: Option<Child>,
+}
+
+/// Why no such host can be had here; none when it can.
+pub fn missing() -> Option<String> {
+    if !rustix::process::geteuid().is_root() {
+        return Some("namespaces need root".to_owned());
+    }
+    for program in [DAEMON, "/usr/bin/qemu-system-x86_64", "/usr/bin/unshare", "/usr/bin/qemu-img"] {
+        if !Path::new(program).is_file() {
+            return Some(format!("`{program}` is missing; run .ci/guests"));
+        }
+    }
+    let namespaces = ["--mount", "--net", "--uts", "--pid", "--fork", "--mount-proc", "true"];
+    let tried = Command::new("unshare").args(namespaces).stderr(Stdio::null()).status();
+    if !tried.is_ok_and(|status| status.success()) {
+        return Some("this machine lets nobody make namespaces".to_owned());
+    }
+    None
+}
+
+impl HypervisorHost {
+    /// Boots a host of this name.
+    ///
+    /// # Panics
+    /// When it does not come up; [`missing`] says what is known to prevent it.
+    pub fn boot(name: &str) -> Self {
+        let folder = tempfile::Builder::new().prefix("millrace-host-").tempdir().expect("a folder");
+        let mut host = Self { name: name.to_owned(), folder, holder: None };
+        for part in ["etc", "run", "sock", "varlib", "cache", "log"] {
+            fs::create_dir(host.at(part)).expect("a folder");
+        }
+        host.configure();
+        host.power_on();
+        host
+    }
+
+    fn configure(&self) {
+        let sock = self.at("sock");
+        let id = uuid::Uuid::new_v4();
+        fs::write(
+            self.at("etc/libvirtd.conf"),
+            format!(
+                "unix_sock_dir = \"{}\"\nauth_unix_ro = \"none\"\nauth_unix_rw = \"none\"\n\
+                 unix_sock_rw_perms = \"0700\"\nlog_outputs = \"3:stderr\"\nhost_uuid = \"{id}\"\n",
+                sock.display()
+            ),
+        )
+        .expect("a file");
+        fs::write(
+            self.at("etc/qemu.conf"),
+            "user = \"root\"\ngroup = \"root\"\ndynamic_ownership = 0\nremember_owner = 0\n\
+             security_driver = \"none\"\nstdio_handler = \"file\"\ncgroup_controllers = []\nnamespaces = []\n",
+        )
+        .expect("a file");
+        let base = self.folder.path().display();
+        // As process 1 of its namespace the shell reaps: unreaped, a dead QEMU looks alive to libvirt.
+        fs::write(
+            self.at("init.sh"),
+            format!(
+                "mount --make-rprivate /\n\
+                 mkdir -p /etc/libvirt /run/libvirt /var/lib/libvirt /var/cache/libvirt /var/log/libvirt\n\
+                 mount --bind {base}/etc /etc/libvirt; mount --bind {base}/run /run/libvirt\n\
+                 mount --bind {base}/varlib /var/lib/libvirt; mount --bind {base}/cache /var/cache/libvirt\n\
+                 mount --bind {base}/log /var/log/libvirt\n\
+                 hostname {name}; ip link set lo up 2>/dev/null\n\
+                 daemon() {{ {DAEMON} -p {base}/run/libvirtd.pid >>{base}/libvirtd.log 2>&1 & }}\n\
+                 trap daemon USR1\n\
+                 daemon\n\
+                 while :; do sleep 3600 & wait -n; done\n",
+                name = self.name
+            ),
+        )
+        .expect("a file");
+    }
+
+    fn at(&self, part: &str) -> PathBuf {
+        self.folder.path().join(part)
+    }
+
+    /// The folder that this host and the tests share.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The address of its QEMU.
+    pub fn qemu(&self) -> String {
+        format!("qemu+unix:///system?socket={}", self.socket().display())
+    }
+
+    /// The address of libvirt's test driver behind its daemon.
+    pub fn test_driver(&self) -> String {
+        format!("test+unix:///default?socket={}", self.socket().display())
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.at("sock/libvirt-sock")
+    }
+
+    /// Boots the host after [`HypervisorHost::power_off`].
+    ///
+    /// # Panics
+    /// When it does not come up.
+    pub fn power_on(&mut self) {
+        for part in ["run", "sock"] {
+            fs::remove_dir_all(self.at(part)).expect("it is there");
+            fs::create_dir(self.at(part)).expect("a folder");
+        }
+        let holder = Command::new("unshare")
+            .args(["--mount", "--net", "--uts", "--pid", "--fork", "--mount-proc", "--kill-child", "bash"])
+            .arg(self.at("init.sh"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("unshare starts");
+        self.holder = Some(holder);
+        self.wait_for_daemon();
+    }
+
+    /// Takes the power: the daemon and all guests are gone at once.
+    ///
+    /// # Panics
+    /// When it is off already.
+    pub fn power_off(&mut self) {
+        let mut holder = self.holder.take().expect("it is on");
+        holder.kill().expect("it is ours");
+        holder.wait().expect("it ends");
+        wait::until_blocking(LIMIT, "the host is gone", || self.processes("").is_empty());
+    }
+
+    /// Kills the daemon; guests go on.
+    pub fn kill_daemon(&self) {
+        self.signal_daemon(Signal::KILL);
+        wait::until_blocking(LIMIT, "the daemon is gone", || self.daemon().is_none());
+    }
+
+    /// Stops the daemon, so that it hangs.
+    pub fn stop_daemon(&self) {
+        self.signal_daemon(Signal::STOP);
+    }
+
+    /// Lets a stopped daemon go on.
+    pub fn continue_daemon(&self) {
+        self.signal_daemon(Signal::CONT);
+    }
+
+    /// Starts the daemon again.
+    ///
+    /// # Panics
+    /// When the host is off.
+    pub fn start_daemon(&self) {
+        let init = self.processes("init.sh");
+        let shell = init.iter().filter(|(_, command)| command.starts_with("bash")).map(|(pid, _)| *pid);
+        shell.for_each(|pid| kill_process(pid, Signal::USR1).expect("it is ours"));
+        self.wait_for_daemon();
+    }
+
+    /// Kills the guest of this machine, as a fault of QEMU would.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn kill_guest(&self, machine: uuid::Uuid) {
+        let id = machine.to_string();
+        let guests = self.processes(&id);
+        assert!(!guests.is_empty(), "no guest of {id}");
+        guests.iter().for_each(|(pid, _)| kill_process(*pid, Signal::KILL).expect("it is ours"));
+    }
+
+    fn signal_daemon(&self, signal: Signal) {
+        kill_process(self.daemon().expect("the daemon runs"), signal).expect("it is ours");
+    }
+
+    fn daemon(&self) -> Option<Pid> {
+        let mark = format!("{DAEMON}\0-p\0");
+        self.processes("libvirtd.pid")
+            .iter()
+            .find(|(_, command)| command.starts_with(&mark))
+            .map(|(pid, _)| *pid)
+    }
+
+    fn wait_for_daemon(&self) {
+        wait::until_blocking(LIMIT, "the daemon listens", || UnixStream::connect(self.socket()).is_ok());
+    }
+
+    /// The processes of this host whose command lines hold this text too, as the machine numbers them.
+    fn processes(&self, text: &str) -> Vec<(Pid, String)> {
+        let base = self.folder.path().display().to_string();
+        let mut found = Vec::new();
+        for entry in fs::read_dir("/proc").expect("/proc").flatten() {
+            let Some(pid) =
+                entry.file_name().to_str().and_then(|name| name.parse().ok()).and_then(Pid::from_raw)
+            else {
+                continue;
+            };
+            let Ok(command) = fs::read(entry.path().join("cmdline")) else { continue };
+            let command = String::from_utf8_lossy(&command).into_owned();
+            if command.contains(&base) && command.contains(text) {
+                found.push((pid, command));
+            }
+        }
+        found
+    }
+}
+
+impl Drop for HypervisorHost {
+    fn drop(&mut self) {
+        if let Some(mut holder) = self.holder.take() {
+            // The folder goes next, and nothing may be left in it.
+            drop(holder.kill());
+            drop(holder.wait());
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! Real hypervisors: libvirt's daemon and QEMU's guests, in namespaces, powered off, killed and stopped.
+
+#[cfg(feature = "libvirt")]
+mod daemon;
+#[cfg(feature = "libvirt")]
+mod guest;
+#[cfg(feature = "libvirt")]
+mod stage;
+#[cfg(feature = "libvirt")]
+mod two_hosts;

@@ -1,0 +1,51 @@
+//! Two hosts that see one disk: it is never written by two guests, and a host that lost its power comes back.
+
+use rules::machine::{Reach, Seen};
+use tests::hypervisor_host::HypervisorHost;
+use workers::hypervisor::{Class, DiskFormat, DiskOrder, Fault, Hypervisor};
+
+use super::stage::{can, machine, mark, open, seen, stands};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_disk_is_refused_twice_and_a_host_comes_back() {
+    if !can("two hosts with one disk") {
+        return;
+    }
+    let (mut first, second) = (HypervisorHost::boot("first"), HypervisorHost::boot("second"));
+    let (a, b) = (open(&first.qemu(), first.folder()), open(&second.qemu(), second.folder()));
+    stands(&a, Reach::Online).await;
+    stands(&b, Reach::Online).await;
+    assert_eq!(a.report().await.unwrap().host_name, "first");
+    assert_eq!(b.report().await.unwrap().host_name, "second");
+
+    let mut definition = machine(Vec::new());
+    let id = definition.machine;
+    let order = DiskOrder { machine: id, slot: 0, size_mib: 64, format: DiskFormat::Qcow2 };
+    definition.disks = vec![a.create_disk(order).await.unwrap()];
+    a.define(&definition, mark(1)).await.unwrap();
+    b.define(&definition, mark(1)).await.unwrap();
+    a.start(id, mark(2)).await.unwrap();
+    for generation in [2, 3] {
+        let error = b.start(id, mark(generation)).await.unwrap_err();
+        assert_eq!((error.fault, error.class()), (Fault::Locked, Class::Retryable), "{error}");
+        assert!(error.origin.is_some(), "libvirt's code is lost: {error}");
+    }
+    assert_eq!(a.look(id).await.unwrap().state, Seen::Running);
+
+    first.power_off();
+    stands(&a, Reach::Unreachable).await;
+    let error = a.start(id, mark(4)).await.unwrap_err();
+    assert_eq!(error.class(), Class::HostLost, "{error}");
+    // Fenced by its power, its machine may start elsewhere.
+    assert_eq!(b.start(id, mark(5)).await.unwrap().state, Seen::Running);
+
+    first.power_on();
+    stands(&a, Reach::Online).await;
+    seen(&a, id, Seen::Off).await;
+    let error = a.start(id, mark(6)).await.unwrap_err();
+    assert_eq!(error.fault, Fault::Locked, "{error}");
+    // What came back and is no longer its own, it forgets.
+    a.undefine(id, mark(7)).await.unwrap();
+    assert_eq!(b.look(id).await.unwrap().state, Seen::Running);
+    b.force_off(id, mark(8)).await.unwrap();
+}

@@ -1,0 +1,69 @@
+//! Reads what a host has and what a machine uses. Runs where it may block.
+
+use rules::id::MachineId;
+use rules::machine::Capacity;
+use virt::connect::Connect;
+use virt::domain::Domain;
+use virt::error::Error;
+use virt_sys as sys;
+
+use super::domain::{known, observe};
+use super::domain_read::targets_in;
+use super::error::mapped;
+use crate::hypervisor::driver::Outcome;
+use crate::hypervisor::seen::{DiskFigures, Figures, HostReport, is_active};
+
+/// What the host has, and how much of it is free.
+pub(super) fn report(connect: &Connect) -> Outcome<HostReport> {
+    let read = || -> Result<HostReport, Error> {
+        let node = connect.node_info()?;
+        Ok(HostReport {
+            host_name: connect.hostname()?,
+            hypervisor: connect.driver_type()?,
+            capacity: Capacity { cpus: node.cpus, memory_mib: node.memory / 1_024 },
+            free_memory_mib: connect.free_memory().ok().map(|bytes| bytes / (1_024 * 1_024)),
+            active: connect.num_of_domains()?,
+        })
+    };
+    read().map_err(|error| mapped("read capacity", &error))
+}
+
+/// What the machine uses.
+pub(super) fn figures(connect: &Connect, machine: MachineId) -> Outcome<Figures> {
+    let domain = known(connect, "read figures", machine)?;
+    let read = || -> Result<Figures, Error> {
+        let state = observe(&domain)?.state;
+        let info = domain.info()?;
+        let active = is_active(state);
+        let targets = targets_in(&domain.xml_desc(0)?);
+        Ok(Figures {
+            state,
+            cpu_time_ns: if active { info.cpu_time } else { 0 },
+            cpus: info.nr_virt_cpu,
+            memory_kib: info.max_mem,
+            resident_kib: if active { resident_kib(&domain) } else { None },
+            disks: targets.into_iter().filter_map(|target| disk(&domain, target, active)).collect(),
+        })
+    };
+    read().map_err(|error| mapped("read figures", &error).of(machine))
+}
+
+/// What the host holds for the machine, in KiB; none where it does not say.
+fn resident_kib(domain: &Domain) -> Option<u64> {
+    let stats = domain.memory_stats(0).ok()?;
+    stats.iter().find(|stat| stat.tag == sys::VIR_DOMAIN_MEMORY_STAT_RSS).map(|stat| stat.val)
+}
+
+/// What one disk holds; none where the host does not say.
+fn disk(domain: &Domain, target: String, active: bool) -> Option<DiskFigures> {
+    let info = domain.block_info(&target, 0).ok()?;
+    let moved = if active { domain.block_stats(&target).ok() } else { None };
+    let bytes = |count: i64| u64::try_from(count).unwrap_or(0);
+    Some(DiskFigures {
+        target,
+        capacity_bytes: info.capacity,
+        allocated_bytes: info.allocation,
+        read_bytes: moved.as_ref().map_or(0, |moved| bytes(moved.rd_bytes)),
+        written_bytes: moved.as_ref().map_or(0, |moved| bytes(moved.wr_bytes)),
+    })
+}

@@ -1,0 +1,218 @@
+//! One host behind libvirt, as the trait wants it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use rules::id::{MachineId, SnapshotId};
+use rules::machine::{HostUri, Reach};
+use tokio::sync::{broadcast, watch};
+use tokio_util::task::AbortOnDropHandle;
+use virt::connect::Connect;
+
+use super::domain_xml::Platform;
+use super::line::Line;
+use super::volume::Place;
+use super::watch::Voices;
+use super::{domain, figures, snapshot, volume};
+use crate::hypervisor::act::Act;
+use crate::hypervisor::definition::{Definition, Disk, DiskOrder};
+use crate::hypervisor::driver::{HostEvent, Hypervisor, Outcome, Standing};
+use crate::hypervisor::error::{Fault, HypervisorError};
+use crate::hypervisor::seen::{Figures, HostReport, Listed, Mark, Observed, Snapshot};
+
+/// How many calls to one host may block at once, and so how many connections there are; more would only wait
+/// inside libvirt.
+const SLOTS: usize = 8;
+/// How many events wait for a slow receiver before it has to list everything.
+const EVENTS: usize = 4_096;
+
+/// How long a look may take.
+const LOOK: Duration = Duration::from_secs(5);
+/// How long a full listing or a figure may take.
+const READ: Duration = Duration::from_secs(30);
+/// How long an act may take.
+const ACT: Duration = Duration::from_secs(60);
+/// How long what moves a guest's memory or a whole disk may take.
+const MOVE: Duration = Duration::from_secs(600);
+
+/// How a host is reached and what it is made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LibvirtSettings {
+    /// Its address.
+    pub uri: HostUri,
+    /// Whether QEMU may use KVM. Never guessed: `/dev/kvm` can be there and no guest execute a line.
+    pub kvm: bool,
+    /// The storage pool in which disks are made.
+    pub pool: String,
+    /// The folder of which that pool is made where the host has none of its name, absolute.
+    pub folder: String,
+}
+
+/// One host behind libvirt.
+#[derive(Debug)]
+pub struct Libvirt {
+    settings: LibvirtSettings,
+    platform: Platform,
+    jobs: Arc<Line>,
+    voices: Voices,
+    // Ends the watch with the host.
+    _watch: AbortOnDropHandle<()>,
+}
+
+impl Libvirt {
+    /// Begins to speak to a host, and to listen, on the runtime that is running. Whether it can be reached
+    /// is told by [`Hypervisor::standing`]: a host that is down now is connected when it is back.
+    pub fn open(settings: LibvirtSettings) -> Self {
+        let in_process = settings.uri.lives_in_process();
+        let jobs = Arc::new(Line::new(settings.uri.clone(), SLOTS));
+        // A line of its own, so that the watch hears while jobs block or connect. A driver in this process has
+        // its machines in the connection, so there it is the same one.
+        let ears = if in_process { Arc::clone(&jobs) } else { Arc::new(Line::new(settings.uri.clone(), 1)) };
+        let why = "not connected yet".to_owned();
+        let voices = Voices {
+            standing: watch::Sender::new(Standing { reach: Reach::Unreachable, why }),
+            events: broadcast::Sender::new(EVENTS),
+        };
+        let watch = tokio::spawn(super::watch::run(ears, in_process, voices.clone()));
+        let platform = if settings.uri.as_str().starts_with("test") {
+            Platform::Test
+        } else if settings.kvm {
+            Platform::Kvm
+        } else {
+            Platform::Qemu
+        };
+        Self { settings, platform, jobs, voices, _watch: AbortOnDropHandle::new(watch) }
+    }
+
+    fn call<T: Send + 'static>(
+        &self,
+        act: &'static str,
+        deadline: Duration,
+        work: impl FnOnce(&Connect) -> Outcome<T> + Send + 'static,
+    ) -> BoxFuture<'_, Outcome<T>> {
+        async move {
+            // A host that hangs is not waited for by each call anew.
+            let standing = self.voices.standing.borrow().clone();
+            if standing.reach == Reach::Degraded {
+                return Err(HypervisorError::new(Fault::Unreachable, act).because(standing.why));
+            }
+            self.jobs.call(act, deadline, work).await
+        }
+        .boxed()
+    }
+
+    fn perform(&self, act: Act, machine: MachineId, mark: Mark) -> BoxFuture<'_, Outcome<Observed>> {
+        let platform = self.platform;
+        self.call(act.as_str(), ACT, move |connect| domain::perform(connect, act, machine, mark, platform))
+    }
+
+    fn place(&self) -> Place {
+        Place { pool: self.settings.pool.clone(), folder: self.settings.folder.clone() }
+    }
+}
+
+impl Hypervisor for Libvirt {
+    fn standing(&self) -> watch::Receiver<Standing> {
+        self.voices.standing.subscribe()
+    }
+
+    fn events(&self) -> broadcast::Receiver<HostEvent> {
+        self.voices.events.subscribe()
+    }
+
+    fn report(&self) -> BoxFuture<'_, Outcome<HostReport>> {
+        self.call("read capacity", READ, figures::report)
+    }
+
+    fn list(&self) -> BoxFuture<'_, Outcome<Vec<Listed>>> {
+        self.call("list", READ, domain::list)
+    }
+
+    fn look(&self, machine: MachineId) -> BoxFuture<'_, Outcome<Observed>> {
+        self.call("look", LOOK, move |connect| domain::look(connect, machine))
+    }
+
+    fn define<'a>(&'a self, definition: &'a Definition, mark: Mark) -> BoxFuture<'a, Outcome<Observed>> {
+        let (definition, platform) = (definition.clone(), self.platform);
+        self.call("define", ACT, move |connect| domain::define(connect, &definition, platform, mark))
+    }
+
+    fn start(&self, machine: MachineId, mark: Mark) -> BoxFuture<'_, Outcome<Observed>> {
+        self.perform(Act::Start, machine, mark)
+    }
+
+    fn shut_down(&self, machine: MachineId, mark: Mark) -> BoxFuture<'_, Outcome<Observed>> {
+        self.perform(Act::ShutDown, machine, mark)
+    }
+
+    fn force_off(&self, machine: MachineId, mark: Mark) -> BoxFuture<'_, Outcome<Observed>> {
+        self.perform(Act::ForceOff, machine, mark)
+    }
+
+    fn suspend(&self, machine: MachineId, mark: Mark) -> BoxFuture<'_, Outcome<Observed>> {
+        self.perform(Act::Suspend, machine, mark)
+    }
+
+    fn resume(&self, machine: MachineId, mark: Mark) -> BoxFuture<'_, Outcome<Observed>> {
+        self.perform(Act::Resume, machine, mark)
+    }
+
+    fn reboot(&self, machine: MachineId, mark: Mark) -> BoxFuture<'_, Outcome<Observed>> {
+        self.perform(Act::Reboot, machine, mark)
+    }
+
+    fn reset(&self, machine: MachineId, mark: Mark) -> BoxFuture<'_, Outcome<Observed>> {
+        self.perform(Act::Reset, machine, mark)
+    }
+
+    fn undefine(&self, machine: MachineId, mark: Mark) -> BoxFuture<'_, Outcome<Observed>> {
+        self.perform(Act::Undefine, machine, mark)
+    }
+
+    fn snapshots(&self, machine: MachineId) -> BoxFuture<'_, Outcome<Vec<Snapshot>>> {
+        self.call("list snapshots", READ, move |connect| snapshot::list(connect, machine))
+    }
+
+    fn take_snapshot(
+        &self,
+        machine: MachineId,
+        snapshot: SnapshotId,
+        mark: Mark,
+    ) -> BoxFuture<'_, Outcome<Snapshot>> {
+        self.call("take snapshot", MOVE, move |connect| snapshot::take(connect, machine, snapshot, mark))
+    }
+
+    fn revert(
+        &self,
+        machine: MachineId,
+        snapshot: SnapshotId,
+        mark: Mark,
+    ) -> BoxFuture<'_, Outcome<Observed>> {
+        self.call("revert", MOVE, move |connect| snapshot::revert(connect, machine, snapshot, mark))
+    }
+
+    fn delete_snapshot(
+        &self,
+        machine: MachineId,
+        snapshot: SnapshotId,
+        mark: Mark,
+    ) -> BoxFuture<'_, Outcome<()>> {
+        self.call("delete snapshot", MOVE, move |connect| snapshot::delete(connect, machine, snapshot, mark))
+    }
+
+    fn figures(&self, machine: MachineId) -> BoxFuture<'_, Outcome<Figures>> {
+        self.call("read figures", READ, move |connect| figures::figures(connect, machine))
+    }
+
+    fn create_disk(&self, order: DiskOrder) -> BoxFuture<'_, Outcome<Disk>> {
+        let place = self.place();
+        self.call("create disk", MOVE, move |connect| volume::create(connect, &place, order))
+    }
+
+    fn delete_disks(&self, machine: MachineId) -> BoxFuture<'_, Outcome<()>> {
+        let place = self.place();
+        self.call("delete disks", MOVE, move |connect| volume::delete(connect, &place, machine))
+    }
+}

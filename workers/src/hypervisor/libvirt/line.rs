@@ -1,0 +1,156 @@
+//! The connections to a host and the calls that go over them: each on a thread where it may block, a bounded
+//! number at once, each with a deadline.
+//!
+//! A remote connection carries one call at a time. libvirt's client up to 10.3 can lose a wake-up, and write
+//! into a stack that is gone (CVE-2024-4418), when threads share one; Debian 12 has 9.0.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rules::machine::HostUri;
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout_at};
+use virt::connect::Connect;
+
+use super::error::mapped;
+use super::event_loop;
+use crate::hypervisor::driver::Outcome;
+use crate::hypervisor::error::{Fault, HypervisorError};
+
+/// How long a connection may take to be made.
+pub(super) const CONNECT: Duration = Duration::from_secs(3);
+/// How often a remote host is asked whether it is there, in seconds.
+const KEEPALIVE_SECONDS: i32 = 1;
+/// After how many unanswered questions the connection is given up.
+const KEEPALIVE_COUNT: u32 = 3;
+
+/// Connections that are opened when they are needed and opened anew when they died.
+#[derive(Debug)]
+pub(super) struct Line {
+    uri: HostUri,
+    /// Connections that nobody uses now. A driver in this process has its machines in its connection: there
+    /// it is one, kept here for as long as the line, and used by all.
+    spare: Arc<Mutex<Vec<Connect>>>,
+    /// One attempt to connect at a time: a host that hangs would collect threads otherwise.
+    opening: Arc<Semaphore>,
+    /// One per call that may block at once.
+    slots: Arc<Semaphore>,
+}
+
+impl Line {
+    /// A line to this host over which so many calls go at once.
+    pub(super) fn new(uri: HostUri, slots: usize) -> Self {
+        Self {
+            uri,
+            spare: Arc::default(),
+            opening: Arc::new(Semaphore::new(1)),
+            slots: Arc::new(Semaphore::new(slots)),
+        }
+    }
+
+    /// Runs a blocking call over a connection that was alive when it began. Given up at the deadline, the
+    /// call keeps its connection and its slot until libvirt lets it go.
+    pub(super) async fn call<T: Send + 'static>(
+        &self,
+        act: &'static str,
+        deadline: Duration,
+        work: impl FnOnce(&Connect) -> Outcome<T> + Send + 'static,
+    ) -> Outcome<T> {
+        let late = || HypervisorError::new(Fault::Deadline(deadline), act);
+        let until = Instant::now() + deadline;
+        let Ok(slot) = timeout_at(until, Arc::clone(&self.slots).acquire_owned()).await else {
+            return Err(late().because("all calls to the host wait for an answer"));
+        };
+        let connect = self.take(act).await?;
+        let (spare, in_process) = (Arc::clone(&self.spare), self.uri.lives_in_process());
+        let task = tokio::task::spawn_blocking(move || {
+            let done = work(&connect).map_err(|error| judged(&connect, error));
+            if !in_process && is_alive(&connect) {
+                lock(&spare).push(connect);
+            }
+            drop(slot);
+            done
+        });
+        match timeout_at(until, task).await {
+            Ok(Ok(done)) => done,
+            Ok(Err(panicked)) => Err(HypervisorError::new(Fault::Other, act).because(panicked.to_string())),
+            Err(_) => Err(late()),
+        }
+    }
+
+    /// A connection that nobody else uses, unless it is to a driver in this process.
+    pub(super) async fn take(&self, act: &'static str) -> Outcome<Connect> {
+        if let Some(connect) = self.spare() {
+            return Ok(connect);
+        }
+        let lost = |why: String| HypervisorError::new(Fault::Unreachable, act).because(why);
+        let silent = || lost(format!("`{}` does not answer within {CONNECT:?}", self.uri));
+        let until = Instant::now() + CONNECT;
+        let Ok(Ok(turn)) = timeout_at(until, Arc::clone(&self.opening).acquire_owned()).await else {
+            return Err(silent());
+        };
+        if let Some(connect) = self.spare() {
+            return Ok(connect);
+        }
+        event_loop::start().map_err(lost)?;
+        let (uri, spare) = (self.uri.clone(), Arc::clone(&self.spare));
+        let opened = tokio::task::spawn_blocking(move || {
+            let opened = open(&uri);
+            if let Ok(connect) = &opened
+                && uri.lives_in_process()
+            {
+                lock(&spare).push(connect.clone());
+            }
+            drop(turn);
+            opened
+        });
+        let Ok(opened) = timeout_at(until, opened).await else { return Err(silent()) };
+        opened
+            .map_err(|panicked| lost(panicked.to_string()))?
+            .map_err(|error| HypervisorError { fault: Fault::Unreachable, ..mapped(act, &error) })
+    }
+
+    fn spare(&self) -> Option<Connect> {
+        let mut spare = lock(&self.spare);
+        if self.uri.lives_in_process() {
+            return spare.first().cloned();
+        }
+        std::iter::from_fn(|| spare.pop()).find(is_alive)
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        let spare = std::mem::take(&mut *lock(&self.spare));
+        if spare.is_empty() {
+            return;
+        }
+        // Closing speaks to the host, and this may be a thread that must not wait.
+        let closing = std::thread::Builder::new().name("libvirt-close".to_owned()).spawn(move || drop(spare));
+        if let Err(error) = closing {
+            tracing::warn!(%error, "connections to a host were not closed in a thread of their own");
+        }
+    }
+}
+
+fn lock(spare: &Mutex<Vec<Connect>>) -> MutexGuard<'_, Vec<Connect>> {
+    spare.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Whether the connection is still open, as far as this side knows; asks nobody.
+fn is_alive(connect: &Connect) -> bool {
+    connect.is_alive().unwrap_or(false)
+}
+
+/// An error over a connection that died is the connection's, whatever it says.
+fn judged(connect: &Connect, error: HypervisorError) -> HypervisorError {
+    if is_alive(connect) { error } else { HypervisorError { fault: Fault::Unreachable, ..error } }
+}
+
+fn open(uri: &HostUri) -> Result<Connect, virt::error::Error> {
+    let connect = Connect::open(Some(uri.as_str()))?;
+    if !uri.lives_in_process() {
+        connect.set_keep_alive(KEEPALIVE_SECONDS, KEEPALIVE_COUNT)?;
+    }
+    Ok(connect)
+}

@@ -1,0 +1,105 @@
+//! Keeps a connection to the host for nothing but listening, tells what it hears, and knows how the host
+//! stands.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rules::id::MachineId;
+use rules::machine::Reach;
+use tokio::sync::{broadcast, mpsc, watch};
+
+use super::line::Line;
+use super::listen::{Closed, Ears, listen};
+use crate::hypervisor::driver::{HostEvent, Outcome, Standing};
+use crate::hypervisor::error::{Fault, HypervisorError};
+
+/// How long to wait before the next attempt to connect.
+const AGAIN: Duration = Duration::from_millis(500);
+
+/// To whom the watch tells what it hears.
+#[derive(Debug, Clone)]
+pub(super) struct Voices {
+    pub(super) standing: watch::Sender<Standing>,
+    pub(super) events: broadcast::Sender<HostEvent>,
+}
+
+impl Voices {
+    fn stands(&self, reach: Reach, why: String) {
+        let next = Standing { reach, why };
+        self.standing.send_if_modified(|now| {
+            if *now == next {
+                return false;
+            }
+            *now = next;
+            true
+        });
+    }
+
+    fn tell(&self, event: HostEvent) {
+        // Nobody listening is no fault.
+        drop(self.events.send(event));
+    }
+}
+
+/// Watches until it is dropped.
+pub(super) async fn run(line: Arc<Line>, in_process: bool, voices: Voices) {
+    loop {
+        match attend(&line, in_process, &voices).await {
+            Ok((ears, mut closed)) => {
+                voices.stands(Reach::Online, String::new());
+                voices.tell(HostEvent::Connected);
+                let reason = closed.recv().await.unwrap_or(Closed::HungUp);
+                let (reach, why) = match reason {
+                    Closed::HungUp => (Reach::Unreachable, "libvirt closed the connection"),
+                    Closed::Silent => (Reach::Degraded, "libvirt does not answer"),
+                };
+                voices.stands(reach, why.to_owned());
+                voices.tell(HostEvent::Lost(why.to_owned()));
+                drop(ears);
+            }
+            Err(error) => {
+                // A daemon that takes the call and says nothing is there, and hangs.
+                let is_silent = error.origin.is_none();
+                let reach = if is_silent { Reach::Degraded } else { Reach::Unreachable };
+                voices.stands(reach, error.to_string());
+            }
+        }
+        tokio::time::sleep(AGAIN).await;
+    }
+}
+
+type Attended = (Ears, mpsc::UnboundedReceiver<Closed>);
+
+async fn attend(line: &Line, in_process: bool, voices: &Voices) -> Outcome<Attended> {
+    let act = "listen";
+    let connect = line.take(act).await?;
+    // At most one message ever goes through: a connection closes once.
+    let (closing, closed) = mpsc::unbounded_channel();
+    let teller = voices.clone();
+    let registering = tokio::task::spawn_blocking(move || {
+        let on_machine = Box::new(move |id| teller.tell(HostEvent::Changed(MachineId(id))));
+        // The driver in this process never closes, and so offers nothing to hear it by. The sender is kept
+        // by the ears all the same: without it the watch would think that the connection was gone.
+        let on_close = Box::new(move |reason| {
+            // Nobody waits for it any more: then nobody needs it.
+            closing.send(reason).ok();
+        });
+        if in_process {
+            let on_machine = Box::new(move |id| {
+                // Holds the sender for as long as these ears are there.
+                let _kept = &on_close;
+                on_machine(id);
+            });
+            listen(&connect, on_machine, None)
+        } else {
+            listen(&connect, on_machine, Some(on_close))
+        }
+    });
+    let failed = |error: String| HypervisorError::new(Fault::Unreachable, act).because(error);
+    match tokio::time::timeout(super::line::CONNECT, registering).await {
+        Ok(Ok(Ok(ears))) => Ok((ears, closed)),
+        Ok(Ok(Err(error))) => Err(super::error::mapped(act, &error)),
+        Ok(Err(panicked)) => Err(failed(panicked.to_string())),
+        Err(_) => Err(failed("libvirt does not answer".to_owned())),
+    }
+}
