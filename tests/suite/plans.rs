@@ -69,7 +69,8 @@ async fn fill(conn: &mut PgConnection, rows: i64) {
     .await;
 }
 
-async fn measure(conn: &mut PgConnection, what: &str) {
+/// Makes a batch of due jobs, promotes and claims them; tells the pages of both.
+async fn lease(conn: &mut PgConnection) -> (i64, i64) {
     run(
         conn,
         &format!(
@@ -85,15 +86,21 @@ async fn measure(conn: &mut PgConnection, what: &str) {
     let claim = pages(
         conn,
         &format!(
-            "select * from job_claim_v1(gen_random_uuid(), 30000, '{{queue.noop}}', '{{4}}', '{{{BATCH}}}', '{{0,0,0,0}}')"
+            "select * from job_claim_v2(gen_random_uuid(), 30000, '{{queue.noop}}', '{{4}}', '{{{BATCH}}}', '{{0,0,0,0}}',
+                array(select gen_random_uuid() from generate_series(1, {BATCH})))"
         ),
     )
     .await;
     let leased: i64 =
         sqlx::query_scalar("select count(*) from job_lease").fetch_one(&mut *conn).await.unwrap();
     assert_eq!(leased, BATCH);
-    let rescue = pages(conn, "select * from job_rescue_v2(1000, 5)").await;
+    (promote, claim)
+}
+
+async fn measure(conn: &mut PgConnection, what: &str) {
     let arrays = "(select array_agg(job_id), array_agg(token) from (select * from job_lease order by job_id) s) x(i, t)";
+    let (promote, claim) = lease(conn).await;
+    let rescue = pages(conn, "select * from job_rescue_v2(1000, 5)").await;
     let settle = pages(
         conn,
         &format!(
@@ -101,14 +108,22 @@ async fn measure(conn: &mut PgConnection, what: &str) {
         ),
     )
     .await;
+    lease(conn).await;
+    let done = pages(
+        conn,
+        &format!("select a.* from {arrays}, job_done_v1(x.i, x.t, array_fill(1, array[{BATCH}])) a"),
+    )
+    .await;
     println!(
-        "pages per job, {what}: promote {}, claim {}, ack {}; rescue in all {rescue}",
+        "pages per job, {what}: promote {}, claim {}, ack {}, done {}; rescue in all {rescue}",
         promote / BATCH,
         claim / BATCH,
-        settle / BATCH
+        settle / BATCH,
+        done / BATCH
     );
     assert!(claim <= CLAIM_PAGES * BATCH, "{what}: a claim touches {claim} pages");
     assert!(settle <= ACK_PAGES * BATCH, "{what}: an acknowledgement touches {settle} pages");
+    assert!(done <= ACK_PAGES * BATCH, "{what}: an acknowledgement of done jobs touches {done} pages");
     assert!(promote <= PROMOTE_PAGES * BATCH, "{what}: a promotion touches {promote} pages");
     assert!(rescue <= RESCUE_PAGES, "{what}: a rescue touches {rescue} pages");
 }

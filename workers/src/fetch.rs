@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use jobs::db::CALL_TIMEOUT;
 use jobs::db::patience::{Patience, bounded, jitter};
 use jobs::queue::Attempt;
-use jobs::queue::postgres::claim::{Claimed, Want, claim};
+use jobs::queue::postgres::claim::{Claimed, Want, claim, poll};
 use jobs::queue::wake::Hint;
 use rules::id::WorkerId;
 use rules::queue::{Kind, Pool};
@@ -15,11 +15,14 @@ use tokio::sync::{broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use crate::context::Context;
+use crate::due::Due;
 use crate::held::{Held, Wanted};
 use crate::mark::{Start, Trail};
 
-/// The backstop behind the wake-ups: how long a job may wait for a lost hint, at most.
-const POLL: Duration = Duration::from_secs(1);
+/// The backstop behind the wake-ups: how long a job may wait for a lost hint, at least and at most. Well
+/// under a second, so that what it has to do is done within one; no more often, for each poll of an idle
+/// worker is a statement that finds nothing.
+const POLL: (Duration, Duration) = (Duration::from_millis(850), Duration::from_millis(950));
 
 /// How long a claim for few free slots may wait for more of them. Short jobs free many within it; a slot
 /// that a long job leaves is used after it.
@@ -37,8 +40,11 @@ pub(crate) struct Feed {
 struct Fetcher {
     context: Arc<Context>,
     held: Arc<Held>,
+    due: Arc<Due>,
     worker: WorkerId,
     pools: Vec<Source>,
+    /// The next claim is the poll, which promotes what is due on its way.
+    polling: bool,
 }
 
 /// One pool as the fetcher sees it.
@@ -65,6 +71,7 @@ enum Next {
 pub(crate) async fn run(
     context: Arc<Context>,
     held: Arc<Held>,
+    due: Arc<Due>,
     worker: WorkerId,
     feeds: Vec<Feed>,
     shutdown: CancellationToken,
@@ -73,7 +80,7 @@ pub(crate) async fn run(
     // Each pool may have work until a claim says otherwise.
     let source = |feed| Source { feed, trail: Trail::new(), more: true, few_since: None };
     let pools = feeds.into_iter().map(source).collect();
-    let mut fetcher = Fetcher { context, held, worker, pools };
+    let mut fetcher = Fetcher { context, held, due, worker, pools, polling: true };
     let mut patience = Patience::default();
     let mut paced = Instant::now();
     let mut poll_at = Instant::now();
@@ -85,7 +92,8 @@ pub(crate) async fn run(
         fetcher.hear_all(&mut hints);
         if Instant::now() >= poll_at {
             fetcher.hear(Hint::Anything);
-            poll_at = Instant::now() + POLL.mul_f64(0.75 + 0.25 * jitter());
+            fetcher.polling = true;
+            poll_at = Instant::now() + POLL.0 + (POLL.1 - POLL.0).mul_f64(jitter());
         }
         let wait = match bounded(CALL_TIMEOUT, fetcher.claim_once()).await {
             Ok(Next::Again) => {
@@ -133,7 +141,16 @@ impl Fetcher {
                 source.trail.ended(*start, sent, CALL_TIMEOUT);
             }
         }
-        let claimed = claim(&mut conn, self.worker, &Kind::ALL, &wants).await?;
+        let claimed = if self.polling {
+            let after = self.due.after();
+            let (promoted, claimed) = poll(&mut conn, after, self.worker, &Kind::ALL, &wants).await?;
+            self.due.promoted(&promoted, sent);
+            self.context.wake.pools(&promoted.woken);
+            self.polling = false;
+            claimed
+        } else {
+            claim(&mut conn, self.worker, &Kind::ALL, &wants).await?
+        };
         drop(conn);
         let took = sent.elapsed();
         let mut again = false;

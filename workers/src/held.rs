@@ -1,6 +1,7 @@
 //! The leases that this process holds: how many of each pool, until when, and how to stop each.
 
 use std::collections::{BTreeMap, HashMap};
+use std::mem::discriminant;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -21,7 +22,7 @@ const STOP_BEFORE: Duration = Duration::from_secs(3);
 
 /// The most jobs that may wait in memory for a slot, per pool. Reached only when jobs are so short that
 /// fetching them is the bottleneck.
-const MAX_AHEAD: i64 = 500;
+const MAX_AHEAD: i64 = 2_000;
 
 /// For how long ahead jobs are fetched: about one claim and its acknowledgement.
 const AHEAD: Duration = Duration::from_millis(25);
@@ -102,11 +103,14 @@ impl Held {
 
     /// Notes that an attempt is through its handler: its slot is free, its lease still to be settled.
     pub(crate) fn through(&self, pool: Pool) {
-        if let Some(load) = self.load(pool) {
-            load.in_hand.fetch_sub(1, Ordering::Relaxed);
-            load.finished.fetch_add(1, Ordering::Relaxed);
+        let Some(load) = self.load(pool) else { return };
+        load.finished.fetch_add(1, Ordering::Relaxed);
+        let before = load.in_hand.fetch_sub(1, Ordering::Relaxed);
+        // Only what changes the answer's kind is told, or each short job would wake the fetcher. Each count
+        // is seen by one of those that finish, so no change is missed.
+        if discriminant(&load.wanted(before)) != discriminant(&load.wanted(before - 1)) {
+            self.freed.notify_one();
         }
-        self.freed.notify_one();
     }
 
     /// Lets a lease go, once it is settled or lost; tells the job's kind.
@@ -162,14 +166,7 @@ impl Held {
         if !load.open.load(Ordering::Acquire) {
             return Wanted::None;
         }
-        let room = i64::from(load.slots) + load.ahead.load(Ordering::Relaxed);
-        let free = room - load.in_hand.load(Ordering::Relaxed);
-        let limit = i32::try_from(free).unwrap_or(i32::MAX);
-        match free {
-            ..=0 => Wanted::None,
-            _ if free * 4 < room => Wanted::Few(limit),
-            _ => Wanted::Many(limit),
-        }
+        load.wanted(load.in_hand.load(Ordering::Relaxed))
     }
 
     /// Lets this process claim for a pool, or no more. What it has claimed is not touched.
@@ -206,6 +203,20 @@ impl Held {
 
     fn leases(&self) -> MutexGuard<'_, HashMap<(JobId, LeaseToken), Lease>> {
         self.leases.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Load {
+    /// How many to claim while this many are in hand.
+    fn wanted(&self, in_hand: i64) -> Wanted {
+        let room = i64::from(self.slots) + self.ahead.load(Ordering::Relaxed);
+        let free = room - in_hand;
+        let limit = i32::try_from(free).unwrap_or(i32::MAX);
+        match free {
+            ..=0 => Wanted::None,
+            _ if free * 4 < room => Wanted::Few(limit),
+            _ => Wanted::Many(limit),
+        }
     }
 }
 

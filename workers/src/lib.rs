@@ -9,6 +9,7 @@ mod astray;
 mod backend;
 pub mod config;
 pub mod context;
+mod due;
 mod fetch;
 mod handle;
 mod held;
@@ -23,6 +24,7 @@ mod settle;
 mod upkeep;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use jobs::Result;
 use jobs::queue::Wake;
@@ -35,6 +37,7 @@ pub use config::{HostConfig, WorkerConfig};
 pub use context::Context;
 pub use host::Hosts;
 
+use crate::due::Due;
 use crate::held::Held;
 
 /// Works until the shutdown, then hands back what has not begun, lets what has begun finish within the
@@ -69,9 +72,10 @@ pub async fn run(config: WorkerConfig, context: Context, shutdown: CancellationT
 
     // What ends with the shutdown.
     let mut ahead = JoinSet::new();
-    ahead.spawn(upkeep::run(Arc::clone(&context), shutdown.clone()));
+    let due = Arc::new(Due::new(Instant::now()));
+    ahead.spawn(upkeep::run(Arc::clone(&context), Arc::clone(&due), shutdown.clone()));
     let (feeds, pools) = pool::start(&posts, &context, &held, &settler, &shutdown);
-    ahead.spawn(fetch::run(Arc::clone(&context), Arc::clone(&held), worker, feeds, shutdown.clone()));
+    ahead.spawn(fetch::run(Arc::clone(&context), Arc::clone(&held), due, worker, feeds, shutdown.clone()));
 
     shutdown.cancelled().await;
     pool::drain(pools, config.grace, &held).await;

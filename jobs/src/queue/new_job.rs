@@ -178,6 +178,11 @@ impl NewJob {
         self.order_key.as_ref().map(|key| format!("{tenant}:{key}"))
     }
 
+    /// Whether it has no keys and waits for no time, so that nothing can be in its way.
+    pub(super) fn is_plain(&self) -> bool {
+        self.order_key.is_none() && self.unique.is_none() && self.due == Due::Now
+    }
+
     pub(super) fn check(&self) -> Result<()> {
         let keys = [self.order_key.as_deref(), self.unique.as_ref().map(|(k, _)| k.as_str())];
         for key in keys.into_iter().flatten() {

@@ -3,4 +3,5 @@
 mod store;
 mod walk;
 
+pub use store::{LeftBehind, left_behind};
 pub use walk::{Beat, patrol};

@@ -6,6 +6,31 @@ use uuid::Uuid;
 
 use crate::Result;
 
+/// Whether anybody left something behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LeftBehind {
+    /// Leases that ran out.
+    pub leases: bool,
+    /// Runs under way, or such as wait for a word: the patrol and the sweep have something to look at.
+    pub runs: bool,
+}
+
+/// Looks whether anybody left something behind, so that an idle worker asks one thing and not five.
+///
+/// # Errors
+/// Unavailable when nobody answers.
+pub async fn left_behind(conn: &mut PgConnection) -> Result<LeftBehind> {
+    let found = sqlx::query_as!(
+        LeftBehind,
+        r#"select exists (select from job_lease where lease_until < now()) as "leases!",
+            exists (select from run_inbox) or exists (select from run where status = 'RUNNING')
+                or exists (select from run where status = 'PENDING' and created_at < now() - interval '1 minute') as "runs!""#
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(found)
+}
+
 /// A line whose job is gone, with nothing after it.
 #[derive(Debug)]
 pub(super) struct Lost {

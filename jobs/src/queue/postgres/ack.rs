@@ -99,12 +99,15 @@ pub async fn settle(conn: &mut PgConnection, acks: &[Ack]) -> Result<Settled> {
 }
 
 async fn settle_distinct(conn: &mut PgConnection, acks: &BTreeMap<JobId, &Ack>) -> Result<Settled> {
+    if acks.values().all(|a| matches!(a.outcome, Outcome::Done)) {
+        return settle_done(conn, acks).await;
+    }
     let ids: Vec<i64> = acks.keys().map(|id| id.0).collect();
     let tokens: Vec<uuid::Uuid> = acks.values().map(|a| a.token.0).collect();
     let outcomes: Vec<i16> = acks.values().map(|a| a.outcome.code()).collect();
     let delays: Vec<i64> = acks.values().map(|a| whole_ms(a.delay)).collect();
     let errors: Vec<Option<String>> = acks.values().map(|a| error_of(&a.outcome)).collect();
-    let ran: Vec<i32> = acks.values().map(|a| i32::try_from(a.ran.as_millis()).unwrap_or(i32::MAX)).collect();
+    let ran: Vec<i32> = acks.values().map(|a| ran_ms(a)).collect();
     let row = sqlx::query!(
         r#"select accepted as "accepted!", died as "died!", woken as "woken!" from job_ack_v2($1, $2, $3, $4, $5, $6)"#,
         &ids,
@@ -117,8 +120,35 @@ async fn settle_distinct(conn: &mut PgConnection, acks: &BTreeMap<JobId, &Ack>) 
     .fetch_one(&mut *conn)
     .await?;
     let dead = if row.died.is_empty() { Vec::new() } else { dead_jobs(conn, &row.died).await? };
-    let stale = acks.keys().filter(|id| row.accepted.binary_search(&id.0).is_err()).copied().collect();
-    Ok(Settled { stale, dead, woken: row.woken })
+    Ok(Settled { stale: stale(acks, &row.accepted), dead, woken: row.woken })
+}
+
+/// What nearly every batch is: all done.
+async fn settle_done(conn: &mut PgConnection, acks: &BTreeMap<JobId, &Ack>) -> Result<Settled> {
+    let ids: Vec<i64> = acks.keys().map(|id| id.0).collect();
+    let tokens: Vec<uuid::Uuid> = acks.values().map(|a| a.token.0).collect();
+    let ran: Vec<i32> = acks.values().map(|a| ran_ms(a)).collect();
+    let row = sqlx::query!(
+        r#"select accepted as "accepted!", woken as "woken!" from job_done_v1($1, $2, $3)"#,
+        &ids,
+        &tokens,
+        &ran,
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(Settled { stale: stale(acks, &row.accepted), dead: Vec::new(), woken: row.woken })
+}
+
+/// Those that were not accepted, whose ids are in ascending order.
+fn stale(acks: &BTreeMap<JobId, &Ack>, accepted: &[i64]) -> Vec<JobId> {
+    if accepted.len() == acks.len() {
+        return Vec::new();
+    }
+    acks.keys().filter(|id| accepted.binary_search(&id.0).is_err()).copied().collect()
+}
+
+fn ran_ms(ack: &Ack) -> i32 {
+    i32::try_from(ack.ran.as_millis()).unwrap_or(i32::MAX)
 }
 
 /// Acknowledges one attempt as done, in its handler's own transaction: the result and the

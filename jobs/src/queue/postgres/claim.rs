@@ -1,13 +1,17 @@
 //! Claims jobs for a worker: one statement for all its pools and every kind that it knows.
 
+use chrono::{DateTime, Utc};
 use rules::id::{JobId, LeaseToken, TenantId, WorkerId};
 use rules::queue::{Kind, LEASE_MS, Pool, Priority};
 use serde_json::value::RawValue;
 use sqlx::PgConnection;
+use sqlx::types::Json;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
-use crate::Result;
+use super::promote::{self, Promoted};
 use crate::queue::Attempt;
+use crate::{Error, Result};
 
 /// Up to which position each priority of a pool was claimed before: entries at or before it are not
 /// looked at, so that a claim never walks over the dead ones that a held transaction keeps.
@@ -44,51 +48,161 @@ pub async fn claim(
     kinds: &[Kind],
     wants: &[Want],
 ) -> Result<Vec<Claimed>> {
-    let kinds: Vec<&str> = kinds.iter().map(|k| k.as_str()).collect();
-    let pools: Vec<i32> = wants.iter().map(|w| w.pool.id()).collect();
-    let limits: Vec<i32> = wants.iter().map(|w| w.limit).collect();
-    let marks: Vec<i64> = wants.iter().flat_map(|w| w.marks).collect();
-    let rows = sqlx::query!(
+    let asked = Asked::of(kinds, wants);
+    let rows = sqlx::query_as!(
+        Row,
         r#"select c.job_id as "id!", c.token as "token!", c.pool_id as "pool_id!", c.priority as "priority!", c.pos as "pos!",
             c.ready_at as "ready_at!", c.attempt as "attempt!", c.crashes as "crashes!", c.max_attempts as "max_attempts!",
-            c.kind as "kind!", c.tenant_id, c.trace_parent, c.created_at as "created_at!", now() as "now!", c.payload as "payload!: sqlx::types::Json<Box<RawValue>>"
-        from (select set_config('synchronous_commit', 'off', true)) s, job_claim_v1($1, $2, $3, $4, $5, $6) c"#,
+            c.kind as "kind!", c.tenant_id, c.trace_parent, c.created_at as "created_at!", now() as "now!", c.payload as "payload!: Json<Box<RawValue>>"
+        from (select set_config('synchronous_commit', 'off', true)) s, job_claim_v2($1, $2, $3, $4, $5, $6, $7) c"#,
         worker.0,
         LEASE_MS,
-        &kinds as &[&str],
-        &pools,
-        &limits,
-        &marks,
+        &asked.kinds as &[&str],
+        &asked.pools,
+        &asked.limits,
+        &asked.marks,
+        &asked.tokens,
     )
     .fetch_all(conn)
     .await?;
-    let mut claimed: Vec<Claimed> = rows
-        .into_iter()
-        .filter_map(|row| {
-            // The statement returns only kinds and pools that were asked for.
-            let kind = row.kind.parse().ok()?;
-            let pool = Pool::from_id(row.pool_id)?;
-            let priority = Priority::ALL.into_iter().find(|p| *p as i16 == row.priority)?;
-            let attempt = Attempt {
-                id: JobId(row.id),
-                token: LeaseToken(row.token),
-                kind,
-                pool,
-                tenant: row.tenant_id.map(TenantId),
-                priority,
-                payload: row.payload.0,
-                attempt: row.attempt.unsigned_abs(),
-                crashes: row.crashes.unsigned_abs(),
-                max_attempts: row.max_attempts.unsigned_abs(),
-                trace_parent: row.trace_parent,
-                created_at: row.created_at,
-                ready_at: row.ready_at,
-                claimed_at: row.now,
-                cancel: CancellationToken::new(),
-            };
-            Some(Claimed { attempt, pos: row.pos })
-        })
-        .collect();
+    Ok(in_order(rows.into_iter().filter_map(Row::claimed)))
+}
+
+/// Promotes jobs that fell due after `after` and then claims, in one statement: what a worker does that has
+/// nothing to do. A promotion that a crash of Postgres undoes is made again.
+///
+/// # Errors
+/// Unavailable when nobody answers.
+pub async fn poll(
+    conn: &mut PgConnection,
+    after: Option<DateTime<Utc>>,
+    worker: WorkerId,
+    kinds: &[Kind],
+    wants: &[Want],
+) -> Result<(Promoted, Vec<Claimed>)> {
+    let asked = Asked::of(kinds, wants);
+    let rows = sqlx::query!(
+        r#"select c.promoted as "promoted!", c.woken as "woken!", c.last_run_at, c.next_run_at, now() as "now!",
+            c.job_id as id, c.token as "token?", c.pool_id as "pool_id?", c.priority as "priority?", c.pos as "pos?",
+            c.ready_at as "ready_at?", c.attempt as "attempt?", c.crashes as "crashes?", c.max_attempts as "max_attempts?",
+            c.kind as "kind?", c.tenant_id, c.trace_parent, c.created_at as "created_at?", c.payload as "payload?: Json<Box<RawValue>>"
+        from (select set_config('synchronous_commit', 'off', true)) s,
+            job_poll_v1(coalesce($1, '-infinity'::timestamptz), $2, $3, $4, $5, $6, $7, $8, $9) c"#,
+        after,
+        promote::BATCH,
+        worker.0,
+        LEASE_MS,
+        &asked.kinds as &[&str],
+        &asked.pools,
+        &asked.limits,
+        &asked.marks,
+        &asked.tokens,
+    )
+    .fetch_all(conn)
+    .await?;
+    let first = rows.first().ok_or_else(|| Error::internal("a poll was answered with nothing"))?;
+    let promoted = Promoted {
+        count: first.promoted,
+        woken: first.woken.clone(),
+        last: first.last_run_at,
+        next: first.next_run_at,
+        now: first.now,
+    };
+    let claimed = rows.into_iter().filter_map(|row| {
+        let row = Row {
+            id: row.id?,
+            token: row.token?,
+            pool_id: row.pool_id?,
+            priority: row.priority?,
+            pos: row.pos?,
+            ready_at: row.ready_at?,
+            attempt: row.attempt?,
+            crashes: row.crashes?,
+            max_attempts: row.max_attempts?,
+            kind: row.kind?,
+            tenant_id: row.tenant_id,
+            trace_parent: row.trace_parent,
+            created_at: row.created_at?,
+            now: row.now,
+            payload: row.payload?,
+        };
+        row.claimed()
+    });
+    Ok((promoted, in_order(claimed)))
+}
+
+fn in_order(claimed: impl Iterator<Item = Claimed>) -> Vec<Claimed> {
+    let mut claimed: Vec<Claimed> = claimed.collect();
     claimed.sort_by_key(|c| (c.attempt.priority, c.pos));
-    Ok(claimed)
+    claimed
+}
+
+/// What a claim asks, as the columns that the statement takes.
+struct Asked<'a> {
+    kinds: Vec<&'a str>,
+    pools: Vec<i32>,
+    limits: Vec<i32>,
+    marks: Vec<i64>,
+    tokens: Vec<Uuid>,
+}
+
+impl Asked<'static> {
+    fn of(kinds: &[Kind], wants: &[Want]) -> Self {
+        let limits: Vec<i32> = wants.iter().map(|w| w.limit.max(0)).collect();
+        let tokens = limits.iter().flat_map(|limit| 0..*limit).map(|_| random_token());
+        Self {
+            kinds: kinds.iter().map(|k| k.as_str()).collect(),
+            pools: wants.iter().map(|w| w.pool.id()).collect(),
+            marks: wants.iter().flat_map(|w| w.marks).collect(),
+            tokens: tokens.collect(),
+            limits,
+        }
+    }
+}
+
+/// A token with all its bits random, from the generator of the thread.
+fn random_token() -> Uuid {
+    uuid::Builder::from_random_bytes(rand::random()).into_uuid()
+}
+
+struct Row {
+    id: i64,
+    token: Uuid,
+    pool_id: i32,
+    priority: i16,
+    pos: i64,
+    ready_at: DateTime<Utc>,
+    attempt: i16,
+    crashes: i16,
+    max_attempts: i16,
+    kind: String,
+    tenant_id: Option<Uuid>,
+    trace_parent: Option<String>,
+    created_at: DateTime<Utc>,
+    now: DateTime<Utc>,
+    payload: Json<Box<RawValue>>,
+}
+
+impl Row {
+    /// None for a kind or pool that was not asked for, of which the statement returns none.
+    fn claimed(self) -> Option<Claimed> {
+        let attempt = Attempt {
+            id: JobId(self.id),
+            token: LeaseToken(self.token),
+            kind: self.kind.parse().ok()?,
+            pool: Pool::from_id(self.pool_id)?,
+            tenant: self.tenant_id.map(TenantId),
+            priority: Priority::ALL.into_iter().find(|p| *p as i16 == self.priority)?,
+            payload: self.payload.0,
+            attempt: self.attempt.unsigned_abs(),
+            crashes: self.crashes.unsigned_abs(),
+            max_attempts: self.max_attempts.unsigned_abs(),
+            trace_parent: self.trace_parent,
+            created_at: self.created_at,
+            ready_at: self.ready_at,
+            claimed_at: self.now,
+            cancel: CancellationToken::new(),
+        };
+        Some(Claimed { attempt, pos: self.pos })
+    }
 }

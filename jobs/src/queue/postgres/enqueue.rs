@@ -1,8 +1,9 @@
 //! Puts jobs in the queue, in the caller's transaction, one or many.
 
 use rules::id::JobId;
-use sqlx::PgConnection;
+use sqlx::{Connection, PgConnection};
 
+use super::copy;
 use crate::queue::Enqueued;
 use crate::queue::new_job::{Due, NewJob};
 use crate::{Error, Result};
@@ -10,9 +11,16 @@ use crate::{Error, Result};
 /// The most jobs in one call.
 pub const MAX_BATCH: usize = 10_000;
 
+/// From how many plain jobs on a copy in a transaction pays for its further round trips.
+const COPY_FROM: usize = 100;
+
 /// Puts jobs in the queue, or finds those already there under the same uniqueness keys. Takes the
 /// caller's connection, so that a job exists if and only if its cause does. The answer is in the order
 /// of the jobs; pass it to [`Wake::send`](crate::queue::Wake::send) after the commit.
+///
+/// All or none of them come to be. What they ask for decides how: a single job without keys or a time is
+/// one plain statement; many of that kind are copied, if the connection is in a transaction that sqlx
+/// began, for a copy takes more than one statement; the rest goes through one function.
 ///
 /// # Errors
 /// Invalid for a key or batch beyond its bound, Unavailable when nobody answers.
@@ -27,6 +35,45 @@ pub async fn enqueue(conn: &mut PgConnection, jobs: &[NewJob]) -> Result<Vec<Enq
         )));
     }
     jobs.iter().try_for_each(NewJob::check)?;
+    let ids = match jobs {
+        [job] if job.is_plain() => vec![one(conn, job).await?],
+        many if many.len() >= COPY_FROM && conn.is_in_transaction() && many.iter().all(NewJob::is_plain) => {
+            copy::into(conn, many).await?
+        }
+        any => return of_any_sort(conn, any).await,
+    };
+    Ok(ids
+        .into_iter()
+        .zip(jobs)
+        .map(|(id, job)| Enqueued { id: JobId(id), existing: false, pool: job.queue.pool_id })
+        .collect())
+}
+
+/// One job without keys, due now: both of its rows in one statement.
+async fn one(conn: &mut PgConnection, job: &NewJob) -> Result<i64> {
+    let row = sqlx::query!(
+        r#"with j as (
+            insert into job (pool_id, queue_id, priority, max_attempts, kind, tenant_id, trace_parent, payload)
+            values ($1, $2, $3, $4, $5, $6, $7, $8::text::jsonb) returning id
+        )
+        insert into job_ready (job_id, pool_id, queue_id, priority, attempt, crashes, kind)
+        select id, $1, $2, $3, 0, 0, $5 from j returning job_id"#,
+        job.queue.pool_id,
+        job.queue.id,
+        job.priority as i16,
+        i16::try_from(job.max_attempts).unwrap_or(i16::MAX),
+        job.kind.as_str(),
+        job.tenant.map(|t| t.0),
+        job.trace_parent,
+        job.payload,
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(row.job_id)
+}
+
+/// Jobs with keys and times, or some of them.
+async fn of_any_sort(conn: &mut PgConnection, jobs: &[NewJob]) -> Result<Vec<Enqueued>> {
     let columns = Columns::of(jobs);
     let row = sqlx::query!(
         r#"select ids as "ids!", existing as "existing!" from job_enqueue_v1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)"#,
@@ -46,13 +93,12 @@ pub async fn enqueue(conn: &mut PgConnection, jobs: &[NewJob]) -> Result<Vec<Enq
     )
     .fetch_one(conn)
     .await?;
-    let pools = jobs.iter().map(|j| j.queue.pool_id);
     Ok(row
         .ids
         .into_iter()
         .zip(row.existing)
-        .zip(pools)
-        .map(|((id, existing), pool)| Enqueued { id: JobId(id), existing, pool })
+        .zip(jobs)
+        .map(|((id, existing), job)| Enqueued { id: JobId(id), existing, pool: job.queue.pool_id })
         .collect())
 }
 

@@ -3,6 +3,7 @@
 pub mod ack;
 pub mod claim;
 pub mod control;
+mod copy;
 pub mod count;
 pub mod enqueue;
 pub mod lease;
