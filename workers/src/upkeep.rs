@@ -69,7 +69,7 @@ pub(crate) async fn run(context: Arc<Context>, due: Arc<Due>, shutdown: Cancella
         }
         tokio::select! {
             () = shutdown.cancelled() => {}
-            () = tokio::time::sleep(wait) => {}
+            () = tokio::time::sleep(wait.min(look_at.saturating_duration_since(Instant::now()))) => {}
             () = due.moved.notified() => {}
         }
     }

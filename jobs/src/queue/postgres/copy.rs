@@ -23,7 +23,8 @@ const NULL: i32 = -1;
 const JSONB_VERSION: u8 = 1;
 
 /// Writes the jobs and their places in the queue, in this order; tells their ids. Two statements after one
-/// that reserves the ids, so only for a connection that is in a transaction: a half must not be kept.
+/// that reserves the ids, so only in a transaction, for a half must not be kept; and only where nobody can drop
+/// it half-way, which sqlx 0.9.0 does not mend.
 ///
 /// # Errors
 /// Unavailable when nobody answers; the transaction must be rolled back.

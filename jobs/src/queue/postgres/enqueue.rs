@@ -1,9 +1,10 @@
 //! Puts jobs in the queue, in the caller's transaction, one or many.
 
 use rules::id::JobId;
-use sqlx::{Connection, PgConnection};
+use sqlx::{PgConnection, PgPool};
 
 use super::copy;
+use crate::db::begin;
 use crate::queue::Enqueued;
 use crate::queue::new_job::{Due, NewJob};
 use crate::{Error, Result};
@@ -11,42 +12,65 @@ use crate::{Error, Result};
 /// The most jobs in one call.
 pub const MAX_BATCH: usize = 10_000;
 
-/// From how many plain jobs on a copy in a transaction pays for its further round trips.
+/// From how many plain jobs on a copy pays for its further round trips.
 const COPY_FROM: usize = 100;
 
 /// Puts jobs in the queue, or finds those already there under the same uniqueness keys. Takes the
 /// caller's connection, so that a job exists if and only if its cause does. The answer is in the order
 /// of the jobs; pass it to [`Wake::send`](crate::queue::Wake::send) after the commit.
 ///
-/// All or none of them come to be. What they ask for decides how: a single job without keys or a time is
-/// one plain statement; many of that kind are copied, if the connection is in a transaction that sqlx
-/// began, for a copy takes more than one statement; the rest goes through one function.
+/// All or none of them come to be. A single job without keys or a time is one plain statement; the rest goes
+/// through one function. Many that need no transaction of the caller's are put in faster by [`enqueue_all`].
 ///
 /// # Errors
 /// Invalid for a key or batch beyond its bound, Unavailable when nobody answers.
 pub async fn enqueue(conn: &mut PgConnection, jobs: &[NewJob]) -> Result<Vec<Enqueued>> {
-    if jobs.is_empty() {
-        return Ok(Vec::new());
+    check(jobs)?;
+    match jobs {
+        [] => Ok(Vec::new()),
+        [job] if job.is_plain() => {
+            let id = one(conn, job).await?;
+            Ok(vec![new(id, job)])
+        }
+        any => of_any_sort(conn, any).await,
     }
+}
+
+/// Puts many jobs in the queue in a transaction of their own, all or none: plain ones by COPY. What it does
+/// goes to its end even if the caller does not wait for it: a copy that is dropped half-way leaves its
+/// connection out of step with the server, and its next user would read another's answer.
+///
+/// # Errors
+/// As [`enqueue`]; when the commit's answer is lost, the jobs may be there all the same.
+pub async fn enqueue_all(db: &PgPool, jobs: Vec<NewJob>) -> Result<Vec<Enqueued>> {
+    check(&jobs)?;
+    let db = db.clone();
+    let putting = tokio::spawn(async move {
+        let mut tx = begin(&db).await?;
+        let enqueued = if jobs.len() >= COPY_FROM && jobs.iter().all(NewJob::is_plain) {
+            let ids = copy::into(&mut tx, &jobs).await?;
+            ids.into_iter().zip(&jobs).map(|(id, job)| new(id, job)).collect()
+        } else {
+            enqueue(&mut tx, &jobs).await?
+        };
+        tx.commit().await?;
+        Ok(enqueued)
+    });
+    putting.await.map_err(Error::internal)?
+}
+
+fn check(jobs: &[NewJob]) -> Result<()> {
     if jobs.len() > MAX_BATCH {
         return Err(Error::invalid(format!(
             "{} jobs in one call; at most {MAX_BATCH} are taken",
             jobs.len()
         )));
     }
-    jobs.iter().try_for_each(NewJob::check)?;
-    let ids = match jobs {
-        [job] if job.is_plain() => vec![one(conn, job).await?],
-        many if many.len() >= COPY_FROM && conn.is_in_transaction() && many.iter().all(NewJob::is_plain) => {
-            copy::into(conn, many).await?
-        }
-        any => return of_any_sort(conn, any).await,
-    };
-    Ok(ids
-        .into_iter()
-        .zip(jobs)
-        .map(|(id, job)| Enqueued { id: JobId(id), existing: false, pool: job.queue.pool_id })
-        .collect())
+    jobs.iter().try_for_each(NewJob::check)
+}
+
+fn new(id: i64, job: &NewJob) -> Enqueued {
+    Enqueued { id: JobId(id), existing: false, pool: job.queue.pool_id }
 }
 
 /// One job without keys, due now: both of its rows in one statement.
