@@ -3,63 +3,172 @@
 use std::time::{Duration, Instant};
 
 use jobs::payload::noop::Noop;
-use jobs::queue::{NewJob, enqueue};
-use rules::queue::Pool;
+use jobs::queue::{NewJob, enqueue_all};
+use rules::queue::{Pool, Queue};
 use tests::{Database, Hands};
 use workers::WorkerConfig;
 
 use crate::baseline::Limits;
+use crate::cost;
 use crate::enqueue::clear;
 
 /// Jobs in the queue.
 const JOBS: usize = 100_000;
 
-/// Runs, of which the median is told.
-const RUNS: usize = 5;
+/// Jobs under one order key: they run one after the other.
+const JOBS_OF_ONE_KEY: usize = 5_000;
+
+/// Jobs scheduled and jobs finished that stand beside those that are drained.
+const BESIDE: i64 = 1_000_000;
+
+/// Jobs per call that fills the queue.
+const FILL: usize = 10_000;
+
+/// How often it is looked whether the last job has ended.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
+
+/// What is drained and how often; the median is told.
+struct Case {
+    what: &'static str,
+    slots: u32,
+    queues: usize,
+    keys: usize,
+    jobs: usize,
+    runs: usize,
+}
+
+const DEFAULT: Case =
+    Case { what: "one queue", slots: workers::config::SLOTS, queues: 1, keys: 0, jobs: JOBS, runs: 5 };
+
+const CASES: [Case; 7] = [
+    DEFAULT,
+    Case { what: "one queue, 256 slots", slots: 256, ..DEFAULT },
+    Case { what: "4 queues", queues: 4, runs: 3, ..DEFAULT },
+    Case { what: "64 queues", queues: 64, runs: 3, ..DEFAULT },
+    Case { what: "1,000 queues", queues: 1_000, runs: 3, ..DEFAULT },
+    Case { what: "1,000 order keys", keys: 1_000, runs: 3, ..DEFAULT },
+    Case { what: "one order key", keys: 1, jobs: JOBS_OF_ONE_KEY, runs: 3, ..DEFAULT },
+];
+
+const CROWDED: Case = Case { what: "beside 1,000,000 scheduled and 1,000,000 finished", runs: 3, ..DEFAULT };
 
 /// Measures and prints.
 pub(crate) async fn measure(database: &Database, limits: &Limits) {
-    println!("## Drain of {JOBS} no-op jobs, one worker, default settings\n");
     println!(
-        "| slots | per second, median of {RUNS} (least to most) | of the bare claim and delete |\n| --- | --- | --- |"
+        "## Drain of {JOBS} no-op jobs ({JOBS_OF_ONE_KEY} under one key), one worker, {} slots\n",
+        DEFAULT.slots
     );
-    for slots in [workers::config::SLOTS, 256] {
-        let mut rates = Vec::new();
-        for _ in 0..RUNS {
-            rates.push(drain(database, slots).await);
-            clear(database).await;
-        }
-        rates.sort_by(f64::total_cmp);
-        let median = rates[RUNS / 2];
-        println!(
-            "| {slots} | {median:.0} ({:.0} to {:.0}) | {:.2} |",
-            rates[0],
-            rates[RUNS - 1],
-            median / limits.drain
-        );
+    println!("The buffers, WAL bytes and commits are those of the drain without the enqueue.\n");
+    println!(
+        "| what | per second, median (least to most) | of the bare claim and delete | buffers a job | WAL bytes a job | commits a job |"
+    );
+    println!("| --- | --- | --- | --- | --- | --- |");
+    for case in &CASES {
+        row(database, limits, case).await;
     }
+    crowd(database).await;
+    row(database, limits, &CROWDED).await;
+    clear(database).await;
     println!();
 }
 
-async fn drain(database: &Database, slots: u32) -> f64 {
+async fn row(database: &Database, limits: &Limits, case: &Case) {
+    let mut rates = Vec::new();
+    let mut spent = String::new();
+    for _ in 0..case.runs {
+        let (rate, cells) = drain(database, case).await;
+        rates.push(rate);
+        spent = cells;
+        if case.what != CROWDED.what {
+            clear(database).await;
+        }
+    }
+    rates.sort_by(f64::total_cmp);
+    let median = rates[case.runs / 2];
+    println!(
+        "| {} | {median:.0} ({:.0} to {:.0}) | {:.2} | {spent} |",
+        case.what,
+        rates[0],
+        rates[case.runs - 1],
+        median / limits.drain
+    );
+}
+
+/// Fills the queue and empties it: the rate and what it cost per job.
+async fn drain(database: &Database, case: &Case) -> (f64, String) {
     let mut conn = database.connect().await;
-    let job = NewJob::of(&Noop { note: "ballast".into(), ..Noop::default() }).unwrap();
-    for _ in 0..JOBS / 10_000 {
-        drop(enqueue(&mut conn, &vec![job.clone(); 10_000]).await.unwrap());
+    let pool = database.pool().await;
+    let queues = queues(database, case.queues).await;
+    let mut last = 0;
+    for from in (0..case.jobs).step_by(FILL) {
+        let jobs = (from..case.jobs.min(from + FILL)).map(|i| {
+            let job = NewJob::of(&Noop { note: "ballast".into(), ..Noop::default() }).unwrap();
+            let job = job.queue(queues[i % queues.len()]);
+            if case.keys == 0 { job } else { job.ordered((i % case.keys).to_string()) }
+        });
+        last = enqueue_all(&pool, jobs.collect()).await.unwrap().last().unwrap().id.0;
     }
     sqlx::raw_sql("checkpoint").execute(&mut conn).await.ok();
-    let config = WorkerConfig::of_pools(vec![Pool::Maintenance], slots, Duration::from_secs(5));
+    let before = cost::read(database).await;
+    let config = WorkerConfig::of_pools(vec![Pool::Maintenance], case.slots, Duration::from_secs(5));
     let began = Instant::now();
-    let hands = Hands::with(database.pool().await, config);
-    loop {
-        let left: bool =
-            sqlx::query_scalar("select exists (select from job)").fetch_one(&mut conn).await.unwrap();
-        if !left {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(5)).await;
+    let hands = Hands::with(pool, config);
+    // By its id, which is two pages to read: looking for any job at all walks over all that have ended.
+    while exists(&mut conn, &format!("select exists (select from job where id = {last})")).await {
+        tokio::time::sleep(LOOK_EVERY).await;
     }
-    let rate = JOBS as f64 / began.elapsed().as_secs_f64();
+    while exists(
+        &mut conn,
+        "select exists (select from job_ready where pool_id = 4) or exists (select from job_lease)",
+    )
+    .await
+    {
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+    let rate = case.jobs as f64 / began.elapsed().as_secs_f64();
     hands.stop().await;
-    rate
+    let after = cost::read(database).await;
+    (rate, after.per_job(before, case.jobs))
+}
+
+async fn exists(conn: &mut sqlx::PgConnection, statement: &str) -> bool {
+    sqlx::query_scalar(sqlx::AssertSqlSafe(statement.to_owned())).fetch_one(conn).await.unwrap()
+}
+
+/// So many queues of one pool, made if they are not there.
+async fn queues(database: &Database, count: usize) -> Vec<Queue> {
+    let mut conn = database.connect().await;
+    sqlx::query("insert into job_queue (name, pool_id) select 'bench-' || n, 4 from generate_series(1, $1::integer) n on conflict do nothing")
+        .bind(i32::try_from(count).unwrap())
+        .execute(&mut conn)
+        .await
+        .unwrap();
+    let ids: Vec<i32> =
+        sqlx::query_scalar("select id from job_queue where name like 'bench-%' order by id limit $1")
+            .bind(i64::try_from(count).unwrap())
+            .fetch_all(&mut conn)
+            .await
+            .unwrap();
+    ids.into_iter().map(|id| Queue { id, pool_id: 4 }).collect()
+}
+
+/// Puts scheduled and finished jobs beside those that are to be drained.
+async fn crowd(database: &Database) {
+    let mut conn = database.connect().await;
+    for statement in [
+        format!(
+            "with j as (
+                insert into job (pool_id, queue_id, priority, max_attempts, kind, payload)
+                select 4, 4, 2, 3, 'queue.noop', '{{}}' from generate_series(1, {BESIDE}) returning id)
+            insert into job_scheduled (run_at, job_id, pool_id, queue_id, priority, attempt, crashes, reason, holds_key, kind)
+            select now() + id * interval '1 millisecond' + interval '30 days', id, 4, 4, 2, 0, 0, 0, false, 'queue.noop' from j"
+        ),
+        format!(
+            "insert into job_history (job_id, created_at, run_ms, queue_id, priority, attempt, crashes, outcome, kind, payload)
+            select -i, now(), 1, 4, 2, 1, 0, 0, 'queue.noop', '{{}}' from generate_series(1, {BESIDE}) i"
+        ),
+    ] {
+        sqlx::query(sqlx::AssertSqlSafe(statement)).execute(&mut conn).await.unwrap();
+    }
+    sqlx::raw_sql("vacuum analyze").execute(&mut conn).await.unwrap();
 }

@@ -11,8 +11,10 @@
 
 mod baseline;
 mod chain;
+mod cost;
 mod drain;
 mod enqueue;
+mod idle;
 mod memory;
 mod pickup;
 mod settings;
@@ -20,7 +22,7 @@ mod settings;
 use tests::{Database, Postgres};
 
 /// Every measured part, in order. A word on the command line picks those whose name holds it.
-const PARTS: [&str; 6] = ["baseline", "enqueue", "drain", "pickup", "chain", "memory"];
+const PARTS: [&str; 7] = ["baseline", "enqueue", "drain", "pickup", "idle", "chain", "memory"];
 
 /// Counts what each thread holds, by which scripts are bounded, as in the executable.
 #[global_allocator]
@@ -40,6 +42,7 @@ fn main() {
                 "baseline" => limits.print(),
                 "enqueue" => enqueue::measure(&database, &limits).await,
                 "drain" => drain::measure(&database, &limits).await,
+                "idle" => idle::measure(&database).await,
                 "pickup" => pickup::measure(&database).await,
                 "chain" => chain::measure(&database).await,
                 "memory" => memory::measure(&database).await,
