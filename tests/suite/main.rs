@@ -31,6 +31,7 @@ mod model;
 mod nesting;
 mod notices;
 mod operate;
+mod pages;
 mod plans;
 mod queue;
 mod scheduler;
