@@ -28,14 +28,18 @@ up: build ## start everything on a private Postgres; ctrl-c stops it
 demo: build ## tell the whole story on the running system; fails if any part is untrue
 	@exec $(MILLRACE) demo
 
-# These two must work when the code does not build, so an executable that is there is good enough.
+# These two must work when the code does not build, so an executable that is there is good enough; and
+# where there is neither one nor a folder of data, nothing need be compiled to know that.
+HOMELESS = [ ! -x $(MILLRACE) ] && [ ! -d .millrace ] && [ -z "$$MILLRACE_HOME" ]
+NOTHING = echo "nothing runs and nothing is kept: no \`up\` began in this clone"
+
 down: ## stop what `make up` started, from another terminal
-	@[ -x $(MILLRACE) ] || $(MAKE) --no-print-directory build
-	@exec $(MILLRACE) down
+	@if $(HOMELESS); then $(NOTHING); exit 0; fi; \
+	[ -x $(MILLRACE) ] || $(MAKE) --no-print-directory build && exec $(MILLRACE) down
 
 reset: ## stop everything and delete this clone's data, keys included
-	@[ -x $(MILLRACE) ] || $(MAKE) --no-print-directory build
-	@exec $(MILLRACE) reset --yes
+	@if $(HOMELESS); then $(NOTHING); exit 0; fi; \
+	[ -x $(MILLRACE) ] || $(MAKE) --no-print-directory build && exec $(MILLRACE) reset --yes
 
 test: setup ## the whole gate
 	@.ci/guests

@@ -3,12 +3,16 @@
 use std::fs;
 
 use api::Bootstrapped;
+use jobs::config::Reader;
 use jobs::db::PgPool;
 use rand::RngExt;
+use rules::access::Email;
+use serde_json::json;
 
 use crate::command::Admin;
 use crate::home::{self, Home};
-use crate::settings;
+use crate::settings::{self, Settings};
+use crate::table::{print_said, say};
 
 /// The address of the first administrator unless `ADMIN_EMAIL` says otherwise.
 const EMAIL: &str = "admin@localhost";
@@ -20,47 +24,55 @@ const ALPHABET: &[u8] = b"abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ234567
 /// Its length in characters: about 139 bits.
 const LENGTH: usize = 24;
 
-/// The address of the first administrator.
-pub(crate) fn email() -> String {
-    std::env::var(EMAIL_VARIABLE).ok().filter(|v| !v.trim().is_empty()).unwrap_or_else(|| EMAIL.into())
+/// Reads the address of the first administrator.
+pub(crate) fn read_email(reader: &mut Reader<'_>) -> String {
+    let text = reader.text(EMAIL_VARIABLE).unwrap_or_else(|| EMAIL.into());
+    if let Err(fault) = text.parse::<Email>() {
+        reader.fault(format!("`{EMAIL_VARIABLE}` is `{text}`: {fault}"));
+    }
+    text
 }
 
 /// Makes the first administrator unless there is one, prints the password once and keeps it.
-pub(crate) async fn first(home: &Home, db: &PgPool) -> jobs::Result<()> {
+pub(crate) async fn first(home: &Home, db: &PgPool, email: &str) -> jobs::Result<()> {
     let kept = home.password_file();
-    let draft = kept.with_extension("draft");
-    let email = email();
+    let draft = home.password_draft();
     // Written before it is set: a password that is set and then lost with the process would lock
     // everybody out. One that is there already was left by such a process.
     let left = fs::read_to_string(&draft).ok().filter(|_| !kept.exists());
     let password = left.as_deref().map_or_else(generate, |text| text.trim().to_owned());
     home::write_secret(&draft, &format!("{password}\n"))?;
-    let made = api::bootstrap_admin(db, &email, password.clone().into()).await?;
+    let made = api::bootstrap_admin(db, email, password.clone().into()).await?;
     if made != Bootstrapped::Made && left.is_none() {
         return fs::remove_file(&draft).map_err(jobs::Error::internal);
     }
     fs::rename(&draft, &kept).map_err(jobs::Error::internal)?;
-    println!(
+    say(format!(
         "administrator `{email}`, password `{password}`\n  \
          shown only now; kept in `{}` for its owner alone",
         kept.display()
-    );
+    ));
     Ok(())
 }
 
 /// `millrace admin …`.
 pub(crate) async fn run(command: Admin) -> anyhow::Result<()> {
-    let Admin::ResetPassword { email } = command;
+    let Admin::ResetPassword { email, output } = command;
+    let first = Settings::default().read(read_email)?;
     let db = settings::operator().await?;
     let password = generate();
     let whose = api::reset_admin_password(&db, email.as_deref(), password.clone().into()).await?;
-    println!("administrator `{whose}`, password `{password}`\n  shown only now; earlier logins have ended");
     let home = Home::find()?;
+    let mut said = format!(
+        "administrator `{whose}`, password `{password}`\n  shown only now; earlier logins have ended"
+    );
     // Where the first start kept the old one, the new one takes its place.
-    if whose == self::email() && home.password_file().exists() {
-        home::write_secret(&home.password_file(), &format!("{password}\n"))?;
-        println!("  kept in `{}` for its owner alone", home.password_file().display());
+    let kept = (whose == first).then(|| home.password_file()).filter(|file| file.exists());
+    if let Some(file) = &kept {
+        home::write_secret(file, &format!("{password}\n"))?;
+        said.push_str(&format!("\n  kept in `{}` for its owner alone", file.display()));
     }
+    print_said(output, &json!({ "email": whose, "password": password, "kept_in": kept }), &said)?;
     Ok(())
 }
 

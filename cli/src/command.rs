@@ -39,7 +39,7 @@ pub(crate) enum Command {
     /// Stand for leader and, when elected, do the upkeep
     Scheduler,
     /// Bring the database's schema up to this executable
-    Migrate,
+    Migrate(Output),
     /// Check the database, the schema, the clocks and what stands between
     Doctor(Output),
     /// Look after the administrator
@@ -76,6 +76,8 @@ pub(crate) enum Admin {
         /// Whose; the first administrator's when left out
         #[arg(long)]
         email: Option<String>,
+        #[command(flatten)]
+        output: Output,
     },
 }
 
@@ -137,11 +139,15 @@ pub(crate) enum Queue {
     Pause {
         /// Its name
         name: String,
+        #[command(flatten)]
+        output: Output,
     },
     /// Resume a queue
     Resume {
         /// Its name
         name: String,
+        #[command(flatten)]
+        output: Output,
     },
 }
 
@@ -205,6 +211,37 @@ pub(crate) enum Webhook {
         #[command(flatten)]
         output: Output,
     },
+}
+
+impl Command {
+    /// Whether the result, and so a failure too, is for a program.
+    pub(crate) fn asks_for_json(&self) -> bool {
+        let output = match self {
+            Self::Migrate(output) | Self::Doctor(output) => output,
+            Self::Admin(Admin::ResetPassword { output, .. }) => output,
+            Self::Job(
+                Job::List { output, .. }
+                | Job::Show { output, .. }
+                | Job::Cancel { output, .. }
+                | Job::Retry { output, .. },
+            ) => output,
+            Self::Queue(
+                Queue::List { output } | Queue::Pause { output, .. } | Queue::Resume { output, .. },
+            ) => output,
+            Self::Dlq(Dlq::List { output, .. } | Dlq::Show { output, .. } | Dlq::Redrive { output, .. }) => {
+                output
+            }
+            Self::Webhook(Webhook::Sign { output, .. }) => output,
+            Self::Up
+            | Self::Down
+            | Self::Reset { .. }
+            | Self::Api
+            | Self::Worker { .. }
+            | Self::Scheduler
+            | Self::Demo => return false,
+        };
+        output.json
+    }
 }
 
 fn parse_pool(text: &str) -> Result<Pool, String> {

@@ -4,13 +4,14 @@ use jobs::config::DatabaseConfig;
 use jobs::doctor::{Verdict, examine};
 
 use crate::command::Output;
-use crate::settings;
 use crate::table::print;
+use crate::{roles, settings};
 
 /// Prints the findings; fails when one of them is bad.
 pub(crate) async fn run(output: Output) -> anyhow::Result<()> {
-    let config = settings::database(DatabaseConfig::read)?;
-    let findings = examine(&config).await;
+    let (config, keyring) =
+        settings::database(|reader| (DatabaseConfig::read(reader), roles::find_keyring(reader)))?;
+    let findings = examine(&config, keyring.as_ref()).await;
     let rows: Vec<Vec<String>> = findings
         .iter()
         .map(|finding| {

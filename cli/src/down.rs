@@ -11,26 +11,16 @@ use jobs::{Code, Error, Result};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::home::Home;
+use crate::table::say;
 
 /// How long `up` may drain after the signal, in seconds; its own grace is shorter.
 const DRAIN_LIMIT_S: u64 = 90;
 /// How often it is looked at, in milliseconds.
 const LOOK_EVERY_MS: u64 = 50;
 
-/// All that we ever put into a home. Only these are deleted: the folder may have been named by hand.
-const OURS: [&str; 11] = [
-    "address",
-    "pg",
-    "pg.new",
-    "run",
-    "log",
-    "secrets",
-    "secrets.new",
-    "admin-password",
-    "admin-password.draft",
-    "README",
-    "up.lock",
-];
+/// What the cluster and its keeping put into a home, besides [`Home::written`]. Only these are deleted: the
+/// folder may have been named by hand.
+const KEPT: [&str; 6] = ["pg", "pg.new", "run", "log", "README", "up.lock"];
 
 /// Stops `up`, and the cluster too where an `up` that was killed left it running.
 pub(crate) fn down() -> Result<()> {
@@ -43,10 +33,10 @@ pub(crate) fn down() -> Result<()> {
     if let Some(cluster) = home.cluster()? {
         nothing = false;
         cluster.stop_blocking()?;
-        println!("stopped Postgres in `{}`", home.place.home().display());
+        say(format!("stopped Postgres in `{}`", home.place.home().display()));
     }
     if nothing {
-        println!("nothing runs in `{}`", home.place.home().display());
+        say(format!("nothing runs in `{}`", home.place.home().display()));
     }
     Ok(())
 }
@@ -64,13 +54,13 @@ pub(crate) fn reset(yes: bool) -> Result<()> {
     if home.place.home().exists() {
         // Held while deleting, so that no `up` starts in between.
         let lock = UpLock::take(&home.place)?;
-        for name in OURS {
-            remove(&home.place.home().join(name))?;
+        for path in home.written().into_iter().chain(KEPT.map(|name| home.place.home().join(name))) {
+            remove(&path)?;
         }
         drop(lock);
         remove(home.place.socket_dir())?;
         forget(home.place.home())?;
-        println!("deleted the data in `{}`", home.place.home().display());
+        say(format!("deleted the data in `{}`", home.place.home().display()));
     }
     if let Some(mark) = home.mark() {
         remove(&mark.join("README"))?;
@@ -132,6 +122,6 @@ fn stop_up(home: &Home, holder: u32) -> Result<()> {
         }
         thread::sleep(Duration::from_millis(LOOK_EVERY_MS));
     }
-    println!("stopped `millrace up` (pid {holder})");
+    say(format!("stopped `millrace up` (pid {holder})"));
     Ok(())
 }

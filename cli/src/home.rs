@@ -15,6 +15,20 @@ pub(crate) const HOME_VARIABLE: &str = "MILLRACE_HOME";
 /// The folder in a clone by which it is known.
 const MARK: &str = ".millrace";
 
+/// The file with the generated secrets, as lines of `NAME=value`.
+const SECRETS: &str = "secrets";
+/// The file with the first administrator's password.
+const PASSWORD: &str = "admin-password";
+/// The file with a password that is about to be set.
+const PASSWORD_DRAFT: &str = "admin-password.draft";
+/// The file with the address on which the running `up` listens.
+const ADDRESS: &str = "address";
+/// How the name of a file ends that is being written.
+const UNFINISHED: &str = "new";
+
+/// All that is written by [`write_secret`].
+const WRITTEN: [&str; 4] = [SECRETS, PASSWORD, PASSWORD_DRAFT, ADDRESS];
+
 /// What belongs to one clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Home {
@@ -67,17 +81,28 @@ impl Home {
 
     /// The file with the generated secrets, as lines of `NAME=value`.
     pub(crate) fn secrets_file(&self) -> PathBuf {
-        self.place.home().join("secrets")
+        self.place.home().join(SECRETS)
     }
 
     /// The file with the first administrator's password.
     pub(crate) fn password_file(&self) -> PathBuf {
-        self.place.home().join("admin-password")
+        self.place.home().join(PASSWORD)
+    }
+
+    /// The file with a password that is about to be set.
+    pub(crate) fn password_draft(&self) -> PathBuf {
+        self.place.home().join(PASSWORD_DRAFT)
+    }
+
+    /// Every file that is written here, and what a process that died left of one.
+    pub(crate) fn written(&self) -> Vec<PathBuf> {
+        let files = WRITTEN.map(|name| self.place.home().join(name));
+        files.iter().flat_map(|file| [file.clone(), unfinished(file)]).collect()
     }
 
     /// The file with the address on which the running `up` listens.
     pub(crate) fn address_file(&self) -> PathBuf {
-        self.place.home().join("address")
+        self.place.home().join(ADDRESS)
     }
 
     /// The generated secrets; none before the first `up`.
@@ -99,7 +124,7 @@ impl Home {
 /// # Errors
 /// Invalid when the folder cannot be written.
 pub(crate) fn write_secret(path: &Path, text: &str) -> Result<()> {
-    let draft = path.with_extension("new");
+    let draft = unfinished(path);
     let write = || -> std::io::Result<()> {
         let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
         file.write_all(text.as_bytes())?;
@@ -107,6 +132,14 @@ pub(crate) fn write_secret(path: &Path, text: &str) -> Result<()> {
         fs::rename(&draft, path)
     };
     write().map_err(|e| unwritable(path, &e))
+}
+
+/// Where a file is written before it takes its name.
+fn unfinished(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".");
+    name.push(UNFINISHED);
+    name.into()
 }
 
 fn parse(text: &str) -> BTreeMap<String, String> {

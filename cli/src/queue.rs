@@ -8,22 +8,23 @@ use serde_json::json;
 
 use crate::command::{Output, Queue};
 use crate::settings;
-use crate::table::{cell, print, time};
+use crate::table::{cell, print, print_said, time};
 
 pub(crate) async fn run(command: Queue) -> anyhow::Result<()> {
     let db = settings::operator().await?;
     let mut conn = db.acquire().await.map_err(jobs::Error::from)?;
     match command {
         Queue::List { output } => list(&mut conn, output).await?,
-        Queue::Pause { name } => {
+        Queue::Pause { name, output } => {
             let by = std::env::var("USER").unwrap_or_else(|_| "operator".into());
             control::pause(&mut conn, &name, &by).await?;
-            println!("`{name}` is paused; `millrace queue resume {name}` lets it go on");
+            let said = format!("`{name}` is paused; `millrace queue resume {name}` lets it go on");
+            print_said(output, &json!({ "name": name, "paused": true }), &said)?;
         }
-        Queue::Resume { name } => {
+        Queue::Resume { name, output } => {
             control::resume(&mut conn, &name).await?;
             Wake::tell(&db, Hint::Resumed).await;
-            println!("`{name}` goes on");
+            print_said(output, &json!({ "name": name, "paused": false }), &format!("`{name}` goes on"))?;
         }
     }
     Ok(())

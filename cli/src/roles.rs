@@ -19,6 +19,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use workers::WorkerConfig;
 
+use crate::secrets;
 use crate::settings::Settings;
 
 /// The variable with the keys that seal secrets at rest.
@@ -39,7 +40,7 @@ pub(crate) struct Roles {
 pub(crate) struct Config {
     pub(crate) database: DatabaseConfig,
     log: LogConfig,
-    keyring: Option<Arc<Keyring>>,
+    pub(crate) keyring: Option<Arc<Keyring>>,
     api: Option<ApiConfig>,
     worker: Option<WorkerConfig>,
     scheduler: Option<SchedulerConfig>,
@@ -79,13 +80,15 @@ impl Config {
 }
 
 fn read_keyring(reader: &mut Reader<'_>) -> Option<Arc<Keyring>> {
-    let text =
-        reader.required(KEYRING_VARIABLE, "to seal and open secrets, as `id:base64` of 64 random bytes");
-    if text.is_empty() {
-        return None;
-    }
+    reader.required(KEYRING_VARIABLE, "to seal and open secrets, as `id:base64` of 64 random bytes");
+    find_keyring(reader).map(Arc::new)
+}
+
+/// Reads the keyring, if there is one here.
+pub(crate) fn find_keyring(reader: &mut Reader<'_>) -> Option<Keyring> {
+    let text = reader.text(KEYRING_VARIABLE)?;
     match Keyring::parse(&text) {
-        Ok(keyring) => Some(Arc::new(keyring)),
+        Ok(keyring) => Some(keyring),
         Err(faults) => {
             reader.fault(format!("`{KEYRING_VARIABLE}`: {faults}"));
             None
@@ -129,6 +132,9 @@ pub(crate) async fn run(roles: &Roles) -> anyhow::Result<()> {
         }
         // Refuses with the reason, and changes nothing.
         SchemaState::Ahead(_) => jobs::db::migrate(&db).await?,
+    }
+    if let Some(keyring) = &config.keyring {
+        secrets::prove(&db, keyring).await?;
     }
     if let Some(listener) = &listener {
         tracing::info!(address = %listener.local_addr()?, "listening");

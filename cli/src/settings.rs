@@ -87,11 +87,11 @@ pub(crate) fn database<T>(read: impl FnOnce(&mut Reader<'_>) -> T) -> anyhow::Re
     let settings = Settings::find()?;
     if settings.look_up("DATABASE_URL").is_none() {
         let home = Home::find()?;
-        return Err(jobs::Error::invalid(format!(
+        return Err(Faults(vec![format!(
             "no database: `DATABASE_URL` is not set and no private cluster runs in `{}`; start one with `make up`, \
              call this in the clone where it runs, or set `DATABASE_URL`",
             home.place.home().display()
-        ))
+        )])
         .into());
     }
     Ok(settings.read(read)?)

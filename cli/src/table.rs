@@ -1,5 +1,6 @@
 //! Prints results: aligned columns for people, one JSON document for programs.
 
+use std::fmt::Display;
 use std::io::{ErrorKind, Write};
 
 use jobs::{Error, Result};
@@ -44,6 +45,22 @@ pub(crate) fn print_one(output: Output, json: &impl Serialize, lines: &[(&str, S
     let width = lines.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
     let text: String = lines.iter().map(|(name, value)| format!("{name:width$}  {value}\n")).collect();
     write(&text)
+}
+
+/// Prints a result that is one sentence for people, or `json` for programs.
+///
+/// # Errors
+/// Internal when the value cannot be written as JSON.
+pub(crate) fn print_said(output: Output, json: &impl Serialize, said: &str) -> Result<()> {
+    if output.json {
+        return print_json(json);
+    }
+    write(&format!("{said}\n"))
+}
+
+/// Says something to people, on a line of its own. What goes on does so whether or not somebody reads it.
+pub(crate) fn say(text: impl Display) {
+    write(&format!("{text}\n")).unwrap_or_default();
 }
 
 fn print_json(value: &impl Serialize) -> Result<()> {

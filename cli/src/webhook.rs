@@ -5,28 +5,26 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use jobs::Error;
+use jobs::config::Faults;
 use rules::signature::{self, ID_HEADER, SIGNATURE_HEADER, Secret, TIMESTAMP_HEADER};
 use serde_json::json;
 
 use crate::command::Webhook;
-use crate::table::print_one;
+use crate::table::print_said;
 
 pub(crate) fn run(command: Webhook) -> anyhow::Result<()> {
     let Webhook::Sign { body, secret, id, timestamp, output } = command;
-    let secret = Secret::decode(&secret).map_err(|fault| Error::invalid(fault.to_string()))?;
+    let secret = Secret::decode(&secret)
+        .map_err(|fault| Faults(vec![format!("the secret in `WEBHOOK_SECRET` or `--secret`: {fault}")]))?;
     let id = id.unwrap_or_else(|| format!("msg_{}", uuid::Uuid::new_v4().simple()));
     let timestamp = timestamp.unwrap_or_else(now_s);
     let body = read(body)?;
     let signed =
         signature::sign(&secret, &id, timestamp, &body).map_err(|r| Error::invalid(r.to_string()))?;
-    if output.json {
-        let headers =
-            json!({ ID_HEADER: id, TIMESTAMP_HEADER: timestamp.to_string(), SIGNATURE_HEADER: signed });
-        print_one(output, &headers, &[])?;
-    } else {
-        // The form that `curl -H @file` reads.
-        println!("{ID_HEADER}: {id}\n{TIMESTAMP_HEADER}: {timestamp}\n{SIGNATURE_HEADER}: {signed}");
-    }
+    let headers = json!({ ID_HEADER: id, TIMESTAMP_HEADER: timestamp.to_string(), SIGNATURE_HEADER: signed });
+    // The form that `curl -H @file` reads.
+    let said = format!("{ID_HEADER}: {id}\n{TIMESTAMP_HEADER}: {timestamp}\n{SIGNATURE_HEADER}: {signed}");
+    print_said(output, &headers, &said)?;
     Ok(())
 }
 

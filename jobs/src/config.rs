@@ -5,7 +5,8 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
+use sqlx::postgres::PgConnectOptions;
 
 /// Reads variables and gathers what is wrong with them, so that one start tells all of it.
 pub struct Reader<'a> {
@@ -69,14 +70,17 @@ impl<'a> Reader<'a> {
     pub fn number<T>(&mut self, name: &str, default: T, range: RangeInclusive<T>) -> T
     where
         T: FromStr + PartialOrd + fmt::Display + Copy,
-        T::Err: fmt::Display,
     {
-        let value = self.parsed(name, default);
-        if range.contains(&value) {
-            return value;
+        let Some(text) = self.text(name) else { return default };
+        // Why a text is no number is said by the range, not in the words of the one who parsed it.
+        match text.parse() {
+            Ok(value) if range.contains(&value) => value,
+            Ok(_) | Err(_) => {
+                let (least, most) = (range.start(), range.end());
+                self.fault(format!("`{name}` is `{text}`; it must be a number between {least} and {most}"));
+                default
+            }
         }
-        self.fault(format!("`{name}` is {value}; it must lie between {} and {}", range.start(), range.end()));
-        default
     }
 
     /// A duration in seconds within a range, with a default.
@@ -115,9 +119,28 @@ impl DatabaseConfig {
     /// Reads `DATABASE_URL` and `DATABASE_CONNECTIONS`.
     pub fn read(reader: &mut Reader<'_>) -> Self {
         let url = reader.secret("DATABASE_URL", "to reach Postgres, as postgres://user@host/database");
+        if let Err(reason) = check_url(url.expose_secret()) {
+            reader.fault(format!("`DATABASE_URL` {reason}; write it as postgres://user@host/database"));
+        }
         let connections = reader.number("DATABASE_CONNECTIONS", DATABASE_CONNECTIONS, 2..=500);
         Self { url, connections }
     }
+}
+
+/// What is wrong with the form of a database's URL. Never repeats it: it may hold a password.
+fn check_url(url: &str) -> Result<(), String> {
+    if url.is_empty() {
+        // That it is not set has been told.
+        return Ok(());
+    }
+    let Some((scheme, rest)) = url.split_once("://") else { return Err("is no URL".into()) };
+    if !matches!(scheme, "postgres" | "postgresql") {
+        return Err("names another server than Postgres".into());
+    }
+    if rest.trim_matches('/').is_empty() {
+        return Err("names neither a host nor a database".into());
+    }
+    PgConnectOptions::from_str(url).map(|_| ()).map_err(|reason| format!("cannot be read: {reason}"))
 }
 
 #[cfg(test)]
@@ -141,8 +164,32 @@ mod tests {
             faults,
             "the configuration has 3 fault(s):\n  \
              - `DATABASE_URL` is not set; it is needed to reach Postgres\n  \
-             - `PORT` is `99999999`: number too large to fit in target type\n  \
-             - `SLOTS` is 0; it must lie between 1 and 100"
+             - `PORT` is `99999999`; it must be a number between 1 and 65535\n  \
+             - `SLOTS` is `0`; it must be a number between 1 and 100"
         );
+    }
+
+    #[test]
+    fn a_url_that_leads_to_no_postgres_is_a_fault_and_is_not_repeated() {
+        let told = |url: &str| {
+            let look_up = |name: &str| (name == "DATABASE_URL").then(|| url.to_owned());
+            let mut reader = Reader::new(&look_up);
+            DatabaseConfig::read(&mut reader);
+            reader.finish().err().map(|faults| faults.to_string())
+        };
+        for wrong in [
+            "nonsense-hunter2",
+            "mysql://u:hunter2@h/d",
+            "postgres://",
+            "postgres:///",
+            "postgres://u:hunter2@h:port/d",
+            "postgres://u:hunter2@h/d?sslmode=perhaps",
+        ] {
+            let told = told(wrong).unwrap_or_else(|| panic!("`{wrong}` is taken"));
+            assert!(told.contains("`DATABASE_URL`") && !told.contains("hunter2"), "{wrong}: {told}");
+        }
+        for right in ["postgres://u@h/d", "postgresql://h", "postgres:///d?host=/run/x&port=5432"] {
+            assert_eq!(told(right), None, "{right}");
+        }
     }
 }

@@ -1,7 +1,8 @@
 //! The heart: how what `rules` decides is kept in Postgres.
 //!
-//! Imports go downward only: `error` ← `config, metrics, trace, shutdown` ← `db` ← `tenant, access,
-//! seal` ← `queue` ← `payload` ← `machine` ← `dag` ← `listener`.
+//! Imports go downward only: `error` ← `config, metrics, trace, shutdown` ← `db` ← `tenant, access, seal,
+//! lease, workflow` ← `queue` ← `payload` ← `host, department, machine` ← `dag` ← `listener, retention` ←
+//! `doctor`.
 
 pub mod access;
 pub mod config;
@@ -18,6 +19,7 @@ pub mod metrics;
 pub mod payload;
 pub mod queue;
 pub mod retention;
+pub mod seal;
 pub mod shutdown;
 pub mod tenant;
 pub mod trace;

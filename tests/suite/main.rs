@@ -24,6 +24,7 @@ mod ends;
 mod faults;
 mod ground;
 mod guests;
+mod keyring;
 mod lease;
 mod listener;
 mod machine;

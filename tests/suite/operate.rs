@@ -53,14 +53,14 @@ async fn a_waiting_job_is_seen_explained_and_cancelled() {
 async fn a_paused_queue_waits_until_it_is_resumed() {
     let database = Database::new().await;
     let hands = Hands::start(&database, &[Pool::Maintenance]).await;
-    assert_eq!(millrace(&database, &["queue", "pause", "maintenance"]).0, Some(0));
+    assert_eq!(json(&database, &["queue", "pause", "maintenance"])["paused"], true);
     let id = put(&database, Noop::default()).await;
     let shown = json(&database, &["job", "show", &id.to_string()]);
     assert_eq!(shown["why_code"], "QUEUE_PAUSED", "{shown}");
     let queues = json(&database, &["queue", "list"]);
     let queue = queues.as_array().unwrap().iter().find(|q| q["name"] == "maintenance").unwrap();
     assert!(queue["paused_at"].is_string() && queue["ready"] == 1, "{queue}");
-    assert_eq!(millrace(&database, &["queue", "resume", "maintenance"]).0, Some(0));
+    assert_eq!(json(&database, &["queue", "resume", "maintenance"])["paused"], false);
     wait::until("it is done", || async {
         json(&database, &["job", "show", &id.to_string()])["state"] == "DONE"
     })
@@ -90,4 +90,23 @@ async fn a_dead_letter_shows_its_errors_and_is_redriven() {
     let (code, _, told) = millrace(&database, &["dlq", "show", &id]);
     assert_eq!(code, Some(1));
     assert!(told.contains("is no dead letter, it is ready"), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn failures_are_one_document_for_programs_too() {
+    let database = Database::new().await;
+    for (arguments, exit, code) in [
+        (&["job", "show", "999999", "--json"][..], 1, "NOT_FOUND"),
+        (&["queue", "pause", "nowhere", "--json"], 1, "NOT_FOUND"),
+        (&["admin", "reset-password", "--json"], 1, "NOT_FOUND"),
+        (&["webhook", "sign", "--secret", "no", "--json"], 2, "BAD_CONFIGURATION"),
+        (&["job", "list", "--state", "lost", "--json"], 2, "BAD_ARGUMENTS"),
+    ] {
+        let (ended, out, err) = millrace(&database, arguments);
+        assert_eq!((ended, out.as_str()), (Some(exit), ""), "{arguments:?}: {err}");
+        let told: Value = serde_json::from_str(&err).unwrap_or_else(|e| panic!("{arguments:?}: {e}: {err}"));
+        assert_eq!(told["error"]["code"], code, "{told}");
+        assert!(told["error"]["message"].as_str().is_some_and(|m| m.len() > 10), "{told}");
+    }
+    assert_eq!(json(&database, &["migrate"])["applied"], 0);
 }

@@ -51,6 +51,10 @@ async fn up_refuses_a_second_one_survives_a_kill_and_stops_its_cluster() {
     let down = process::run(&["down"], &variables);
     assert!(text(&down.stdout).contains("nothing runs"), "{}", text(&down.stdout));
 
+    // What a process that dies in the middle of a write leaves goes as well.
+    for draft in ["secrets.new", "address.new", "admin-password.new", "admin-password.draft"] {
+        std::fs::write(format!("{home}/{draft}"), "").unwrap();
+    }
     let reset = process::run(&["reset", "--yes"], &variables);
     assert!(reset.status.success(), "{}", text(&reset.stderr));
     assert!(!std::path::Path::new(&home).exists());
@@ -96,6 +100,17 @@ async fn up_works_on_a_named_database_as_a_role_that_is_no_superuser() {
     let mut up = Millrace::start(&["up"], &variables);
     up.printed("millrace is up").await;
     assert!(!std::path::Path::new(&format!("{home}/pg")).exists());
+
+    let second = process::run(&["up"], &variables);
+    assert_eq!(second.status.code(), Some(1));
+    let told = text(&second.stderr);
+    assert!(told.contains(&format!("pid {}", up.pid())), "{told}");
+    // What is wrong with the settings is not hidden behind that.
+    let second = process::run(&["up"], &[variables[0], variables[2], ("PORT", "99999")]);
+    assert_eq!(second.status.code(), Some(2));
+    let told = text(&second.stderr);
+    assert!(told.contains("between 0 and 65535"), "{told}");
+
     up.signal(Signal::INT);
     assert!(up.ended(STOP_LIMIT).await.success(), "{}", up.log());
 }
@@ -112,11 +127,15 @@ fn every_fault_of_the_configuration_is_told_at_once() {
             ("DATABASE_CONNECTIONS", "0"),
             ("WORKER_SLOTS", "many"),
             ("KEYRING", "k1"),
+            ("ADMIN_EMAIL", "nobody"),
+            ("DATABASE_URL", "mysql://somewhere"),
         ],
     );
     assert_eq!(run.status.code(), Some(2));
     let told = text(&run.stderr);
-    for name in ["PORT", "BIND", "DATABASE_CONNECTIONS", "WORKER_SLOTS", "KEYRING"] {
+    for name in
+        ["PORT", "BIND", "DATABASE_CONNECTIONS", "WORKER_SLOTS", "KEYRING", "ADMIN_EMAIL", "DATABASE_URL"]
+    {
         assert!(told.contains(&format!("`{name}`")), "{told}");
     }
     assert!(!std::path::Path::new(&format!("{home}/pg")).exists(), "nothing is started");
@@ -163,4 +182,66 @@ fn a_signed_webhook_verifies() {
         Headers { id: id.as_deref(), timestamp: timestamp.as_deref(), signature: signature.as_deref() };
     let secret = Secret::decode(secret).unwrap();
     assert_eq!(verify(&[secret], &headers, br#"{"a":1}"#, 1_700_000_010), Ok("msg_1"));
+}
+
+#[test]
+fn what_cannot_be_signed_or_found_ends_with_the_code_of_a_wrong_configuration() {
+    let (_folder, home) = home();
+    let nowhere = [("MILLRACE_HOME", home.as_str()), ("WEBHOOK_SECRET", "whsec_!")];
+    for (arguments, says) in [
+        (&["webhook", "sign", "/dev/null"][..], "`WEBHOOK_SECRET`"),
+        (&["job", "list"], "`DATABASE_URL` is not set"),
+    ] {
+        let run = process::run(arguments, &nowhere);
+        assert_eq!(run.status.code(), Some(2), "{arguments:?}");
+        assert!(text(&run.stderr).contains(says), "{}", text(&run.stderr));
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_of_postgres_is_named_with_its_remedy() {
+    let database = Database::empty().await;
+    let (before, query) = database.url().split_once('?').unwrap_or((database.url(), ""));
+    let server = before.rsplit_once('/').unwrap().0;
+    let gone = format!("{server}/nowhere_at_all?{query}");
+    let (_folder, home) = home();
+    for arguments in [&["worker", "--pools", "dag"][..], &["job", "list"]] {
+        let run =
+            process::run(arguments, &[("DATABASE_URL", gone.as_str()), ("MILLRACE_HOME", home.as_str())]);
+        let told = text(&run.stderr);
+        assert_eq!(run.status.code(), Some(1), "{told}");
+        assert!(told.contains("does not exist; create it") && !told.contains("server's log"), "{told}");
+    }
+    let seen =
+        process::run(&["doctor"], &[("DATABASE_URL", gone.as_str()), ("MILLRACE_HOME", home.as_str())]);
+    let told = text(&seen.stdout);
+    assert!(told.contains("does not exist") && !told.contains("at line"), "{told}");
+}
+
+#[test]
+fn nobody_at_the_other_end_of_the_pipe_changes_no_exit_code() {
+    let (_folder, home) = home();
+    let mut command = process::command(&["job", "list"]);
+    command.env("MILLRACE_HOME", &home).stderr(std::process::Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    drop(child.stderr.take());
+    assert_eq!(child.wait().unwrap().code(), Some(2));
+}
+
+#[test]
+fn down_and_reset_in_a_clone_that_was_never_built_compile_nothing() {
+    let clone = tempfile::tempdir().unwrap();
+    let makefile = concat!(env!("CARGO_MANIFEST_DIR"), "/../Makefile");
+    for target in ["down", "reset"] {
+        let run = std::process::Command::new("make")
+            .args(["-f", makefile, target])
+            .current_dir(clone.path())
+            .env_remove("MILLRACE_HOME")
+            .env_remove("CARGO_TARGET_DIR")
+            .env_remove("MAKEFLAGS")
+            .output()
+            .unwrap();
+        assert!(run.status.success(), "{}", text(&run.stderr));
+        assert!(text(&run.stdout).contains("no `up` began"), "{}", text(&run.stdout));
+    }
 }

@@ -12,7 +12,8 @@ use super::operations::{Log, Tenant};
 use super::timeline::Timeline;
 use super::worker::Worker;
 use crate::home::Home;
-use crate::settings::is_set;
+use crate::settings::{Settings, is_set};
+use crate::table::say;
 use crate::{admin, settings};
 
 /// How long what needs no retry may take; generous, for a machine that is busy with a build.
@@ -30,13 +31,13 @@ const CATCHES: usize = 60;
 pub(crate) async fn run() -> anyhow::Result<()> {
     let time = Timeline::start();
     let address = address()?;
-    println!("telling the story of http://{address}");
+    say(format!("telling the story of http://{address}"));
     let tenant = enter(time, &address).await?;
     let shop = order(time, &tenant).await?;
     repeat(time, &tenant, &shop).await?;
     bury_and_redrive(time, &tenant).await?;
     kill(time, &tenant).await?;
-    println!("\nall of it was true");
+    say("\nall of it was true");
     Ok(())
 }
 
@@ -62,16 +63,21 @@ async fn enter(time: Timeline, address: &str) -> anyhow::Result<Tenant> {
         Err(_) => {
             let file = Home::find()?.password_file();
             std::fs::read_to_string(&file).map(|text| text.trim().to_owned()).with_context(|| {
-                format!("`{}` has no password to read; say it in `ADMIN_PASSWORD`", file.display())
+                format!(
+                    "`{}` has no password to read: no `up` began here; call this in the clone where `make up` runs, \
+                     or say the address in `BIND` and `PORT` and the administrator's password in `ADMIN_PASSWORD`",
+                    file.display()
+                )
             })?
         }
     };
+    let email = Settings::default().read(admin::read_email)?;
     let nobody = Client::new(address);
     ensure!(
         nobody.graphql("query { tenants { nodes { id } } }", json!({})).await.is_err(),
         "untrue: a stranger is let in"
     );
-    let tenant = Tenant::make(&nobody, &admin::email(), &password).await?;
+    let tenant = Tenant::make(&nobody, &email, &password).await?;
     time.tell(format!("logged in, made tenant `{}` and an API key for it", tenant.slug));
     Ok(tenant)
 }

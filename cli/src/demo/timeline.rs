@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::bail;
 
+use crate::table::say;
+
 /// How often a condition is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
@@ -21,12 +23,12 @@ impl Timeline {
 
     /// Opens a part of the story.
     pub(super) fn part(&self, title: &str) {
-        println!("\n{title}");
+        say(format!("\n{title}"));
     }
 
     /// Tells one thing that is now known to be true.
     pub(super) fn tell(&self, what: impl AsRef<str>) {
-        println!("  {:>7.3} s  {}", self.began.elapsed().as_secs_f64(), what.as_ref());
+        say(format!("  {:>7.3} s  {}", self.began.elapsed().as_secs_f64(), what.as_ref()));
     }
 
     /// Waits until there is a value.

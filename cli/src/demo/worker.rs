@@ -80,7 +80,10 @@ impl Drop for Worker {
     fn drop(&mut self) {
         // Gone already, as a rule; a frozen one is killed all the same.
         if let Err(error) = self.child.kill().and_then(|()| self.child.wait().map(drop)) {
-            eprintln!("the demo's worker (pid {}) could not be ended: {error}", self.child.id());
+            crate::failure::write(&format!(
+                "the demo's worker (pid {}) could not be ended: {error}\n",
+                self.child.id()
+            ));
         }
     }
 }

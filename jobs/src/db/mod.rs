@@ -8,11 +8,13 @@ pub mod patience;
 mod pool;
 pub mod pooling;
 pub mod private;
+mod reason;
 pub mod vitals;
 
 pub use begin::begin;
 pub use constraint::violates;
 pub use migrate::{SchemaState, migrate, schema_state};
 pub use pool::{CALL_TIMEOUT, connect, connect_options, plain_options};
+pub use reason::innermost;
 
 pub use sqlx::{PgConnection, PgPool};

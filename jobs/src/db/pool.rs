@@ -7,6 +7,7 @@ use secrecy::ExposeSecret;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection, PgPool};
 
+use super::reason::refused;
 use crate::config::DatabaseConfig;
 use crate::{Error, Result};
 
@@ -76,5 +77,5 @@ pub async fn connect(config: &DatabaseConfig) -> Result<PgPool> {
         })
         .connect_with(options)
         .await
-        .map_err(Error::from)
+        .map_err(refused)
 }

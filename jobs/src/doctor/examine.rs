@@ -1,6 +1,7 @@
 //! Examines one thing after another; what cannot be looked at any more is left out.
 
 use chrono::{DateTime, TimeDelta, Utc};
+use rules::seal::Keyring;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions, Connection, PgPool};
 
@@ -8,9 +9,11 @@ use super::finding::{Check, Finding};
 use crate::config::DatabaseConfig;
 use crate::db::pooling::{Pooling, pooling};
 use crate::db::vitals::vitals;
-use crate::db::{CALL_TIMEOUT, SchemaState, connect_options, plain_options, schema_state};
+use crate::db::{CALL_TIMEOUT, SchemaState, connect_options, innermost, plain_options, schema_state};
 use crate::lease::{SCHEDULER, holding};
 use crate::queue::postgres::partition::days_ahead;
+use crate::seal::store::is_anything_sealed;
+use crate::seal::{Proof, tried};
 use crate::{Code, Error, Result};
 
 /// The oldest Postgres that we know to work, as its version number tells it.
@@ -29,11 +32,12 @@ const DAYS_AHEAD_MIN: i64 = 7;
 /// What PgBouncer answers to settings that it was not told to let through.
 const SETTINGS_REFUSED: &str = "unsupported startup parameter";
 
-/// Examines an installation. Never fails: what goes wrong is a finding.
-pub async fn examine(config: &DatabaseConfig) -> Vec<Finding> {
+/// Examines an installation, with the keyring that processes get here, if they get one. Never fails: what
+/// goes wrong is a finding.
+pub async fn examine(config: &DatabaseConfig, keyring: Option<&Keyring>) -> Vec<Finding> {
     let mut findings = Vec::new();
     match open(config, &mut findings).await {
-        Ok(options) => examine_through(&options, &mut findings).await,
+        Ok(options) => examine_through(&options, keyring, &mut findings).await,
         Err(error) => findings.push(Finding::bad(
             Check::Database,
             reason_of(&error),
@@ -76,7 +80,7 @@ async fn try_connect(options: &PgConnectOptions) -> Result<()> {
     Ok(())
 }
 
-async fn examine_through(options: &PgConnectOptions, findings: &mut Vec<Finding>) {
+async fn examine_through(options: &PgConnectOptions, keyring: Option<&Keyring>, findings: &mut Vec<Finding>) {
     match bounded(pooling(options)).await {
         Ok(found) => {
             findings.push(pooler(found));
@@ -104,6 +108,12 @@ async fn examine_through(options: &PgConnectOptions, findings: &mut Vec<Finding>
     };
     if current && let Err(error) = bounded(upkeep(&db, findings)).await {
         findings.push(unseen(Check::Scheduler, &error));
+    }
+    if current {
+        findings.push(match bounded(sealed(&db, keyring)).await {
+            Ok(finding) => finding,
+            Err(error) => unseen(Check::Keyring, &error),
+        });
     }
     db.close().await;
 }
@@ -143,6 +153,33 @@ async fn upkeep(db: &PgPool, findings: &mut Vec<Finding>) -> Result<()> {
         )
     });
     Ok(())
+}
+
+async fn sealed(db: &PgPool, keyring: Option<&Keyring>) -> Result<Finding> {
+    let check = Check::Keyring;
+    let mut conn = crate::db::begin(db).await?;
+    let Some(keyring) = keyring else {
+        return Ok(if is_anything_sealed(&mut conn).await? {
+            Finding::warning(
+                check,
+                "there is none here; processes with the API do not start without the one that sealed",
+                "where the API runs, set `KEYRING` or restore the file `secrets` of the first `up`",
+            )
+        } else {
+            Finding::good(check, "nothing is sealed yet")
+        });
+    };
+    Ok(match tried(&mut conn, keyring).await? {
+        Proof::Opens => Finding::good(check, "it opens what this installation sealed"),
+        Proof::Missing => {
+            Finding::good(check, "it was not tried yet; the next start of the API seals a proof")
+        }
+        Proof::Fails(error) => Finding::bad(
+            check,
+            format!("it does not open what this installation sealed: {error}"),
+            "use the `KEYRING` of the other processes, or restore the file `secrets` of the first `up`",
+        ),
+    })
 }
 
 fn pooler(found: Pooling) -> Finding {
@@ -253,13 +290,7 @@ fn unseen(check: Check, error: &Error) -> Finding {
 
 /// The innermost cause, else the message: an operator sees no other log of this.
 fn reason_of(error: &Error) -> String {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = std::error::Error::source(error);
-    let mut innermost = None;
-    while let Some(next) = cause {
-        innermost = Some(next.to_string());
-        cause = next.source();
-    }
-    innermost.unwrap_or_else(|| error.to_string())
+    innermost(error).unwrap_or_else(|| error.to_string())
 }
 
 async fn bounded<T>(call: impl Future<Output = Result<T>>) -> Result<T> {

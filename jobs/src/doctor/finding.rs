@@ -22,6 +22,8 @@ pub enum Check {
     Scheduler,
     /// The history has partitions for days ahead.
     History,
+    /// The keyring opens what the installation sealed.
+    Keyring,
 }
 
 /// How it is.
@@ -61,6 +63,7 @@ impl Check {
             Self::Pooler => "pooler",
             Self::Scheduler => "scheduler",
             Self::History => "history",
+            Self::Keyring => "keyring",
         }
     }
 }
