@@ -2,6 +2,8 @@
 //!
 //! It never executes a job. All that outlives a request is in Postgres, so any number of these may stand
 //! side by side and any of them may end at any time.
+// The schema is one type made of every domain's, each inside the next.
+#![recursion_limit = "256"]
 
 mod auth;
 mod body;

@@ -97,7 +97,7 @@ const MANAGED: [(&str, &str); 19] = [
 ];
 
 fn all() -> impl Iterator<Item = (&'static str, &'static str)> {
-    OPERATIONS.into_iter().chain(MANAGED)
+    OPERATIONS.into_iter().chain(MANAGED).chain(crate::api_machine::OPERATIONS)
 }
 
 /// Acme's things, one of each kind, by kind.
@@ -145,6 +145,9 @@ async fn belongings(database: &Database, admin: &Client, acme: &Value) -> Map<St
     let member = admin.ok(member, json!({"t": acme})).await["addMember"]["userId"].clone();
     things.insert("user".into(), member);
     things.insert("notice".into(), json!(heard(database, &things["listener"], acme).await));
+    for (kind, id) in crate::api_machine::belongings(database, admin, acme).await {
+        things.insert(kind.into(), id);
+    }
     for (kind, id) in &things {
         assert!(id.is_string(), "no {kind}: {things:?}");
     }
@@ -173,6 +176,8 @@ async fn census(database: &Database) -> String {
         'workflows', (select jsonb_agg(jsonb_build_array(id, version, disabled_at) order by id) from workflow),
         'runs', (select count(*) from run), 'inbox', (select count(*) from run_inbox), 'jobs', (select count(*) from job),
         'listeners', (select jsonb_agg(jsonb_build_array(id, version, active, md5(secret)) order by id) from listener),
+        'machines', (select jsonb_agg(jsonb_build_array(id, wanted, generation, department_id) order by id) from machine),
+        'departments', (select jsonb_agg(name order by id) from department), 'operations', (select count(*) from machine_operation),
         'notices', (select jsonb_agg(jsonb_build_array(id, replay, state) order by id) from notice))::text";
     sqlx::query_scalar(statement).fetch_one(&mut database.connect().await).await.unwrap()
 }

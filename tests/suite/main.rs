@@ -10,6 +10,7 @@
 
 mod api_doors;
 mod api_identity;
+mod api_machine;
 mod api_permission;
 mod api_session;
 mod api_tenancy;

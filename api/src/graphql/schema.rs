@@ -4,14 +4,19 @@ use async_graphql::{EmptySubscription, MergedObject, Schema};
 
 use super::apikey::{ApiKeyMutation, ApiKeyQuery};
 use super::deadletter::{DeadLetterMutation, DeadLetterQuery};
+use super::department::{DepartmentMutation, DepartmentQuery};
+use super::host::{HostMutation, HostQuery};
 use super::invitation::{InvitationMutation, InvitationQuery};
 use super::job::{JobMutation, JobQuery};
 use super::listener::{ListenerMutation, ListenerQuery};
+use super::machine::{MachineMutation, MachineQuery};
 use super::notice::{NoticeMutation, NoticeQuery};
+use super::operation::{OperationMutation, OperationQuery};
 use super::queue::{QueueMutation, QueueQuery};
 use super::role::{RoleMutation, RoleQuery};
 use super::run::{RunMutation, RunQuery};
 use super::session::{SessionMutation, SessionQuery};
+use super::snapshot::{SnapshotMutation, SnapshotQuery};
 use super::tenant::{TenantMutation, TenantQuery};
 use super::user::{UserMutation, UserQuery};
 use super::workflow::{WorkflowMutation, WorkflowQuery};
@@ -33,6 +38,11 @@ pub(crate) struct Query(
     JobQuery,
     QueueQuery,
     DeadLetterQuery,
+    HostQuery,
+    DepartmentQuery,
+    MachineQuery,
+    OperationQuery,
+    SnapshotQuery,
 );
 
 /// Everything that can be changed.
@@ -51,6 +61,11 @@ pub(crate) struct Mutation(
     JobMutation,
     QueueMutation,
     DeadLetterMutation,
+    HostMutation,
+    DepartmentMutation,
+    MachineMutation,
+    OperationMutation,
+    SnapshotMutation,
 );
 
 /// The schema of the API.
