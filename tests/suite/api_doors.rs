@@ -151,8 +151,8 @@ async fn the_schema_is_shown_only_where_it_is_meant_to_be() {
     assert_eq!(open.nobody().ok(query, json!({})).await["__schema"]["queryType"]["name"], "Query");
     let hidden = shut.nobody().ask(query, json!({})).await;
     assert!(!hidden.text.contains("queryType\":{"), "{hidden:?}");
-    let (_, suggesting) = open.nobody().refusal("{ tenant { nodes } }", json!({})).await;
-    let (_, silent) = shut.nobody().refusal("{ tenant { nodes } }", json!({})).await;
+    let (_, suggesting) = open.nobody().refusal("{ tenantz { nodes } }", json!({})).await;
+    let (_, silent) = shut.nobody().refusal("{ tenantz { nodes } }", json!({})).await;
     assert!(suggesting.contains("tenants") && !silent.contains("tenants"), "{suggesting} / {silent}");
     open.close().await;
     shut.close().await;
