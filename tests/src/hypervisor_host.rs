@@ -29,7 +29,9 @@ pub fn missing() -> Option<String> {
     if !rustix::process::geteuid().is_root() {
         return Some("namespaces need root".to_owned());
     }
-    for program in [DAEMON, "/usr/bin/qemu-system-x86_64", "/usr/bin/unshare", "/usr/bin/qemu-img"] {
+    for program in
+        [DAEMON, "/usr/bin/qemu-system-x86_64", "/usr/bin/unshare", "/usr/bin/setpriv", "/usr/bin/qemu-img"]
+    {
         if !Path::new(program).is_file() {
             return Some(format!("`{program}` is missing; run .ci/guests"));
         }
@@ -129,7 +131,9 @@ impl HypervisorHost {
             fs::remove_dir_all(self.at(part)).expect("it is there");
             fs::create_dir(self.at(part)).expect("a folder");
         }
-        let holder = Command::new("unshare")
+        // With the thread of the test goes the host, should nobody be left to drop it.
+        let holder = Command::new("setpriv")
+            .args(["--pdeathsig", "KILL", "unshare"])
             .args(["--mount", "--net", "--uts", "--pid", "--fork", "--mount-proc", "--kill-child", "bash"])
             .arg(self.at("init.sh"))
             .stdin(Stdio::null())

@@ -41,7 +41,8 @@ pub enum HostEvent {
 /// Every call may be repeated: a worker can die between the act and its record. An act looks, does what
 /// is missing and looks again; what it returns is what it saw last. An act that finds its end already
 /// reached does nothing. Acts that leave no trace in the state (`reboot`, `reset`, `revert`) are known by
-/// the [`Mark`] that they leave on the machine, and a call with a mark that is there already does nothing.
+/// the [`Mark`] that they leave on the machine, and a call with a mark that is there already does nothing; so
+/// an operation makes at most one of them, before any other call of its own.
 /// A mark of a lower generation than the machine carries is refused as stale.
 ///
 /// Calls that are dropped may still take effect; the next look tells.

@@ -28,6 +28,11 @@ const SLOTS: usize = 8;
 /// How many events wait for a slow receiver before it has to list everything.
 const EVENTS: usize = 4_096;
 
+/// The pool in which disks are made unless another is named.
+const POOL: &str = "millrace";
+/// The folder of which it is made where there is none.
+const FOLDER: &str = "/var/lib/libvirt/images/millrace";
+
 /// How long a look may take.
 const LOOK: Duration = Duration::from_secs(5);
 /// How long a full listing or a figure may take.
@@ -48,6 +53,13 @@ pub struct LibvirtSettings {
     pub pool: String,
     /// The folder of which that pool is made where the host has none of its name, absolute.
     pub folder: String,
+}
+
+impl LibvirtSettings {
+    /// The host at this address as most are: emulated or a test driver, with disks where libvirt's are.
+    pub fn of(uri: HostUri) -> Self {
+        Self { uri, kvm: false, pool: POOL.to_owned(), folder: FOLDER.to_owned() }
+    }
 }
 
 /// One host behind libvirt.
