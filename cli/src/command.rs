@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use rules::machine::{HostUri, Name};
 use rules::queue::{Pool, State};
 
 /// A durable job queue, workflows and webhooks on Postgres, in one executable.
@@ -32,9 +33,15 @@ pub(crate) enum Command {
     Api,
     /// Work the jobs of some pools
     Worker {
-        /// Which pools, separated by commas: dag, events, audit, maintenance
+        /// Which pools, separated by commas: dag, events, audit, maintenance, and vm for a host
         #[arg(long, value_delimiter = ',', required = true, value_parser = parse_pool)]
-        pools: Vec<Pool>,
+        pools: Vec<ServedPool>,
+        /// The host whose machines it operates; needed with the pool vm
+        #[arg(long, requires = "libvirt_uri", value_parser = parse_name)]
+        host: Option<Name>,
+        /// The address of that host's hypervisor, such as test:///default or qemu:///system
+        #[arg(long, requires = "host", value_parser = parse_uri)]
+        libvirt_uri: Option<HostUri>,
     },
     /// Stand for leader and, when elected, do the upkeep
     Scheduler,
@@ -54,6 +61,12 @@ pub(crate) enum Command {
     /// Look at dead letters and give them new attempts
     #[command(subcommand)]
     Dlq(Dlq),
+    /// Look at hosts, drain and resume them
+    #[command(subcommand)]
+    Host(Host),
+    /// Look at machines, and why what was asked of one has not begun
+    #[command(subcommand)]
+    Machine(Machine),
     /// Help the senders of webhooks
     #[command(subcommand)]
     Webhook(Webhook),
@@ -191,6 +204,80 @@ pub(crate) enum Dlq {
 }
 
 #[derive(Debug, Subcommand)]
+pub(crate) enum Host {
+    /// Every host with its state and what it has
+    List {
+        #[command(flatten)]
+        output: Output,
+    },
+    /// One host: who holds it, how its hypervisor answers, what it has
+    Show {
+        /// Its name
+        name: String,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Drain a host: what runs goes on, nothing new is begun and no machine placed there
+    Drain {
+        /// Its name
+        name: String,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Let a drained host go on
+    Resume {
+        /// Its name
+        name: String,
+        #[command(flatten)]
+        output: Output,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Machine {
+    /// The machines that are not destroyed, oldest first
+    List {
+        /// Only this tenant's, by id
+        #[arg(long)]
+        tenant: Option<rules::id::TenantId>,
+        /// Only those on this host, by name
+        #[arg(long)]
+        host: Option<String>,
+        /// Only those after this id, which continues a list
+        #[arg(long)]
+        after: Option<rules::id::MachineId>,
+        /// How many, at most 100
+        #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(i64).range(1..=100))]
+        limit: i64,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// One machine: what it shall be, what it was seen to be, what was asked of it last
+    Show {
+        /// Its id
+        id: rules::id::MachineId,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Why what was asked of a machine has not begun
+    Why {
+        /// Its id
+        id: rules::id::MachineId,
+        #[command(flatten)]
+        output: Output,
+    },
+}
+
+/// What `--pools` names: a pool that every installation has, or the host's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ServedPool {
+    /// One of those that every installation has.
+    Fixed(Pool),
+    /// The pools of the host that `--host` names.
+    Vm,
+}
+
+#[derive(Debug, Subcommand)]
 pub(crate) enum Webhook {
     /// Sign a body as Standard Webhooks says, and print the three headers
     #[command(after_help = "Example:\n  export WEBHOOK_SECRET=whsec_…\n  \
@@ -231,6 +318,15 @@ impl Command {
             Self::Dlq(Dlq::List { output, .. } | Dlq::Show { output, .. } | Dlq::Redrive { output, .. }) => {
                 output
             }
+            Self::Host(
+                Host::List { output }
+                | Host::Show { output, .. }
+                | Host::Drain { output, .. }
+                | Host::Resume { output, .. },
+            ) => output,
+            Self::Machine(
+                Machine::List { output, .. } | Machine::Show { output, .. } | Machine::Why { output, .. },
+            ) => output,
             Self::Webhook(Webhook::Sign { output, .. }) => output,
             Self::Up
             | Self::Down
@@ -244,8 +340,19 @@ impl Command {
     }
 }
 
-fn parse_pool(text: &str) -> Result<Pool, String> {
-    text.parse().map_err(|e: rules::queue::UnknownPool| e.to_string())
+fn parse_pool(text: &str) -> Result<ServedPool, String> {
+    if text == "vm" {
+        return Ok(ServedPool::Vm);
+    }
+    text.parse().map(ServedPool::Fixed).map_err(|e: rules::queue::UnknownPool| e.to_string())
+}
+
+fn parse_name(text: &str) -> Result<Name, String> {
+    text.parse().map_err(|e: rules::machine::BadName| e.to_string())
+}
+
+fn parse_uri(text: &str) -> Result<HostUri, String> {
+    text.parse().map_err(|e: rules::machine::BadUri| e.to_string())
 }
 
 fn parse_state(text: &str) -> Result<State, String> {

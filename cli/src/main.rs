@@ -8,7 +8,10 @@ mod doctor;
 mod down;
 mod failure;
 mod home;
+mod host;
+mod hypervisor;
 mod job;
+mod machine;
 mod migrate;
 mod queue;
 mod roles;
@@ -23,9 +26,10 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Parser;
-use rules::queue::Pool;
+use jobs::config::Faults;
 
-use crate::command::{Cli, Command};
+use crate::command::{Cli, Command, ServedPool};
+use crate::hypervisor::Served;
 use crate::roles::Roles;
 
 /// Counts what each thread holds, by which scripts are bounded.
@@ -61,7 +65,10 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Down => Ok(down::down()?),
         Command::Reset { yes } => Ok(down::reset(yes)?),
         Command::Api => roles::run(&Roles { api: true, ..Roles::default() }).await,
-        Command::Worker { pools } => roles::run(&Roles { pools: distinct(pools), ..Roles::default() }).await,
+        Command::Worker { pools, host, libvirt_uri } => {
+            let host = host.zip(libvirt_uri).map(|(name, uri)| Served { name, uri });
+            roles::run(&working(&pools, host)?).await
+        }
         Command::Scheduler => roles::run(&Roles { scheduler: true, ..Roles::default() }).await,
         Command::Migrate(output) => migrate::run(output).await,
         Command::Demo => demo::run().await,
@@ -70,17 +77,31 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Job(command) => job::run(command).await,
         Command::Queue(command) => queue::run(command).await,
         Command::Dlq(command) => dlq::run(command).await,
+        Command::Host(command) => host::run(command).await,
+        Command::Machine(command) => machine::run(command).await,
         Command::Webhook(command) => webhook::run(command),
     }
 }
 
-/// Each pool once, in the order given.
-fn distinct(pools: Vec<Pool>) -> Vec<Pool> {
-    let mut seen = Vec::new();
+/// The roles of a worker: each pool once, in the order given, and the host if it serves one.
+fn working(pools: &[ServedPool], host: Option<Served>) -> Result<Roles, Faults> {
+    let mut roles = Roles::default();
     for pool in pools {
-        if !seen.contains(&pool) {
-            seen.push(pool);
+        match pool {
+            ServedPool::Fixed(pool) if !roles.pools.contains(pool) => roles.pools.push(*pool),
+            ServedPool::Fixed(_) | ServedPool::Vm => {}
         }
     }
-    seen
+    match (pools.contains(&ServedPool::Vm), host) {
+        (true, Some(host)) => roles.hosts.push(host),
+        (false, None) => {}
+        (true, None) => {
+            let told = "the pool vm needs `--host NAME --libvirt-uri URI`: which host it operates, and where";
+            return Err(Faults(vec![told.into()]));
+        }
+        (false, Some(_)) => {
+            return Err(Faults(vec!["`--host` is served by the pool vm; add it to `--pools`".into()]));
+        }
+    }
+    Ok(roles)
 }

@@ -19,6 +19,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use workers::WorkerConfig;
 
+use crate::hypervisor::{HostSettings, Served};
 use crate::secrets;
 use crate::settings::Settings;
 
@@ -32,6 +33,8 @@ pub(crate) struct Roles {
     pub(crate) api: bool,
     /// The pools that it works; none for a process that is no worker.
     pub(crate) pools: Vec<Pool>,
+    /// The hosts that it serves.
+    pub(crate) hosts: Vec<Served>,
     /// It stands for leader.
     pub(crate) scheduler: bool,
 }
@@ -43,13 +46,14 @@ pub(crate) struct Config {
     pub(crate) keyring: Option<Arc<Keyring>>,
     api: Option<ApiConfig>,
     worker: Option<WorkerConfig>,
+    hosts: Vec<HostSettings>,
     scheduler: Option<SchedulerConfig>,
 }
 
 impl Config {
     /// Reads what the roles need.
     pub(crate) fn read(reader: &mut Reader<'_>, roles: &Roles) -> Self {
-        let works = !roles.pools.is_empty();
+        let works = !roles.pools.is_empty() || !roles.hosts.is_empty();
         Self {
             log: LogConfig::read(reader),
             database: DatabaseConfig::read(reader),
@@ -57,6 +61,7 @@ impl Config {
             keyring: roles.api.then(|| read_keyring(reader)).flatten(),
             api: roles.api.then(|| ApiConfig::read(reader)),
             worker: works.then(|| WorkerConfig::read(reader, roles.pools.clone())),
+            hosts: roles.hosts.iter().map(|served| HostSettings::read(reader, served.clone())).collect(),
             scheduler: roles.scheduler.then(|| SchedulerConfig::read(reader)),
         }
     }
@@ -159,6 +164,8 @@ pub(crate) async fn play(
         playing.spawn(async move { Ok(api::serve(listener, app, shutdown).await?) });
     }
     if let Some(worker) = config.worker {
+        let hosts = config.hosts.into_iter().map(HostSettings::open).collect();
+        let worker = WorkerConfig { hosts, ..worker };
         let context = workers::Context { sandbox, ..workers::Context::new(db.clone(), wake) };
         let shutdown = shutdown.clone();
         playing.spawn(async move { Ok(workers::run(worker, context, shutdown).await?) });

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admin;
 use crate::home::{self, Home};
+use crate::hypervisor::{self, Served};
 use crate::roles::{self, Config, Roles};
 use crate::secrets::Secrets;
 use crate::settings::{self, Settings};
@@ -32,6 +33,9 @@ pub(crate) async fn run() -> anyhow::Result<()> {
     // Once more: who held the lock until now may have kept secrets.
     let plan = Plan::read(&home, private)?;
     plan.config.see()?;
+    if !hypervisor::is_built_in() {
+        say(format!("built without libvirt: there is no host `{}`; machines need one", hypervisor::LOCAL));
+    }
     let shutdown = jobs::shutdown::on_signal().context("signals cannot be handled")?;
     let listener = plan.config.bind().await?;
 
@@ -67,11 +71,20 @@ impl Plan {
         if private {
             settings.provide("DATABASE_URL", Cluster::url_at(&home.place));
         }
-        let roles = Roles { api: true, pools: Pool::FIXED.to_vec(), scheduler: true };
+        let hosts = local_host()?;
+        let roles = Roles { api: true, pools: Pool::FIXED.to_vec(), hosts, scheduler: true };
         let (config, admin_email) =
             settings.read(|reader| (Config::read(reader, &roles), admin::read_email(reader)))?;
         Ok(Self { config, admin_email, secrets })
     }
+}
+
+/// The host `local`, on libvirt's driver inside this process, which keeps its machines as long as it runs.
+fn local_host() -> anyhow::Result<Vec<Served>> {
+    if !hypervisor::is_built_in() {
+        return Ok(Vec::new());
+    }
+    Ok(vec![Served { name: hypervisor::LOCAL.parse()?, uri: hypervisor::LOCAL_URI.parse()? }])
 }
 
 async fn open(home: &Home) -> jobs::Result<Cluster> {

@@ -1,0 +1,124 @@
+//! `millrace machine`: look at machines, and why what was asked of one has not begun.
+
+use jobs::db::PgPool;
+use jobs::machine::operation::{self, Operation};
+use jobs::machine::store::{self, Filter, Machine as MachineView};
+use rules::id::MachineId;
+use serde::Serialize;
+
+use crate::command::{Machine, Output};
+use crate::settings;
+use crate::table::{cell, print, print_one, time};
+
+/// How many operations are shown of one machine.
+const SHOWN_OPERATIONS: i64 = 10;
+
+pub(crate) async fn run(command: Machine) -> anyhow::Result<()> {
+    let db = settings::operator().await?;
+    match command {
+        Machine::List { tenant, host, after, limit, output } => {
+            let filter = Filter { tenant, department: None, host: host.as_deref(), after };
+            list(&db, &filter, limit, output).await?;
+        }
+        Machine::Show { id, output } => show(&db, id, output).await?,
+        Machine::Why { id, output } => why(&db, id, output).await?,
+    }
+    Ok(())
+}
+
+async fn list(db: &PgPool, filter: &Filter<'_>, limit: i64, output: Output) -> jobs::Result<()> {
+    let mut conn = db.acquire().await?;
+    let page = store::page(&mut conn, filter, limit).await?;
+    let rows: Vec<Vec<String>> = page
+        .iter()
+        .map(|m| {
+            vec![
+                m.id.to_string(),
+                m.name.clone(),
+                m.host.clone(),
+                m.wanted.to_lowercase(),
+                m.seen.to_lowercase(),
+                cell(m.seen_at.map(time)),
+                cell(m.drift.as_deref()),
+            ]
+        })
+        .collect();
+    print(output, &page, &["ID", "NAME", "HOST", "WANTED", "SEEN", "SEEN AT", "DRIFT"], &rows)
+}
+
+/// A machine with what was asked of it last.
+#[derive(Serialize)]
+struct Shown {
+    #[serde(flatten)]
+    machine: MachineView,
+    operations: Vec<Operation>,
+}
+
+async fn show(db: &PgPool, id: MachineId, output: Output) -> jobs::Result<()> {
+    let mut conn = db.acquire().await?;
+    let machine = store::get(&mut conn, None, id).await?;
+    let operations = operation::store::page(&mut conn, id, None, SHOWN_OPERATIONS).await?;
+    let spec = machine.spec()?;
+    let size =
+        format!("{} cpus, {} MiB, {} GiB, {}", spec.vcpus, spec.memory_mib, spec.disk_gib, spec.os.as_str());
+    let mut lines = vec![
+        ("machine", machine.id.to_string()),
+        ("name", machine.name.clone()),
+        ("tenant", machine.tenant_id.to_string()),
+        ("department", cell(machine.department_id)),
+        ("host", machine.host.clone()),
+        ("size", size),
+        ("wanted", machine.wanted.to_lowercase()),
+        ("seen", machine.seen.to_lowercase()),
+        ("seen because", cell(machine.seen_reason.as_deref())),
+        ("seen at", cell(machine.seen_at.map(time))),
+        ("drift", cell(machine.drift.as_deref())),
+        ("created", format!("{} by {}", time(machine.created_at), machine.created_by)),
+        ("destroyed", cell(machine.destroyed_at.map(time))),
+    ];
+    for asked in &operations {
+        let error = asked.error.as_deref().map(|e| format!(": {e}")).unwrap_or_default();
+        let told = format!(
+            "{} {} at {} by {}{error}",
+            asked.action.to_lowercase(),
+            asked.state.to_lowercase(),
+            time(asked.created_at),
+            asked.requested_by
+        );
+        lines.push(("operation", told));
+    }
+    print_one(output, &Shown { machine, operations }, &lines)
+}
+
+/// Why an operation has not begun.
+#[derive(Serialize)]
+struct Waits {
+    operation: uuid::Uuid,
+    action: String,
+    job: Option<i64>,
+    code: &'static str,
+    why: String,
+}
+
+async fn why(db: &PgPool, id: MachineId, output: Output) -> jobs::Result<()> {
+    let mut conn = db.acquire().await?;
+    store::get(&mut conn, None, id).await?;
+    let waiting: Vec<Waits> = operation::store::why(&mut conn, id)
+        .await?
+        .into_iter()
+        .map(|w| Waits {
+            operation: w.id,
+            action: w.action,
+            job: w.job_id,
+            code: w.why.code(),
+            why: w.why.to_string(),
+        })
+        .collect();
+    let rows: Vec<Vec<String>> = waiting
+        .iter()
+        .map(|w| {
+            vec![w.operation.to_string(), w.action.to_lowercase(), cell(w.job), w.code.into(), w.why.clone()]
+        })
+        .collect();
+    print(output, &waiting, &["OPERATION", "ACTION", "JOB", "CODE", "WHY"], &rows)
+}
