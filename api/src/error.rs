@@ -146,7 +146,7 @@ fn house_code(error: &Error) -> ErrorCode {
         jobs::Code::Conflict => ErrorCode::Conflict,
         jobs::Code::Denied => ErrorCode::Forbidden,
         jobs::Code::Exhausted => ErrorCode::RateLimited,
-        jobs::Code::Unavailable => ErrorCode::Unavailable,
+        jobs::Code::Unavailable | jobs::Code::Interrupted => ErrorCode::Unavailable,
         jobs::Code::Internal => ErrorCode::Internal,
     }
 }
@@ -203,7 +203,7 @@ fn text_or_null(text: Option<&str>) -> async_graphql::Value {
 /// Tells the log what the client is not told.
 fn log(error: &Error) {
     match error.code {
-        jobs::Code::Internal | jobs::Code::Unavailable => {
+        jobs::Code::Internal | jobs::Code::Unavailable | jobs::Code::Interrupted => {
             let cause = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
             tracing::error!(error.code = ?error.code, error.cause = %cause, "a request failed: {error}");
         }

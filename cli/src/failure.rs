@@ -55,7 +55,7 @@ fn code(error: &anyhow::Error) -> &'static str {
         Some(Code::Conflict) => "CONFLICT",
         Some(Code::Denied) => "FORBIDDEN",
         Some(Code::Exhausted) => "RATE_LIMITED",
-        Some(Code::Unavailable) => "UNAVAILABLE",
+        Some(Code::Unavailable | Code::Interrupted) => "UNAVAILABLE",
         Some(Code::Internal) => "INTERNAL",
         None => "FAILED",
     }

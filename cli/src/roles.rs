@@ -154,7 +154,9 @@ pub(crate) async fn play(
     db: PgPool,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
-    let wake = Wake::start(&db, &shutdown);
+    // What drains after the signal still makes work for others.
+    let ended = CancellationToken::new();
+    let wake = Wake::start(&db, &ended);
     // One for the whole process: what the API compiled when it was saved, a worker need not compile again.
     let sandbox = Arc::new(Sandbox::new(script::Limits::default()));
     let mut playing: JoinSet<anyhow::Result<()>> = JoinSet::new();
@@ -166,7 +168,7 @@ pub(crate) async fn play(
     if let Some(worker) = config.worker {
         let hosts = config.hosts.into_iter().map(HostSettings::open).collect();
         let worker = WorkerConfig { hosts, ..worker };
-        let context = workers::Context { sandbox, ..workers::Context::new(db.clone(), wake) };
+        let context = workers::Context { sandbox, ..workers::Context::new(db.clone(), wake.clone()) };
         let shutdown = shutdown.clone();
         playing.spawn(async move { Ok(workers::run(worker, context, shutdown).await?) });
     }
@@ -183,6 +185,8 @@ pub(crate) async fn play(
         }
         first = first.and(ended);
     }
+    ended.cancel();
+    wake.flush().await;
     db.close().await;
     first
 }

@@ -29,6 +29,9 @@ pub enum Code {
     Exhausted,
     /// A dependency, in practice Postgres, cannot be reached now; trying again later helps.
     Unavailable,
+    /// Postgres answered, and gave this call up: it took too long, waited too long for a lock, or stood in
+    /// another's way. Trying again may help, and may as well meet the same end.
+    Interrupted,
     /// A fault of ours. The message says nothing of its cause.
     Internal,
 }
@@ -85,7 +88,7 @@ impl Error {
 
     /// Whether the same call may succeed later with nothing changed by the caller.
     pub fn is_transient(&self) -> bool {
-        self.code == Code::Unavailable
+        matches!(self.code, Code::Unavailable | Code::Interrupted)
     }
 }
 
@@ -103,33 +106,47 @@ impl std::error::Error for Error {
 
 impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {
-        let transient = match &error {
+        let (code, message) = match &error {
             sqlx::Error::Io(_)
             | sqlx::Error::Tls(_)
             | sqlx::Error::PoolTimedOut
             | sqlx::Error::PoolClosed
-            | sqlx::Error::WorkerCrashed => true,
-            // Classes 08 (connection), 53 (resources), 57P (shutdown) and 40 (rolled back); a statement
-            // that took too long, a lock that was not had, a session idle for too long, a standby.
-            sqlx::Error::Database(e) => e.code().is_some_and(|c| {
-                ["08", "53", "57P", "40"].iter().any(|class| c.starts_with(class))
-                    || ["57014", "55P03", "25P03", "25006"].contains(&&*c)
-            }),
-            _ => false,
+            | sqlx::Error::WorkerCrashed => (Code::Unavailable, UNREACHABLE),
+            sqlx::Error::Database(e) => match e.code().as_deref().and_then(answered) {
+                Some(known) => known,
+                None => return Self::internal(error),
+            },
+            _ => return Self::internal(error),
         };
-        // A NUL character, which JSON and GraphQL can say and Postgres cannot keep.
-        let unstorable = matches!(&error, sqlx::Error::Database(e)
-            if matches!(e.code().as_deref(), Some("22P05" | "22021")));
-        if unstorable {
-            return Self::invalid(
-                "the input holds a character that cannot be stored, such as `\\u0000`; remove it",
-            )
-            .because(error);
-        }
-        if transient {
-            Self::new(Code::Unavailable, "the database cannot be reached now; try again").because(error)
-        } else {
-            Self::internal(error)
-        }
+        Self::new(code, message).because(error)
     }
+}
+
+/// What is said when nobody answers.
+const UNREACHABLE: &str = "the database cannot be reached now; try again";
+
+/// What an answer of Postgres means, by its SQLSTATE; none for a fault of ours.
+fn answered(state: &str) -> Option<(Code, &'static str)> {
+    Some(match state {
+        // A NUL character, which JSON and GraphQL can say and Postgres cannot keep.
+        "22P05" | "22021" => {
+            (Code::Invalid, "the input holds a character that cannot be stored, such as `\\u0000`; remove it")
+        }
+        "57014" => (Code::Interrupted, "the database stopped a statement that took too long; try again"),
+        "55P03" => (Code::Interrupted, "what this needs was held by another for too long; try again"),
+        "25P03" => (Code::Interrupted, "a transaction stood idle for too long and was ended; try again"),
+        "25006" => (Code::Unavailable, "the database takes no changes now; try again"),
+        // Rolled back: a deadlock, a clash of transactions.
+        _ if state.starts_with("40") => {
+            (Code::Interrupted, "this clashed with another transaction and was undone; try again")
+        }
+        "53300" => (Code::Unavailable, "the database has no connection to spare now; try again"),
+        // Resources, such as a full disk.
+        _ if state.starts_with("53") => {
+            (Code::Unavailable, "the database has no room for this now; try again")
+        }
+        // The connection, and a server that starts or stops.
+        _ if state.starts_with("08") || state.starts_with("57P") => (Code::Unavailable, UNREACHABLE),
+        _ => return None,
+    })
 }

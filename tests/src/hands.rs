@@ -32,7 +32,7 @@ impl Hands {
     /// Starts workers as configured.
     pub fn with(db: PgPool, config: WorkerConfig) -> Self {
         let shutdown = CancellationToken::new();
-        let wake = Wake::start(&db, &shutdown);
+        let wake = Wake::start(&db, &CancellationToken::new());
         let context = Context::new(db, wake.clone());
         let running = tokio::spawn(workers::run(config, context, shutdown.clone()));
         Self { wake, shutdown, running }

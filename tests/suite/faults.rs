@@ -92,7 +92,6 @@ async fn workers_killed_in_a_loop_lose_nothing() {
     let sleeper = worker(&database);
     work_goes_on(&db).await;
     sleeper.signal(Signal::STOP);
-    let asleep = Instant::now();
     for round in 0..6 {
         let victim = &mut victims[round % 2];
         victim.kill();
@@ -102,7 +101,11 @@ async fn workers_killed_in_a_loop_lose_nothing() {
     stop.store(true, Ordering::Relaxed);
     offering.await.unwrap();
     wait::until_within(DONE_WITHIN, "the sleeper's leases were taken back", || async {
-        count(&db, "job_lease").await == Some(0) && asleep.elapsed() > Duration::from_secs(31)
+        // As if the time of its leases had passed; those of the killed run out by themselves.
+        let away = "update job_lease set lease_until = now() - interval '1 second'
+            where worker_id in (select id from job_worker where pid = $1)";
+        let pid = i32::try_from(sleeper.pid()).unwrap();
+        sqlx::query(away).bind(pid).execute(&db).await.is_ok_and(|done| done.rows_affected() == 0)
     })
     .await;
     sleeper.signal(Signal::CONT);

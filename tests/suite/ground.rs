@@ -82,3 +82,20 @@ fn a_second_up_on_the_same_data_is_told_the_pid_and_the_remedy() {
     drop(held);
     UpLock::take(&place).unwrap();
 }
+
+#[tokio::test]
+async fn a_migration_has_the_time_that_a_large_table_takes() {
+    let database = Database::new().await;
+    let limits = async |conn: &mut jobs::db::PgConnection| -> (String, String) {
+        sqlx::query_as("select current_setting('statement_timeout'), current_setting('lock_timeout')")
+            .fetch_one(conn)
+            .await
+            .unwrap()
+    };
+    let pool = database.pool().await;
+    let mut plain = pool.acquire().await.unwrap();
+    assert_eq!(limits(&mut plain).await, ("8s".into(), "0".into()));
+    let options = jobs::db::migration_options(&pool);
+    let mut conn = <jobs::db::PgConnection as sqlx::Connection>::connect_with(&options).await.unwrap();
+    assert_eq!(limits(&mut conn).await, ("0".into(), "1min".into()));
+}

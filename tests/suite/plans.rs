@@ -19,8 +19,11 @@ const ACK_PAGES: i64 = 24;
 /// Pages that a promotion may touch per job.
 const PROMOTE_PAGES: i64 = 24;
 
+/// Pages that a rescue may touch per job: leave the lease, enter ready, note the attempt.
+const RESCUE_PAGES: i64 = 24;
+
 /// Pages that a rescue may touch in all when nothing has expired, above those of the leases themselves.
-const RESCUE_PAGES: i64 = 200;
+const IDLE_RESCUE_PAGES: i64 = 200;
 
 /// Pages touched by a statement and everything that it calls.
 async fn pages(conn: &mut PgConnection, statement: &str) -> i64 {
@@ -100,7 +103,7 @@ async fn lease(conn: &mut PgConnection) -> (i64, i64) {
 async fn measure(conn: &mut PgConnection, what: &str) {
     let arrays = "(select array_agg(job_id), array_agg(token) from (select * from job_lease order by job_id) s) x(i, t)";
     let (promote, claim) = lease(conn).await;
-    let rescue = pages(conn, "select * from job_rescue_v2(1000, 5)").await;
+    let idle = pages(conn, "select * from job_rescue_v2(1000, 5)").await;
     let settle = pages(
         conn,
         &format!(
@@ -114,18 +117,42 @@ async fn measure(conn: &mut PgConnection, what: &str) {
         &format!("select a.* from {arrays}, job_done_v1(x.i, x.t, array_fill(1, array[{BATCH}])) a"),
     )
     .await;
+    let rescue = rescued(conn).await;
     println!(
-        "pages per job, {what}: promote {}, claim {}, ack {}, done {}; rescue in all {rescue}",
+        "pages per job, {what}: promote {}, claim {}, ack {}, done {}, rescue {}; rescue of none in all {idle}",
         promote / BATCH,
         claim / BATCH,
         settle / BATCH,
-        done / BATCH
+        done / BATCH,
+        rescue / BATCH
     );
     assert!(claim <= CLAIM_PAGES * BATCH, "{what}: a claim touches {claim} pages");
     assert!(settle <= ACK_PAGES * BATCH, "{what}: an acknowledgement touches {settle} pages");
     assert!(done <= ACK_PAGES * BATCH, "{what}: an acknowledgement of done jobs touches {done} pages");
     assert!(promote <= PROMOTE_PAGES * BATCH, "{what}: a promotion touches {promote} pages");
-    assert!(rescue <= RESCUE_PAGES, "{what}: a rescue touches {rescue} pages");
+    assert!(idle <= IDLE_RESCUE_PAGES, "{what}: a rescue of none touches {idle} pages");
+    assert!(rescue <= RESCUE_PAGES * BATCH, "{what}: a rescue touches {rescue} pages");
+}
+
+/// Pages touched by the rescue of a batch whose worker has died.
+async fn rescued(conn: &mut PgConnection) -> i64 {
+    run(
+        conn,
+        &format!(
+            "with j as (
+                insert into job (pool_id, queue_id, priority, max_attempts, kind, payload)
+                select 4, 4, 2, 3, 'queue.noop', '{{}}' from generate_series(1, {BATCH}) returning id)
+            insert into job_lease (job_id, token, worker_id, lease_until, pool_id, queue_id, priority, attempt, crashes, kind)
+            select id, gen_random_uuid(), gen_random_uuid(), now() - interval '1 second', 4, 4, 2, 1, 0, 'queue.noop' from j"
+        ),
+    )
+    .await;
+    let pages = pages(conn, "select * from job_rescue_v2(1000, 5)").await;
+    let left: i64 = sqlx::query_scalar("select count(*) from job_lease").fetch_one(&mut *conn).await.unwrap();
+    assert_eq!(left, 0);
+    // They stand ahead of nothing that is measured later.
+    run(conn, "with r as (delete from job_ready where crashes > 0 returning job_id) delete from job where id in (select job_id from r)").await;
+    pages
 }
 
 #[tokio::test]

@@ -81,14 +81,21 @@ impl Backend for Claims {
         cx: &mut PollContext<'_>,
         _: &WorkerContext,
     ) -> Poll<Option<Result<Self::Task, Infallible>>> {
-        let Some(attempt) = ready!(self.inlet.poll_recv(cx)) else {
-            return Poll::Ready(None);
-        };
+        // apalis asks only after poll_ready, which took a slot; without one no attempt is taken, for it
+        // would be lost.
         let Some(slot) = self.slot.take() else {
-            // apalis asks only after poll_ready, which took one.
             return Poll::Ready(None);
         };
-        Poll::Ready(Some(Ok(TaskBuilder::new(Slotted { attempt, slot }).build())))
+        match self.inlet.poll_recv(cx) {
+            Poll::Pending => {
+                self.slot = Some(slot);
+                Poll::Pending
+            }
+            Poll::Ready(None) => Poll::Ready(None),
+            Poll::Ready(Some(attempt)) => {
+                Poll::Ready(Some(Ok(TaskBuilder::new(Slotted { attempt, slot }).build())))
+            }
+        }
     }
 
     /// Hands back what has not begun: it costs no attempt and another worker can have it at once.
@@ -96,6 +103,7 @@ impl Backend for Claims {
         // The fetcher ends with the shutdown and closes its side; until then more may come.
         while let Some(attempt) = ready!(self.inlet.poll_recv(cx)) {
             self.held.through(attempt.pool);
+            attempt.settling.set();
             if let Some(settler) = &self.settler
                 && settler.send(released(attempt.id, attempt.token)).is_err()
             {

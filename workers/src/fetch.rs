@@ -11,6 +11,7 @@ use jobs::queue::wake::Hint;
 use rules::id::WorkerId;
 use rules::queue::{Kind, Pool};
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
+use tokio::sync::mpsc::error::SendError;
 use tokio::sync::{broadcast, mpsc};
 use tokio_util::sync::CancellationToken;
 
@@ -18,6 +19,8 @@ use crate::context::Context;
 use crate::due::Due;
 use crate::held::{Held, Wanted};
 use crate::mark::{Start, Trail};
+use crate::registry;
+use crate::settle::{Settler, released};
 
 /// The backstop behind the wake-ups: how long a job may wait for a lost hint, at least and at most. Well
 /// under a second, so that what it has to do is done within one; no more often, for each poll of an idle
@@ -41,7 +44,9 @@ struct Fetcher {
     context: Arc<Context>,
     held: Arc<Held>,
     due: Arc<Due>,
+    settler: Settler,
     worker: WorkerId,
+    kinds: Vec<Kind>,
     pools: Vec<Source>,
     /// The next claim is the poll, which promotes what is due on its way.
     polling: bool,
@@ -72,6 +77,7 @@ pub(crate) async fn run(
     context: Arc<Context>,
     held: Arc<Held>,
     due: Arc<Due>,
+    settler: Settler,
     worker: WorkerId,
     feeds: Vec<Feed>,
     shutdown: CancellationToken,
@@ -80,7 +86,8 @@ pub(crate) async fn run(
     // Each pool may have work until a claim says otherwise.
     let source = |feed| Source { feed, trail: Trail::new(), more: true, few_since: None };
     let pools = feeds.into_iter().map(source).collect();
-    let mut fetcher = Fetcher { context, held, due, worker, pools, polling: true };
+    let kinds = registry::handled();
+    let mut fetcher = Fetcher { context, held, due, settler, worker, kinds, pools, polling: true };
     let mut patience = Patience::default();
     let mut paced = Instant::now();
     let mut poll_at = Instant::now();
@@ -143,13 +150,13 @@ impl Fetcher {
         }
         let claimed = if self.polling {
             let after = self.due.after();
-            let (promoted, claimed) = poll(&mut conn, after, self.worker, &Kind::ALL, &wants).await?;
+            let (promoted, claimed) = poll(&mut conn, after, self.worker, &self.kinds, &wants).await?;
             self.due.promoted(&promoted, sent);
             self.context.wake.pools(&promoted.woken);
             self.polling = false;
             claimed
         } else {
-            claim(&mut conn, self.worker, &Kind::ALL, &wants).await?
+            claim(&mut conn, self.worker, &self.kinds, &wants).await?
         };
         drop(conn);
         let took = sent.elapsed();
@@ -201,11 +208,7 @@ impl Fetcher {
             return;
         };
         source.trail.claimed(attempt.priority, pos);
-        self.held.take(&attempt, sent);
-        // A pool's receiver outlives this loop; if it is gone the process is ending, and the lease runs out.
-        if source.feed.to.send(attempt).is_err() {
-            tracing::warn!(pool = %source.feed.pool, "a claimed job found its pool closed; its lease will run out");
-        }
+        feed(&source.feed, &self.held, &self.settler, attempt, sent);
     }
 
     fn may_have_more(&self) -> bool {
@@ -223,16 +226,69 @@ impl Fetcher {
     }
 
     fn hear(&mut self, hint: Hint) {
-        for source in &mut self.pools {
-            match hint {
-                Hint::Ready(pool) => source.more |= source.feed.pool.id() == pool,
-                Hint::Resumed => {
-                    source.trail.look_everywhere();
-                    source.more = true;
-                }
-                Hint::Anything => source.more = true,
-                Hint::Cancelled => {}
+        self.pools.iter_mut().for_each(|source| source.hear(hint));
+    }
+}
+
+impl Source {
+    fn hear(&mut self, hint: Hint) {
+        match hint {
+            Hint::Ready(pool) => self.more |= self.feed.pool.id() == pool,
+            Hint::Resumed => {
+                self.trail.look_everywhere();
+                self.more = true;
             }
+            Hint::Anything => self.more = true,
+            Hint::Cancelled => {}
         }
+    }
+}
+
+/// Gives a claimed attempt to its pool. One whose pool is gone, which has ended badly, is handed back: held,
+/// its lease would be renewed for ever and nobody would do the job.
+fn feed(feed: &Feed, held: &Held, settler: &Settler, attempt: Attempt, sent: Instant) {
+    held.take(&attempt, sent);
+    if let Err(SendError(attempt)) = feed.to.send(attempt) {
+        held.through(attempt.pool);
+        attempt.settling.set();
+        tracing::warn!(job.id = %attempt.id, pool = %feed.pool, "a claimed job found its pool closed; it is handed back");
+        if settler.send(released(attempt.id, attempt.token)).is_err() {
+            held.release(attempt.id, attempt.token);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::held::tests::{attempt, held};
+
+    #[test]
+    fn a_resumed_queue_is_looked_for_behind_the_mark() {
+        let (to, _from) = mpsc::unbounded_channel();
+        let feed = Feed { pool: Pool::Maintenance, to };
+        let now = Instant::now();
+        let mut source = Source { feed, trail: Trail::new(), more: false, few_since: None };
+        let first = source.trail.start(now);
+        source.trail.ended(first, now, Duration::ZERO);
+        source.hear(Hint::Ready(Pool::Maintenance.id()));
+        assert!(source.more && !source.trail.start(now).sweep);
+        source.more = false;
+        source.hear(Hint::Resumed);
+        assert!(source.more && source.trail.start(now).sweep);
+    }
+
+    #[test]
+    fn what_finds_its_pool_closed_is_handed_back_and_its_place_freed() {
+        let held = held();
+        held.open(Pool::Maintenance, true);
+        let (settler, mut reports) = mpsc::unbounded_channel();
+        let (to, from) = mpsc::unbounded_channel();
+        drop(from);
+        let claimed = attempt(7);
+        feed(&Feed { pool: Pool::Maintenance, to }, &held, &settler, claimed, Instant::now());
+        let report = reports.try_recv().unwrap();
+        assert_eq!((report.ack.id.0, report.ack.outcome), (7, rules::queue::Outcome::Released));
+        assert_eq!(held.wanted(Pool::Maintenance), Wanted::Many(1));
     }
 }

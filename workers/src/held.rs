@@ -6,13 +6,14 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use jobs::queue::{Attempt, StopReason};
+use jobs::queue::{Attempt, Settling, StopReason};
 use rules::id::{JobId, LeaseToken};
 use rules::queue::{Kind, LEASE_MS, Pool};
 use std::sync::Arc;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use crate::absence::Absences;
 use crate::astray::Astray;
 use crate::config::Post;
 
@@ -35,12 +36,15 @@ pub(crate) struct Held {
     pub(crate) astray: Astray,
     /// Told whenever a slot becomes free or a pool opens.
     pub(crate) freed: Notify,
+    /// Jobs that wait for something that does not answer.
+    pub(crate) absences: Absences,
 }
 
 struct Lease {
     kind: Kind,
     until: Instant,
     cancel: CancellationToken,
+    settling: Settling,
     reason: Arc<OnceLock<StopReason>>,
 }
 
@@ -83,6 +87,7 @@ impl Held {
             leases: Mutex::default(),
             pools: posts.iter().map(load).collect(),
             freed: Notify::new(),
+            absences: Absences::default(),
             astray: Astray::default(),
         }
     }
@@ -93,6 +98,7 @@ impl Held {
             kind: attempt.kind,
             until: claimed_at + lease(),
             cancel: attempt.cancel.clone(),
+            settling: attempt.settling.clone(),
             reason: Arc::default(),
         };
         self.leases().insert((attempt.id, attempt.token), lease);
@@ -135,6 +141,17 @@ impl Held {
         }
     }
 
+    /// Tells one handler to stop, for its lease is not ours any more; tells whether that is news. A lease
+    /// that goes because its attempt is being acknowledged is not lost.
+    pub(crate) fn lose(&self, id: JobId, token: LeaseToken) -> bool {
+        let leases = self.leases();
+        let lost = leases.get(&(id, token)).filter(|l| !l.settling.is_set() && l.reason.get().is_none());
+        lost.is_some_and(|lease| {
+            lease.stop(StopReason::LeaseLost);
+            true
+        })
+    }
+
     /// Tells every handler to stop.
     pub(crate) fn stop_all(&self, reason: StopReason) {
         self.leases().values().for_each(|l| l.stop(reason));
@@ -156,7 +173,9 @@ impl Held {
     /// which needs no agreement with the database's: both count the same 30 seconds.
     pub(crate) fn stop_expiring(&self, now: Instant) -> usize {
         let leases = self.leases();
-        let expiring = leases.values().filter(|l| l.until < now + STOP_BEFORE && l.reason.get().is_none());
+        let expiring = leases
+            .values()
+            .filter(|l| l.until < now + STOP_BEFORE && l.reason.get().is_none() && !l.settling.is_set());
         expiring.map(|l| l.stop(StopReason::LeaseLost)).count()
     }
 
@@ -230,4 +249,54 @@ impl Lease {
 
 fn lease() -> Duration {
     Duration::from_millis(LEASE_MS.unsigned_abs().into())
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use jobs::queue::{Attempt, Settling};
+    use rules::queue::Priority;
+    use serde_json::value::RawValue;
+
+    use super::*;
+
+    /// An attempt as a claim makes it.
+    pub(crate) fn attempt(id: i64) -> Attempt {
+        let now = chrono::DateTime::UNIX_EPOCH;
+        Attempt {
+            id: JobId(id),
+            token: LeaseToken(uuid::Uuid::from_u128(id.unsigned_abs().into())),
+            kind: Kind::Noop,
+            pool: Pool::Maintenance,
+            tenant: None,
+            priority: Priority::Medium,
+            payload: RawValue::from_string("{}".into()).unwrap(),
+            attempt: 1,
+            crashes: 0,
+            max_attempts: 3,
+            trace_parent: None,
+            ready_at: now,
+            claimed_at: now,
+            cancel: CancellationToken::new(),
+            settling: Settling::default(),
+        }
+    }
+
+    pub(crate) fn held() -> Held {
+        Held::new(&[Post { pool: Pool::Maintenance, slots: 1 }])
+    }
+
+    #[test]
+    fn a_lease_that_is_settled_is_not_lost() {
+        let (held, now) = (held(), Instant::now());
+        let (lost, settled) = (attempt(1), attempt(2));
+        held.take(&lost, now);
+        held.take(&settled, now);
+        settled.settling.set();
+        assert!(held.lose(lost.id, lost.token));
+        assert!(!held.lose(lost.id, lost.token), "it is told once");
+        assert!(!held.lose(settled.id, settled.token));
+        assert!(lost.cancel.is_cancelled() && !settled.cancel.is_cancelled());
+        assert_eq!(held.stop_expiring(now + lease()), 0);
+        assert!(!settled.cancel.is_cancelled());
+    }
 }

@@ -5,6 +5,7 @@
 //! an upkeeper promotes what falls due and rescues what dead workers hold. None of them ends on a
 //! database error.
 
+mod absence;
 mod astray;
 mod backend;
 pub mod config;
@@ -36,6 +37,7 @@ use tokio_util::sync::CancellationToken;
 pub use config::{HostConfig, WorkerConfig};
 pub use context::Context;
 pub use host::Hosts;
+pub use registry::handled;
 
 use crate::due::Due;
 use crate::held::Held;
@@ -75,7 +77,9 @@ pub async fn run(config: WorkerConfig, context: Context, shutdown: CancellationT
     let due = Arc::new(Due::new(Instant::now()));
     ahead.spawn(upkeep::run(Arc::clone(&context), Arc::clone(&due), shutdown.clone()));
     let (feeds, pools) = pool::start(&posts, &context, &held, &settler, &shutdown);
-    ahead.spawn(fetch::run(Arc::clone(&context), Arc::clone(&held), due, worker, feeds, shutdown.clone()));
+    let hands = (Arc::clone(&context), Arc::clone(&held));
+    let fetching = fetch::run(hands.0, hands.1, due, settler.clone(), worker, feeds, shutdown.clone());
+    ahead.spawn(fetching);
 
     shutdown.cancelled().await;
     pool::drain(pools, config.grace, &held).await;

@@ -32,6 +32,8 @@ pub(crate) async fn perform(context: &Context, held: &Held, settler: &Settler, a
     let outcome = conduct(context, held, &attempt).instrument(span.clone()).await;
     let ran = began.elapsed();
     held.through(attempt.pool);
+    // Its handler is through: from here on its lease may end without being lost.
+    attempt.settling.set();
     // What was settled in the handler's own transaction was done.
     metrics::job_attempt(attempt.kind, outcome.as_ref().map_or("done", Outcome::as_str), ran);
     match outcome {
@@ -64,10 +66,13 @@ async fn conduct(context: &Context, held: &Held, attempt: &Attempt) -> Option<Ou
         () = attempt.cancel.cancelled() => return stopped(held, attempt),
         result = tokio::time::timeout(timeout, handler) => result,
     };
+    if !matches!(&result, Ok(Ok(Err(error))) if error.code == Code::Unavailable) {
+        held.absences.over(attempt.id);
+    }
     match result {
         Ok(Ok(Ok(Handled::Settled))) => None,
         Ok(Ok(Ok(Handled::Outcome(outcome)))) => Some(outcome),
-        Ok(Ok(Err(error))) => classify(&error),
+        Ok(Ok(Err(error))) => Some(classify(held, attempt, &error)),
         Ok(Err(panic)) => Some(retry(format!("the handler panicked: {}", panic_text(&*panic)))),
         Err(_) => Some(retry(format!("timed out after {} s", timeout.as_secs()))),
     }
@@ -83,19 +88,33 @@ fn stopped(held: &Held, attempt: &Attempt) -> Option<Outcome> {
 }
 
 /// What an error means for the job.
-fn classify(error: &Error) -> Option<Outcome> {
+fn classify(held: &Held, attempt: &Attempt, error: &Error) -> Outcome {
     match error.code {
         // Nothing the job did: it is handed back and costs no attempt.
         Code::Unavailable => {
-            Some(Outcome::Snooze { after: Duration::from_millis(500).mul_f64(0.5 + jitter()) })
+            let absence = held.absences.again(attempt.id, Instant::now());
+            if let Some(untold) = absence.tell {
+                let (after_ms, cause) = (absence.wait.as_millis() as u64, cause(error));
+                tracing::warn!(%error, cause, after_ms, untold, "what a job needs does not answer; it waits and costs no attempt");
+            }
+            Outcome::Snooze { after: absence.wait.mul_f64(0.5 + jitter()) }
         }
-        Code::Invalid | Code::NotFound | Code::Denied => Some(Outcome::Dead { error: error.to_string() }),
-        Code::Conflict | Code::Exhausted => Some(retry(error.to_string())),
+        Code::Invalid | Code::NotFound | Code::Denied => Outcome::Dead { error: error.to_string() },
+        Code::Conflict | Code::Exhausted => retry(error.to_string()),
+        // It may be the job's own doing, as of one that asks for too much: it costs an attempt.
+        Code::Interrupted => {
+            tracing::warn!(%error, cause = cause(error), "the database gave the attempt up");
+            retry(error.to_string())
+        }
         Code::Internal => {
             tracing::error!(error = ?error, "the handler failed");
-            Some(retry(error.to_string()))
+            retry(error.to_string())
         }
     }
+}
+
+fn cause(error: &Error) -> String {
+    std::error::Error::source(error).map(ToString::to_string).unwrap_or_default()
 }
 
 fn retry(error: String) -> Outcome {
@@ -135,4 +154,18 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
         .copied()
         .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
         .unwrap_or("no message")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::held::tests::{attempt, held};
+
+    #[test]
+    fn what_nobody_answers_costs_no_attempt_and_what_was_given_up_does() {
+        let of = |code| classify(&held(), &attempt(1), &Error::new(code, "why"));
+        assert!(matches!(of(Code::Unavailable), Outcome::Snooze { .. }));
+        assert_eq!(of(Code::Interrupted), retry("why".into()));
+        assert_eq!(of(Code::Invalid), Outcome::Dead { error: "why".into() });
+    }
 }

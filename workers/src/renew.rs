@@ -18,6 +18,7 @@ use crate::astray::hand_back;
 use crate::config::Post;
 use crate::context::Context;
 use crate::held::Held;
+use crate::registry;
 
 /// The most leases in one statement.
 const BATCH: usize = 1_000;
@@ -37,6 +38,7 @@ pub(crate) async fn run(
         id,
         name: name(),
         pools: posts.iter().map(|post| post.pool).collect(),
+        kinds: registry::handled(),
         slots: posts.iter().fold(0, |sum, post| sum.saturating_add(post.slots)),
     };
     let mut hints = context.wake.subscribe();
@@ -91,15 +93,24 @@ pub(crate) async fn leave(context: &Context, id: WorkerId) {
     }
 }
 
+/// Renews every lease; the last failure, if there was one, comes after all were tried.
 async fn renew_all(context: &Context, held: &Held) -> jobs::Result<()> {
     let all = held.all();
+    let mut failed = Ok(());
     for leases in all.chunks(BATCH) {
         let sent = Instant::now();
         let told = bounded(CALL_TIMEOUT, async {
             let mut conn = context.db.acquire().await?;
             renew(&mut conn, leases).await
-        })
-        .await?;
+        });
+        let told = match told.await {
+            Ok(told) => told,
+            // What ails this batch need not ail the next.
+            Err(error) => {
+                failed = Err(error);
+                continue;
+            }
+        };
         for ((id, token), told) in leases.iter().zip(told) {
             match told {
                 Renewed::Held => held.renewed(*id, *token, sent),
@@ -108,12 +119,16 @@ async fn renew_all(context: &Context, held: &Held) -> jobs::Result<()> {
                     held.stop(*id, *token, StopReason::Cancelled);
                 }
                 Renewed::Settling => {}
-                // Settled a moment ago, or taken by another: in both cases there is nothing to hold.
-                Renewed::Lost => held.stop(*id, *token, StopReason::LeaseLost),
+                Renewed::Lost => {
+                    if held.lose(*id, *token) {
+                        metrics::leases_lost(1);
+                        tracing::warn!(job.id = %id, "a lease was lost: another took the job back or it was ended; its handler was stopped");
+                    }
+                }
             }
         }
     }
-    Ok(())
+    failed
 }
 
 async fn beat(context: &Context, me: &Worker) -> jobs::Result<()> {

@@ -8,7 +8,7 @@ use jobs::dag::patrol::left_behind;
 use jobs::db::CALL_TIMEOUT;
 use jobs::db::patience::{Patience, bounded, jitter};
 use jobs::metrics;
-use jobs::queue::postgres::promote::{Promoted, promote};
+use jobs::queue::postgres::promote::{BATCH, Promoted, promote};
 use jobs::queue::postgres::rescue::rescue;
 use tokio_util::sync::CancellationToken;
 
@@ -34,14 +34,20 @@ pub(crate) async fn run(context: Arc<Context>, due: Arc<Due>, shutdown: Cancella
     let mut history_made = Instant::now();
     let mut patience = Patience::default();
     let mut swept = Instant::now();
+    // Whether the last sweep was full, so that there may be more.
+    let mut sweep_on = false;
     let mut look_at = Instant::now();
     while !shutdown.is_cancelled() {
-        if swept.elapsed() >= SWEEP_EVERY {
+        if sweep_on || swept.elapsed() >= SWEEP_EVERY {
             swept = Instant::now();
             // From the beginning: a sweep that fails is the next one's to make good.
-            if let Err(error) = bounded(CALL_TIMEOUT, promote_after(&context, None)).await {
-                tracing::warn!(%error, "sweeping for due jobs failed; trying again later");
-            }
+            sweep_on = match bounded(CALL_TIMEOUT, promote_after(&context, None)).await {
+                Ok(promoted) => promoted.count >= BATCH,
+                Err(error) => {
+                    tracing::warn!(%error, "sweeping for due jobs failed; trying again later");
+                    false
+                }
+            };
         }
         let mut wait = due.wait(Instant::now());
         if wait.is_zero() {
@@ -55,6 +61,9 @@ pub(crate) async fn run(context: Arc<Context>, due: Arc<Due>, shutdown: Cancella
                     patience.next_wait()
                 }
             };
+        }
+        if sweep_on {
+            wait = Duration::ZERO;
         }
         if history_made.elapsed() >= HISTORY_EVERY {
             make_history(&context).await;

@@ -125,6 +125,21 @@ pub(crate) fn clip(mut message: String) -> String {
     message
 }
 
+impl ScriptError {
+    /// The word under which it is counted; a script that gave a result is counted as `ok`.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Compile { .. } => "compile",
+            Self::Runtime { .. } => "error",
+            Self::TimeLimit { .. } => "time_limit",
+            Self::MemoryLimit { .. } => "memory_limit",
+            Self::TooLarge { .. } => "too_large",
+            Self::Panic => "panic",
+            Self::NotAccounted | Self::NoThread => "not_run",
+        }
+    }
+}
+
 impl From<ParseError> for ScriptError {
     fn from(error: ParseError) -> Self {
         let (line, column) = place(error.position());

@@ -1,7 +1,8 @@
 //! Brings the schema up to what this executable knows, and refuses one that is newer.
 
-use sqlx::PgPool;
 use sqlx::migrate::{Migrate, MigrateError, Migrator};
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{Connection, PgConnection, PgPool};
 
 use crate::{Code, Error, Result};
 
@@ -9,6 +10,10 @@ static MIGRATOR: Migrator = sqlx::migrate!("../migrations");
 
 /// Where sqlx keeps what it applied.
 const TABLE: &str = "_sqlx_migrations";
+
+/// How long a migration waits for a lock, in Postgres' own words: for another process that migrates, and for
+/// whoever uses what it changes. Who waits for a table keeps all who come later waiting, so not for ever.
+const LOCK_TIMEOUT: &str = "60s";
 
 /// How the database's schema compares with this executable's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,7 +54,8 @@ fn is_missing_table(error: &sqlx::Error) -> bool {
 /// disturbs those that run.
 ///
 /// # Errors
-/// Conflict when the database is newer than the executable; Unavailable when nobody answers.
+/// Conflict when the database is newer than the executable; Unavailable when nobody answers, or when a lock
+/// was waited for in vain.
 pub async fn migrate(db: &PgPool) -> Result<()> {
     match schema_state(db).await? {
         SchemaState::Current => return Ok(()),
@@ -61,7 +67,16 @@ pub async fn migrate(db: &PgPool) -> Result<()> {
         }
         SchemaState::Behind(_) => {}
     }
-    MIGRATOR.run(db).await.map_err(|error| match error {
+    let mut conn = PgConnection::connect_with(&migration_options(db)).await?;
+    let done = MIGRATOR.run(&mut conn).await.map_err(|error| match error {
+        MigrateError::Execute(e) | MigrateError::ExecuteMigration(e, _) if waited_in_vain(&e) => Error::new(
+            Code::Unavailable,
+            format!(
+                "the schema could not be brought up within {LOCK_TIMEOUT} of waiting: another process migrates, or a \
+                 long transaction holds a table; nothing was changed by the migration that waited; try again"
+            ),
+        )
+        .because(e),
         MigrateError::VersionMismatch(version) => Error::conflict(format!(
             "migration `{version}` was applied in another form than this executable holds; \
              it must come from another build; use that one, or a fresh database"
@@ -73,5 +88,21 @@ pub async fn migrate(db: &PgPool) -> Result<()> {
         )
         .because(e),
         other => Error::internal(other),
-    })
+    });
+    if let Err(error) = conn.close().await {
+        tracing::debug!(%error, "the connection of the migrations was not closed in order");
+    }
+    done
+}
+
+/// How migrations connect: as everybody else does, but with all the time that a large table takes. What
+/// bounds a request would make an index on it impossible for ever.
+pub fn migration_options(db: &PgPool) -> PgConnectOptions {
+    // A later setting of the same name wins.
+    let options = PgConnectOptions::clone(&db.connect_options());
+    options.options([("statement_timeout", "0"), ("lock_timeout", LOCK_TIMEOUT)])
+}
+
+fn waited_in_vain(error: &sqlx::Error) -> bool {
+    matches!(error, sqlx::Error::Database(e) if e.code().as_deref() == Some("55P03"))
 }

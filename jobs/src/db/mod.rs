@@ -13,7 +13,7 @@ pub mod vitals;
 
 pub use begin::begin;
 pub use constraint::violates;
-pub use migrate::{SchemaState, migrate, schema_state};
+pub use migrate::{SchemaState, migrate, migration_options, schema_state};
 pub use pool::{CALL_TIMEOUT, connect, connect_options, plain_options};
 pub use reason::innermost;
 

@@ -32,6 +32,8 @@ const MAX_PENDING: usize = 256;
 /// Sends words on one channel, gathered and each once.
 #[derive(Clone)]
 pub struct Notifier {
+    db: PgPool,
+    channel: &'static str,
     pending: Arc<Pending>,
 }
 
@@ -42,16 +44,17 @@ struct Pending {
 }
 
 impl Notifier {
-    /// A notifier that forgets what it is told. Everything works with it, a poll interval later.
-    pub fn silent() -> Self {
-        Self { pending: Arc::default() }
+    /// A notifier whose words go out on `channel` until `ended`. What is said later waits for
+    /// [`Notifier::flush`].
+    pub fn start(db: PgPool, channel: &'static str, ended: CancellationToken) -> Self {
+        let pending: Arc<Pending> = Arc::default();
+        tokio::spawn(send_all(db.clone(), channel, Arc::clone(&pending), ended));
+        Self { db, channel, pending }
     }
 
-    /// A notifier whose words go out on `channel` until the shutdown.
-    pub fn start(db: PgPool, channel: &'static str, shutdown: CancellationToken) -> Self {
-        let pending: Arc<Pending> = Arc::default();
-        tokio::spawn(send_all(db, channel, Arc::clone(&pending), shutdown));
-        Self { pending }
+    /// Sends what has gathered, now: for the end of a process.
+    pub async fn flush(&self) {
+        self.pending.flush(&self.db, self.channel).await;
     }
 
     /// Asks for a word to be sent soon. Never waits, never fails.
@@ -65,22 +68,28 @@ impl Notifier {
     }
 }
 
-async fn send_all(db: PgPool, channel: &'static str, pending: Arc<Pending>, shutdown: CancellationToken) {
-    // When the sends so far would be over, one per interval.
-    let mut over = Instant::now();
-    loop {
-        tokio::select! {
-            () = shutdown.cancelled() => return,
-            () = pending.any.notified() => {}
-        }
+impl Pending {
+    async fn flush(&self, db: &PgPool, channel: &'static str) {
         let words = {
-            let mut words = pending.words.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut words = self.words.lock().unwrap_or_else(PoisonError::into_inner);
             std::mem::take(&mut *words)
         };
         if !words.is_empty() {
             let text = words.into_iter().collect::<Vec<_>>().join(",");
-            tell(&db, channel, &text).await;
+            tell(db, channel, &text).await;
         }
+    }
+}
+
+async fn send_all(db: PgPool, channel: &'static str, pending: Arc<Pending>, ended: CancellationToken) {
+    // When the sends so far would be over, one per interval.
+    let mut over = Instant::now();
+    loop {
+        tokio::select! {
+            () = ended.cancelled() => return,
+            () = pending.any.notified() => {}
+        }
+        pending.flush(&db, channel).await;
         let now = Instant::now();
         over = over.max(now) + SEND_INTERVAL;
         let ahead = over.duration_since(now);

@@ -20,8 +20,9 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a connection may have rested before it is tested.
 const TRUSTED_IDLE: Duration = Duration::from_secs(1);
 
-/// How long Postgres lets one statement run, in its own words. Above [`CALL_TIMEOUT`], so that ours,
-/// which works when the server hangs too, is the one that speaks.
+/// How long Postgres lets one statement run, in its own words. Below [`CALL_TIMEOUT`], so that a statement
+/// has ended by the time its caller gives up; that one is for a server that hangs. Migrations have no such
+/// limit.
 const STATEMENT_TIMEOUT: &str = "8s";
 
 /// How long a transaction may stand idle: a process that hangs must not hold rows for ever.

@@ -1,5 +1,8 @@
 //! One attempt of one job, as its handler sees it.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use chrono::{DateTime, Utc};
 use rules::id::{JobId, LeaseToken, TenantId};
 use rules::queue::{Kind, Policy, Pool, Priority};
@@ -35,14 +38,31 @@ pub struct Attempt {
     pub max_attempts: u16,
     /// The W3C `traceparent` of what caused it.
     pub trace_parent: Option<String>,
-    /// When it was enqueued, by the database's clock.
-    pub created_at: DateTime<Utc>,
     /// When it became ready, by the database's clock.
     pub ready_at: DateTime<Utc>,
     /// When it was claimed, by the database's clock.
     pub claimed_at: DateTime<Utc>,
     /// Fires when the handler must stop: see [`StopReason`].
     pub cancel: CancellationToken,
+    /// Whether it is being acknowledged.
+    pub settling: Settling,
+}
+
+/// Whether an attempt is being acknowledged: from then on its lease may end without being lost. Shared by
+/// the attempt's copies.
+#[derive(Debug, Clone, Default)]
+pub struct Settling(Arc<AtomicBool>);
+
+impl Settling {
+    /// It is, from now on.
+    pub fn set(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    /// Whether it is.
+    pub fn is_set(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
 }
 
 /// Why a handler was told to stop.

@@ -5,7 +5,7 @@ mod new_job;
 pub mod postgres;
 pub mod wake;
 
-pub use attempt::{Attempt, StopReason};
+pub use attempt::{Attempt, Settling, StopReason};
 pub use new_job::{Enqueued, MAX_DELAY, MAX_KEY_BYTES, MAX_PAYLOAD_BYTES, NewJob};
 pub use postgres::ack::{Ack, DeadJob, Settled, Stale, finish, settle};
 pub use postgres::enqueue::{enqueue, enqueue_all};

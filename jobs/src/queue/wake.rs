@@ -38,17 +38,18 @@ pub struct Wake {
 }
 
 impl Wake {
-    /// Wakes this process only.
-    pub fn local() -> Self {
-        Self { here: broadcast::Sender::new(HINTS), elsewhere: Notifier::silent() }
-    }
-
-    /// Wakes this process at once and others through Postgres, until the shutdown.
-    pub fn start(db: &PgPool, shutdown: &CancellationToken) -> Self {
+    /// Wakes this process at once and others through Postgres, until `ended`: that is when nothing of the
+    /// process works any more, not when it is told to stop.
+    pub fn start(db: &PgPool, ended: &CancellationToken) -> Self {
         Self {
             here: broadcast::Sender::new(HINTS),
-            elsewhere: Notifier::start(db.clone(), CHANNEL, shutdown.clone()),
+            elsewhere: Notifier::start(db.clone(), CHANNEL, ended.clone()),
         }
+    }
+
+    /// Tells the others what has not been told yet: for the end of a process.
+    pub async fn flush(&self) {
+        self.elsewhere.flush().await;
     }
 
     /// Tells of new jobs. Call it after the commit: before it nobody could see them.

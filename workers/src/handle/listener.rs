@@ -17,10 +17,10 @@ use jobs::{Code, Error, Result};
 use rules::id::{ListenerId, NoticeId, RunId, TenantId};
 use rules::listener::{Act, Action, Pipeline, check};
 use rules::queue::{Kind, Outcome};
-use script::ScriptError;
 use serde_json::Value;
 
 use super::Handled;
+use super::script::counted;
 use crate::context::Context;
 
 /// Runs a notice's transform and enqueues its actions; with that it acknowledges its own job.
@@ -77,33 +77,14 @@ async fn fan_out(
 /// What the transform makes of an event, or why it does not: in the inner result, for the job's log.
 async fn transform(context: &Context, code: String, event: Value) -> Result<Result<Value, String>> {
     let sandbox = Arc::clone(&context.sandbox);
-    let ran = tokio::task::spawn_blocking(move || sandbox.run_measured(&code, &[("event", event)]));
-    let (result, usage) = ran.await.map_err(Error::internal)?;
-    jobs::metrics::script_ran(result.as_ref().map_or_else(word, |_| "ok"), usage.wall);
-    Ok(match result {
+    let ran = tokio::task::spawn_blocking(move || counted(|| sandbox.run(&code, &[("event", event)])));
+    Ok(match ran.await.map_err(Error::internal)?? {
         Ok(event) => match check(&event) {
             Ok(()) => Ok(event),
             Err(refused) => Err(format!("the transform's result cannot be kept: {refused}")),
         },
-        // Nothing that the script did: the job costs no attempt.
-        Err(error @ ScriptError::NoThread) => {
-            return Err(Error::new(Code::Unavailable, error.to_string()));
-        }
         Err(error) => Err(format!("the transform failed: {error}")),
     })
-}
-
-/// The word under which a script's failure is counted.
-const fn word(error: &ScriptError) -> &'static str {
-    match error {
-        ScriptError::Compile { .. } => "compile",
-        ScriptError::Runtime { .. } => "error",
-        ScriptError::TimeLimit { .. } => "time_limit",
-        ScriptError::MemoryLimit { .. } => "memory_limit",
-        ScriptError::TooLarge { .. } => "too_large",
-        ScriptError::Panic => "panic",
-        ScriptError::NotAccounted | ScriptError::NoThread => "not_run",
-    }
 }
 
 /// Performs one action; its effect and the acknowledgement of its job are one transaction.
@@ -142,7 +123,7 @@ pub(crate) async fn action(context: &Context, attempt: &Attempt) -> Result<Handl
 /// database are left to the worker.
 fn failed(error: Error) -> Result<Handled> {
     match error.code {
-        Code::Unavailable | Code::Internal => Err(error),
+        Code::Unavailable | Code::Interrupted | Code::Internal => Err(error),
         Code::NotFound | Code::Invalid | Code::Conflict | Code::Denied | Code::Exhausted => {
             Ok(Handled::Outcome(Outcome::Retry { error: error.to_string(), after: None }))
         }

@@ -6,6 +6,7 @@ pub(crate) mod listener;
 pub(crate) mod machine;
 pub(crate) mod noop;
 pub(crate) mod run;
+mod script;
 mod task;
 
 use jobs::dag::patrol::patrol;

@@ -9,7 +9,7 @@ use jobs::dag::{inbox, log};
 use jobs::payload::run::{RunAdvance, RunNode, RunWake};
 use jobs::queue::wake::Hint;
 use jobs::queue::{Attempt, finish};
-use jobs::{Code, Error, Result};
+use jobs::{Error, Result};
 use rules::dag::Change;
 use rules::dag::limits::MAX_CONTEXT_BYTES;
 use rules::id::{RunId, WorkflowId};
@@ -133,9 +133,4 @@ fn context_of(outputs: Vec<(String, Value)>, seen: &Glimpse) -> Value {
 fn failed(job: &RunNode, error: String, again: bool) -> Arrival {
     let change = Change::Failed { node: job.node_id.clone(), attempt: job.attempt, error, again };
     Arrival { change, output: None }
-}
-
-/// A worker that has no thread to spare is not the node's fault.
-pub(crate) fn no_thread() -> Error {
-    Error::new(Code::Unavailable, "the machine has no thread for a script now")
 }

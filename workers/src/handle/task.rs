@@ -1,17 +1,18 @@
 //! Does what one node of a workflow says, away from the runtime's threads.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::Instant;
 
 use chrono::{DateTime, Utc};
 use jobs::dag::drive::Arrival;
-use jobs::{Error, Result, metrics};
+use jobs::{Error, Result};
 use rules::dag::limits::{MAX_OUTPUT_BYTES, clip};
-use rules::dag::{Change, Graph, Node, OUTPUT, SUCCESS, Task};
+use rules::dag::{Change, Condition, Graph, Node, OUTPUT, SUCCESS, Task};
 use script::{Sandbox, ScriptError};
 use serde_json::{Value, json};
 
-use super::run::no_thread;
+use super::script::counted;
 
 /// What a node came to.
 enum Done {
@@ -46,26 +47,13 @@ pub(crate) async fn perform(
 fn act(sandbox: &Sandbox, node: &Node, ctx: Value, now: DateTime<Utc>) -> Result<Done> {
     match &node.task {
         Task::Start(_) => Ok(Done::Succeeded(Some(OUTPUT.into()), None)),
-        Task::Script(script) => match timed(|| sandbox.run(&script.code, &[("ctx", ctx)])) {
-            Ok(value) => Ok(bounded(Some(SUCCESS.into()), value, MAX_OUTPUT_BYTES)),
+        Task::Script(script) => Ok(match counted(|| sandbox.run(&script.code, &[("ctx", ctx)]))? {
+            Ok(value) => bounded(Some(SUCCESS.into()), value, MAX_OUTPUT_BYTES),
             Err(error) => refused(&error),
-        },
+        }),
         Task::Condition(condition) => {
             let vars = [("ctx", ctx.clone())];
-            let expression =
-                |code: &str| timed(|| sandbox.eval_bool(code, &vars)).map_err(|error| error.to_string());
-            let began = Instant::now();
-            let spent_ms = || u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-            let decided = condition.decide(&ctx, &expression, &spent_ms);
-            Ok(match decided {
-                Ok(decided) => {
-                    let output = json!({
-                        "matched": decided.handle, "label": decided.label, "success": true,
-                    });
-                    Done::Succeeded(Some(decided.handle), Some(output))
-                }
-                Err(error) => Done::Failed(error.to_string(), true),
-            })
+            decide(condition, &ctx, &|code| sandbox.eval_bool(code, &vars))
         }
         Task::Delay(delay) => Ok(match delay.due(&ctx, now) {
             Ok(due) if due <= now => Done::Succeeded(Some(OUTPUT.into()), None),
@@ -82,26 +70,49 @@ fn act(sandbox: &Sandbox, node: &Node, ctx: Value, now: DateTime<Utc>) -> Result
     }
 }
 
-fn timed<T>(
-    run: impl FnOnce() -> std::result::Result<T, ScriptError>,
-) -> std::result::Result<T, ScriptError> {
+/// Which way a condition goes. `evaluate` evaluates one expression.
+fn decide(
+    condition: &Condition,
+    ctx: &Value,
+    evaluate: &dyn Fn(&str) -> std::result::Result<bool, ScriptError>,
+) -> Result<Done> {
+    let not_run = RefCell::new(None);
+    let expression = |code: &str| match counted(|| evaluate(code)) {
+        Ok(answer) => answer.map_err(|error| error.to_string()),
+        Err(error) => {
+            let told = error.to_string();
+            not_run.replace(Some(error));
+            Err(told)
+        }
+    };
     let began = Instant::now();
-    let result = run();
-    metrics::script_ran(if result.is_ok() { "ok" } else { "failed" }, began.elapsed());
-    result
+    let spent_ms = || u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let decided = condition.decide(ctx, &expression, &spent_ms);
+    if let Some(error) = not_run.take() {
+        return Err(error);
+    }
+    Ok(match decided {
+        Ok(decided) => {
+            let output = json!({ "matched": decided.handle, "label": decided.label, "success": true });
+            Done::Succeeded(Some(decided.handle), Some(output))
+        }
+        Err(error) => Done::Failed(error.to_string(), true),
+    })
 }
 
 /// A failed script: a script is a function of its input, but how long it takes is the machine's doing.
-fn refused(error: &ScriptError) -> Result<Done> {
+fn refused(error: &ScriptError) -> Done {
     let again = match error {
-        ScriptError::NoThread => return Err(no_thread()),
-        ScriptError::Runtime { .. } | ScriptError::TimeLimit { .. } | ScriptError::Panic => true,
+        ScriptError::Runtime { .. }
+        | ScriptError::TimeLimit { .. }
+        | ScriptError::Panic
+        | ScriptError::NoThread => true,
         ScriptError::Compile { .. }
         | ScriptError::MemoryLimit { .. }
         | ScriptError::TooLarge { .. }
         | ScriptError::NotAccounted => false,
     };
-    Ok(Done::Failed(error.to_string(), again))
+    Done::Failed(error.to_string(), again)
 }
 
 fn bounded(handle: Option<String>, output: Value, limit: usize) -> Done {
@@ -125,5 +136,33 @@ fn arrival(node: &Node, attempt: u16, done: Done) -> Arrival {
         Done::Suspended(until) => {
             Arrival { change: Change::Suspended { node: id, attempt, until }, output: None }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jobs::Code;
+    use rules::dag::{Branch, Logic, Test};
+
+    use super::*;
+
+    #[test]
+    fn a_condition_for_which_there_is_no_thread_has_not_failed() {
+        let branch = Branch {
+            id: "yes".into(),
+            label: "Yes".into(),
+            logic: Logic::And,
+            tests: vec![Test::Expression("ctx.input.a".into())],
+        };
+        let condition = Condition { branches: vec![branch], default: "else".into() };
+        let ctx = json!({ "input": { "a": true } });
+        let Err(error) = decide(&condition, &ctx, &|_| Err(ScriptError::NoThread)) else {
+            panic!("the node was given an end");
+        };
+        assert_eq!(error.code, Code::Unavailable);
+        assert!(matches!(decide(&condition, &ctx, &|_| Err(ScriptError::Panic)), Ok(Done::Failed(..))));
+        assert!(
+            matches!(decide(&condition, &ctx, &|_| Ok(true)), Ok(Done::Succeeded(Some(way), _)) if way == "yes")
+        );
     }
 }

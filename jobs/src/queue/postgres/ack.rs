@@ -161,7 +161,12 @@ pub async fn finish(conn: &mut PgConnection, attempt: &Attempt, ran: Duration) -
     let ack =
         Ack { id: attempt.id, token: attempt.token, outcome: Outcome::Done, delay: Duration::ZERO, ran };
     let settled = settle(conn, std::slice::from_ref(&ack)).await?;
-    if settled.stale.is_empty() { Ok(settled.woken) } else { Err(Stale(attempt.id).into()) }
+    if !settled.stale.is_empty() {
+        return Err(Stale(attempt.id).into());
+    }
+    // Before the commit: a renewal that misses the lease right after it must not take it for lost.
+    attempt.settling.set();
+    Ok(settled.woken)
 }
 
 /// Jobs among the dead, by id.

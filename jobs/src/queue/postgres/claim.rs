@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::promote::{self, Promoted};
-use crate::queue::Attempt;
+use crate::queue::{Attempt, Settling};
 use crate::{Error, Result};
 
 /// Up to which position each priority of a pool was claimed before: entries at or before it are not
@@ -53,7 +53,7 @@ pub async fn claim(
         Row,
         r#"select c.job_id as "id!", c.token as "token!", c.pool_id as "pool_id!", c.priority as "priority!", c.pos as "pos!",
             c.ready_at as "ready_at!", c.attempt as "attempt!", c.crashes as "crashes!", c.max_attempts as "max_attempts!",
-            c.kind as "kind!", c.tenant_id, c.trace_parent, c.created_at as "created_at!", now() as "now!", c.payload as "payload!: Json<Box<RawValue>>"
+            c.kind as "kind!", c.tenant_id, c.trace_parent, now() as "now!", c.payload as "payload!: Json<Box<RawValue>>"
         from (select set_config('synchronous_commit', 'off', true)) s, job_claim_v2($1, $2, $3, $4, $5, $6, $7) c"#,
         worker.0,
         LEASE_MS,
@@ -85,7 +85,7 @@ pub async fn poll(
         r#"select c.promoted as "promoted!", c.woken as "woken!", c.last_run_at, c.next_run_at, now() as "now!",
             c.job_id as id, c.token as "token?", c.pool_id as "pool_id?", c.priority as "priority?", c.pos as "pos?",
             c.ready_at as "ready_at?", c.attempt as "attempt?", c.crashes as "crashes?", c.max_attempts as "max_attempts?",
-            c.kind as "kind?", c.tenant_id, c.trace_parent, c.created_at as "created_at?", c.payload as "payload?: Json<Box<RawValue>>"
+            c.kind as "kind?", c.tenant_id, c.trace_parent, c.payload as "payload?: Json<Box<RawValue>>"
         from (select set_config('synchronous_commit', 'off', true)) s,
             job_poll_v1(coalesce($1, '-infinity'::timestamptz), $2, $3, $4, $5, $6, $7, $8, $9) c"#,
         after,
@@ -122,7 +122,6 @@ pub async fn poll(
             kind: row.kind?,
             tenant_id: row.tenant_id,
             trace_parent: row.trace_parent,
-            created_at: row.created_at?,
             now: row.now,
             payload: row.payload?,
         };
@@ -178,7 +177,6 @@ struct Row {
     kind: String,
     tenant_id: Option<Uuid>,
     trace_parent: Option<String>,
-    created_at: DateTime<Utc>,
     now: DateTime<Utc>,
     payload: Json<Box<RawValue>>,
 }
@@ -198,10 +196,10 @@ impl Row {
             crashes: self.crashes.unsigned_abs(),
             max_attempts: self.max_attempts.unsigned_abs(),
             trace_parent: self.trace_parent,
-            created_at: self.created_at,
             ready_at: self.ready_at,
             claimed_at: self.now,
             cancel: CancellationToken::new(),
+            settling: Settling::default(),
         };
         Some(Claimed { attempt, pos: self.pos })
     }

@@ -15,6 +15,8 @@ pub struct Worker {
     pub name: String,
     /// Which pools it serves.
     pub pools: Vec<Pool>,
+    /// Which kinds it has handlers for.
+    pub kinds: Vec<Kind>,
     /// How many jobs it runs at once.
     pub slots: u32,
 }
@@ -25,7 +27,7 @@ pub struct Worker {
 /// Unavailable when nobody answers.
 pub async fn beat(conn: &mut PgConnection, worker: &Worker) -> Result<()> {
     let pools: Vec<i32> = worker.pools.iter().map(|p| p.id()).collect();
-    let kinds: Vec<&str> = Kind::ALL.iter().map(|k| k.as_str()).collect();
+    let kinds: Vec<&str> = worker.kinds.iter().map(|k| k.as_str()).collect();
     sqlx::query!(
         "insert into job_worker (id, name, pid, version, pools, kinds, slots) values ($1, $2, $3, $4, $5, $6, $7)
         on conflict (id) do update set seen_at = now()",
