@@ -205,7 +205,7 @@ fn log(error: &Error) {
     match error.code {
         jobs::Code::Internal | jobs::Code::Unavailable | jobs::Code::Interrupted => {
             let cause = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
-            tracing::error!(error.code = ?error.code, error.cause = %cause, "a request failed: {error}");
+            tracing::error!(error.code = ?error.code, error = %error, error.cause = %cause, "a request failed");
         }
         jobs::Code::NotFound
         | jobs::Code::Invalid

@@ -107,7 +107,8 @@ impl Kind {
     pub const fn instead_of_cancelling(self) -> Option<&'static str> {
         match self {
             Self::RunNode | Self::RunAdvance | Self::RunWake => Some("cancel its run"),
-            Self::ListenerEvent | Self::ListenerAction => Some("switch its action or its listener off"),
+            Self::ListenerEvent => Some("let it end, and switch off the actions that it would begin"),
+            Self::ListenerAction => Some("switch its action off"),
             Self::AuditFlush => Some("let it end, for what it writes is owed"),
             Self::MachineOperate => Some("destroy the machine, or let the operation end"),
             Self::HealthCheck => Some("switch the machine's checks off"),
