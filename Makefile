@@ -48,7 +48,7 @@ test: setup ## the whole gate
 	cargo clippy $(ALL) --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc $(ALL) --no-deps
 	cargo build $(ALL) --bin millrace
-	cargo test $(ALL)
+	cargo test $(ALL) --no-fail-fast
 
 check: setup ## the quick part of the gate: format and lints
 	cargo fmt --all --check

@@ -87,6 +87,6 @@ mod tests {
         let look_up = |name: &str| (name == "HISTORY_AHEAD_DAYS").then(|| "6".to_owned());
         let mut reader = Reader::new(&look_up);
         SchedulerConfig::read(&mut reader);
-        assert!(reader.finish().unwrap_err().to_string().contains("`HISTORY_AHEAD_DAYS` is 6"));
+        assert!(reader.finish().unwrap_err().to_string().contains("`HISTORY_AHEAD_DAYS` is `6`"));
     }
 }

@@ -92,7 +92,8 @@ async fn a_migration_has_the_time_that_a_large_table_takes() {
             .await
             .unwrap()
     };
-    let pool = database.pool().await;
+    let config = jobs::config::DatabaseConfig { url: database.url().to_owned().into(), connections: 1 };
+    let pool = jobs::db::connect(&config).await.unwrap();
     let mut plain = pool.acquire().await.unwrap();
     assert_eq!(limits(&mut plain).await, ("8s".into(), "0".into()));
     let options = jobs::db::migration_options(&pool);

@@ -23,7 +23,8 @@ const PROMOTE_PAGES: i64 = 24;
 const RESCUE_PAGES: i64 = 24;
 
 /// Pages that a rescue may touch in all when nothing has expired, above those of the leases themselves.
-const IDLE_RESCUE_PAGES: i64 = 200;
+/// A fresh session reads the catalogue with it.
+const IDLE_RESCUE_PAGES: i64 = 400;
 
 /// Pages touched by a statement and everything that it calls.
 async fn pages(conn: &mut PgConnection, statement: &str) -> i64 {

@@ -100,6 +100,7 @@ mod tests {
         record::job_queue_wait(Kind::Noop, MS);
         record::worker_slots(Pool::Dag, 1, 8);
         record::leases_expired(1);
+        record::pruned("notices", 1);
         record::leases_lost(1);
         record::stale_acks(1);
         record::run_started();
