@@ -112,7 +112,7 @@ async fn drain(database: &Database, case: &Case) -> (f64, String) {
     let before = cost::read(database).await;
     let config = WorkerConfig::of_pools(vec![Pool::Maintenance], case.slots, Duration::from_secs(5));
     let began = Instant::now();
-    let hands = Hands::with(pool, config);
+    let hands = Hands::with(pool.clone(), config);
     // By its id, which is two pages to read: looking for any job at all walks over all that have ended.
     while exists(&mut conn, &format!("select exists (select from job where id = {last})")).await {
         tokio::time::sleep(LOOK_EVERY).await;
@@ -127,6 +127,8 @@ async fn drain(database: &Database, case: &Case) -> (f64, String) {
     }
     let rate = case.jobs as f64 / began.elapsed().as_secs_f64();
     hands.stop().await;
+    // Dropped, it would keep its connections, and the drains to come would find none.
+    pool.close().await;
     let after = cost::read(database).await;
     (rate, after.per_job(before, case.jobs))
 }
