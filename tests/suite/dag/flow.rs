@@ -238,3 +238,36 @@ async fn what_is_too_much_fails_its_node_alone() {
     assert_eq!(stage.ended(stage.start(json!({"big": 1})).await).await.status, "COMPLETED");
     hands.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_template_that_leads_to_nothing_fails_its_node_once_and_says_where() {
+    let compare = |left: &str, operator: &str| json!({"id": "yes", "conditions": [{"leftValue": left, "operator": operator, "rightValue": 1}]});
+    let asks =
+        |id: &str, branch: Value| json!({"id": id, "type": "condition", "config": {"branches": [branch]}});
+    let stage = Stage::of(flow(
+        vec![
+            asks("there", json!({"id": "yes", "conditions": [{"leftValue": "{{ctx.input.total}}", "operator": "is_not_empty"}]})),
+            with(
+                asks("one", compare("{{ctx.input.total}}", "equals")),
+                json!({"errorHandling": "retry_then_continue", "retryLimit": 5, "retryDelaySeconds": 0}),
+            ),
+            script("made", "#{ total: 7 }"),
+            end("e", &[("sum", "{{ctx.made.total}}"), ("note", "{{ctx.input.note ?? 'none'}}")]),
+            end("f", &[("sum", "{{ctx.made.totel}}")]),
+        ],
+        &["s there", "there default one", "one error made", "one default e", "made e", "there yes f", "made f"],
+    ))
+    .await;
+    let hands = stage.hands().await;
+    let run = stage.start(json!({"totl": 1})).await;
+    let view = stage.ended(run).await;
+    assert_eq!(view.status, "FAILED");
+    let told = "node `f` failed: the output parameter `sum`: `{{ctx.made.totel}}` leads to nothing: `ctx.made` has \
+                no `totel`; `total` is the nearest name that it has. Mend the path, or say what stands there \
+                instead, as in `{{ctx.made.totel ?? null}}`";
+    assert_eq!(view.error.as_deref(), Some(told));
+    let log = stage.log(run).await;
+    let failed = |e: &Entry| matches!(e, Entry::NodeFailed { node, attempt: 1, error, .. } if node == "one" && error.contains("`totl` is the nearest"));
+    assert!(log.iter().any(failed), "no attempt after the first could find more: {log:#?}");
+    hands.stop().await;
+}

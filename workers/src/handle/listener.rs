@@ -148,7 +148,7 @@ async fn perform(
             Ok((None, Vec::new()))
         }
         Act::TriggerWorkflow { workflow, input } => {
-            let input = Pipeline::fill(input, event).map_err(|e| Error::invalid(e.to_string()))?;
+            let input = Pipeline::fill(input, event).map_err(Error::invalid)?;
             let ListenerAction { notice_id, action_id, replay } = *payload;
             let start = Start {
                 tenant,

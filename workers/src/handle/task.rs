@@ -61,11 +61,8 @@ fn act(sandbox: &Sandbox, node: &Node, ctx: Value, now: DateTime<Utc>) -> Result
             Err(error) => Done::Failed(error, false),
         }),
         Task::End(end) => Ok(match end.output(&ctx) {
-            Some(output) => bounded(None, Value::Object(output), MAX_OUTPUT_BYTES),
-            None => Done::Failed(
-                format!("the output has more than {MAX_OUTPUT_BYTES} bytes, which are kept at most"),
-                false,
-            ),
+            Ok(output) => bounded(None, Value::Object(output), MAX_OUTPUT_BYTES),
+            Err(error) => Done::Failed(error, false),
         }),
     }
 }
@@ -96,7 +93,7 @@ fn decide(
             let output = json!({ "matched": decided.handle, "label": decided.label, "success": true });
             Done::Succeeded(Some(decided.handle), Some(output))
         }
-        Err(error) => Done::Failed(error.to_string(), true),
+        Err(error) => Done::Failed(error.to_string(), error.again()),
     })
 }
 

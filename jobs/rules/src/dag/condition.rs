@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::limits::{MAX_CONDITION_MS, MAX_CONTEXT_BYTES};
 use super::pattern;
-use super::template::{Template, text_of};
+use super::template::{Missing, Room, Template, Unfilled, text_of};
 
 /// A condition node: the first branch that holds is taken, else the default.
 #[derive(Debug, Clone, PartialEq)]
@@ -95,9 +95,9 @@ pub enum Undecided {
     /// More tests than could be looked at in time.
     #[error("branch `{0}`: the tests before took {MAX_CONDITION_MS} ms, which all may take together")]
     Late(String),
-    /// Templates that lead to more than a node may see.
-    #[error("branch `{0}`: the values to compare have more than {MAX_CONTEXT_BYTES} bytes")]
-    TooLarge(String),
+    /// Templates that lead to nothing, or to more than a node may see.
+    #[error("branch `{0}`: {1}")]
+    Unfilled(String, Unfilled),
     /// An expression that failed.
     #[error("branch `{0}`: {1}")]
     Expression(String, String),
@@ -110,6 +110,16 @@ pub struct Decided {
     pub handle: String,
     /// The branch's label, when one held.
     pub label: Option<String>,
+}
+
+impl Undecided {
+    /// Whether another look at the same context could fare better: only how long it takes may differ.
+    pub const fn again(&self) -> bool {
+        match self {
+            Self::Late(_) | Self::Expression(..) => true,
+            Self::Pattern(..) | Self::Unfilled(..) => false,
+        }
+    }
 }
 
 impl Operator {
@@ -189,9 +199,12 @@ impl Branch {
             }
             Test::Compare { left, operator, right } => {
                 let root = |name: &str| (name == "ctx").then_some(ctx);
-                let mut room = MAX_CONTEXT_BYTES;
+                let mut room = Room::of(MAX_CONTEXT_BYTES);
+                // Whether there is something is what these two ask.
+                let missing = if operator.is_unary() { Missing::Null } else { Missing::Refused };
                 let mut fill = |side: &Template| {
-                    side.fill_in(&root, &mut room).ok_or_else(|| Undecided::TooLarge(self.id.clone()))
+                    side.fill_in(&root, missing, &mut room)
+                        .map_err(|why| Undecided::Unfilled(self.id.clone(), why))
                 };
                 let (left, right) = (fill(left)?, fill(right)?);
                 compare(&left, *operator, &right).map_err(|why| {
@@ -370,6 +383,25 @@ mod tests {
         assert_eq!(failed, Err(Undecided::Expression("a".into(), "failed".into())));
         let yes_expression = branch("e", Logic::And, vec![Test::Expression("yes".into())]);
         assert_eq!(run(vec![yes_expression]), Ok("e".into()));
+    }
+
+    #[test]
+    fn only_who_asks_whether_there_is_something_may_find_nothing() {
+        let ctx = json!({"input": {"coupon": null}});
+        let run = |left: &str, operator| {
+            let branches = vec![branch("a", Logic::And, vec![test(json!(left), operator, json!(null))])];
+            let condition = Condition { branches, default: "default".into() };
+            condition.decide(&ctx, &|_| Ok(false), &|| 0).map(|d| d.handle)
+        };
+        assert_eq!(run("{{ctx.input.nothing}}", Operator::IsEmpty), Ok("a".into()));
+        assert_eq!(run("{{ctx.input.nothing}}", Operator::IsNotEmpty), Ok("default".into()));
+        assert_eq!(run("{{ctx.input.coupon}}", Operator::Equals), Ok("a".into()));
+        assert_eq!(run("{{ctx.input.nothing ?? null}}", Operator::Equals), Ok("a".into()));
+        let refused = run("{{ctx.input.cupon}}", Operator::Equals).unwrap_err();
+        assert!(!refused.again());
+        let told = refused.to_string();
+        assert!(told.starts_with("branch `a`: `{{ctx.input.cupon}}` leads to nothing"), "{told}");
+        assert!(told.contains("`coupon` is the nearest"), "{told}");
     }
 
     #[test]

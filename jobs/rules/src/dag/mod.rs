@@ -9,6 +9,7 @@ mod fields;
 mod graph;
 mod join;
 pub mod limits;
+mod path;
 mod pattern;
 mod reach;
 mod read;

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use super::condition::{Condition, Test};
 use super::limits::{MAX_DELAY_MS, MAX_OUTPUT_BYTES, MAX_UNTIL_DAYS};
 use super::schema::Schema;
-use super::template::{Template, text_of};
+use super::template::{Missing, Room, Template, Unfilled, text_of};
 
 /// A time or a number of milliseconds as a template gives it, in bytes.
 const MAX_TIME_BYTES: usize = 1_000;
@@ -217,14 +217,23 @@ impl Delay {
 }
 
 impl End {
-    /// What comes out; none when that is more than [`MAX_OUTPUT_BYTES`].
-    pub fn output(&self, ctx: &Value) -> Option<Map<String, Value>> {
+    /// What comes out.
+    ///
+    /// # Errors
+    /// The first parameter, by its name, that leads to nothing, or with which the output has more than
+    /// [`MAX_OUTPUT_BYTES`].
+    pub fn output(&self, ctx: &Value) -> Result<Map<String, Value>, String> {
         let root = |name: &str| (name == "ctx").then_some(ctx);
-        let mut left = MAX_OUTPUT_BYTES;
-        self.parameters
-            .iter()
-            .map(|(name, template)| Some((name.clone(), template.fill_in(&root, &mut left)?)))
-            .collect()
+        let mut room = Room::of(MAX_OUTPUT_BYTES);
+        let mut fill = |template: &Template| template.fill_in(&root, Missing::Refused, &mut room);
+        let filled = self.parameters.iter().map(|(name, template)| match fill(template) {
+            Ok(value) => Ok((name.clone(), value)),
+            Err(Unfilled::TooLarge(most)) => Err(format!(
+                "the output has more than {most} bytes, which are kept at most, once `{name}` is in it"
+            )),
+            Err(nothing @ Unfilled::Nothing(..)) => Err(format!("the output parameter `{name}`: {nothing}")),
+        });
+        filled.collect()
     }
 }
 

@@ -1,9 +1,19 @@
 //! Templates: `{{root.path[0].x}}` inside JSON, paths only, never code.
 //!
 //! A text that is one block keeps the type of what it leads to; in mixed text each block is joined as
-//! text and null as nothing. Arrays and objects are gone through. A path that leads nowhere is null.
+//! text and null as nothing. Arrays and objects are gone through. A path that leads nowhere is an error,
+//! unless its block says what stands there instead: `{{root.path ?? "none"}}`.
 
 use serde_json::{Map, Value};
+
+use super::limits::cut;
+pub use super::path::{Path, Step};
+
+/// What stands between a path and the value that is taken where it leads to nothing.
+const OTHERWISE: &str = "??";
+
+/// The longest block that a message repeats, in bytes.
+const MAX_TOLD_BYTES: usize = 200;
 
 /// A template, read and ready to be filled in.
 #[derive(Debug, Clone, PartialEq)]
@@ -11,7 +21,7 @@ pub enum Template {
     /// No block anywhere inside.
     Plain(Value),
     /// A text that is one block.
-    Whole(Path),
+    Whole(Block),
     /// A text with blocks in it.
     Mixed(Vec<Part>),
     /// A list with blocks somewhere inside.
@@ -21,30 +31,30 @@ pub enum Template {
 }
 
 /// A piece of mixed text.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Part {
     /// Text as it stands.
     Text(String),
     /// A block.
-    Path(Path),
+    Block(Block),
 }
 
-/// Where a block leads: a root, then members and places.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Path {
-    /// The name that the path begins with.
-    pub root: String,
-    /// The way from there.
-    pub steps: Vec<Step>,
+/// A path between braces.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Block {
+    /// Where it leads.
+    pub path: Path,
+    /// What stands there when it leads to nothing, or to null.
+    pub otherwise: Option<Value>,
 }
 
-/// One step of a path.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Step {
-    /// Into an object: `.name` or `["name"]`.
-    Member(String),
-    /// Into a list: `[0]`.
-    Place(usize),
+/// What becomes of a block that leads nowhere and says nothing of that case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Missing {
+    /// The template cannot be filled in.
+    Refused,
+    /// It is null: who asks whether there is something takes nothing for an answer.
+    Null,
 }
 
 /// Why a template cannot be read or filled in.
@@ -56,12 +66,27 @@ pub enum Unreadable {
     /// A block that is no path.
     #[error("`{{{{{0}}}}}` is no path; write `{{{{root.name[0].name}}}}`")]
     NoPath(String),
+    /// What stands after `??` is no value.
+    #[error(
+        "`{{{{{0}}}}}` has no JSON value after `??`; write `{{{{root.name ?? \"none\"}}}}`, `?? 0` or `?? null`"
+    )]
+    NoValue(String),
     /// A path from a root that does not exist here.
     #[error("`{{{{{0}}}}}` begins with none of {1}")]
     Root(String, String),
+}
+
+/// Why a template cannot be filled in.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unfilled {
     /// What its blocks lead to is more than fits.
-    #[error("what the template leads to has more than {0} bytes")]
+    #[error("what the template leads to has more than {0} bytes, which are taken at most")]
     TooLarge(usize),
+    /// A block leads nowhere: its path, and why.
+    #[error(
+        "`{{{{{0}}}}}` leads to nothing: {1}. Mend the path, or say what stands there instead, as in `{{{{{0} ?? null}}}}`"
+    )]
+    Nothing(String, String),
 }
 
 impl Template {
@@ -93,34 +118,30 @@ impl Template {
     }
 
     /// Fills it in, with at most about `limit` bytes from its blocks: a short text can hold one block a
-    /// thousand times. `root` gives the value of a root; one that it does not know is null.
+    /// thousand times. `root` gives the value of a root.
     ///
     /// # Errors
-    /// [`Unreadable::TooLarge`].
+    /// [`Unfilled`].
     pub fn fill<'a>(
         &self,
         root: &impl Fn(&str) -> Option<&'a Value>,
         limit: usize,
-    ) -> Result<Value, Unreadable> {
-        let mut left = limit;
-        self.fill_in(root, &mut left).ok_or(Unreadable::TooLarge(limit))
+    ) -> Result<Value, Unfilled> {
+        self.fill_in(root, Missing::Refused, &mut Room::of(limit))
     }
 
-    /// None when what is left does not suffice.
+    /// As [`Self::fill`], where several templates share one room.
     pub(super) fn fill_in<'a>(
         &self,
         root: &impl Fn(&str) -> Option<&'a Value>,
-        left: &mut usize,
-    ) -> Option<Value> {
-        let mut take = |bytes: usize| {
-            *left = left.checked_sub(bytes)?;
-            Some(())
-        };
-        Some(match self {
+        missing: Missing,
+        room: &mut Room,
+    ) -> Result<Value, Unfilled> {
+        Ok(match self {
             Self::Plain(value) => value.clone(),
-            Self::Whole(path) => {
-                let value = path.follow(root).unwrap_or(&Value::Null);
-                take(bytes_of(value))?;
+            Self::Whole(block) => {
+                let value = block.value(root, missing)?;
+                room.take(value)?;
                 value.clone()
             }
             Self::Mixed(parts) => {
@@ -128,9 +149,9 @@ impl Template {
                 for part in parts {
                     match part {
                         Part::Text(plain) => text.push_str(plain),
-                        Part::Path(path) => {
-                            let value = path.follow(root).unwrap_or(&Value::Null);
-                            take(bytes_of(value))?;
+                        Part::Block(block) => {
+                            let value = block.value(root, missing)?;
+                            room.take(value)?;
                             text.push_str(&text_of(value));
                         }
                     }
@@ -138,11 +159,12 @@ impl Template {
                 Value::String(text)
             }
             Self::List(items) => {
-                Value::Array(items.iter().map(|t| t.fill_in(root, left)).collect::<Option<_>>()?)
+                let filled: Result<_, _> = items.iter().map(|t| t.fill_in(root, missing, room)).collect();
+                Value::Array(filled?)
             }
             Self::Object(members) => {
-                let filled = members.iter().map(|(n, t)| Some((n.clone(), t.fill_in(root, left)?)));
-                Value::Object(filled.collect::<Option<Map<_, _>>>()?)
+                let filled = members.iter().map(|(n, t)| Ok((n.clone(), t.fill_in(root, missing, room)?)));
+                Value::Object(filled.collect::<Result<Map<_, _>, _>>()?)
             }
         })
     }
@@ -156,11 +178,11 @@ impl Template {
     pub fn paths(&self) -> Vec<&Path> {
         match self {
             Self::Plain(_) => Vec::new(),
-            Self::Whole(path) => vec![path],
+            Self::Whole(block) => vec![&block.path],
             Self::Mixed(parts) => parts
                 .iter()
                 .filter_map(|p| match p {
-                    Part::Path(path) => Some(path),
+                    Part::Block(block) => Some(&block.path),
                     Part::Text(_) => None,
                 })
                 .collect(),
@@ -170,31 +192,64 @@ impl Template {
     }
 }
 
-impl Path {
-    /// Reads `root.name[0]["name"]`.
-    pub fn read(text: &str) -> Option<Self> {
-        let (root, mut rest) = name(text.trim())?;
-        let mut steps = Vec::new();
-        while !rest.is_empty() {
-            if let Some(after) = rest.strip_prefix('.') {
-                let (member, after) = name(after)?;
-                steps.push(Step::Member(member.into()));
-                rest = after;
-            } else {
-                let (inside, after) = bracket(rest.strip_prefix('[')?)?;
-                steps.push(inside);
-                rest = after;
-            }
+impl Block {
+    /// Reads what stands between the braces.
+    fn read(text: &str, roots: &[&str]) -> Result<Self, Unreadable> {
+        let told = || cut(text.trim().into(), MAX_TOLD_BYTES);
+        let (path, rest) = Path::read(text.trim()).ok_or_else(|| Unreadable::NoPath(told()))?;
+        if !roots.contains(&path.root.as_str()) {
+            let known = roots.iter().map(|r| format!("`{r}`")).collect::<Vec<_>>().join(", ");
+            return Err(Unreadable::Root(told(), known));
         }
-        Some(Self { root: root.into(), steps })
+        let otherwise = match rest.trim_start().strip_prefix(OTHERWISE) {
+            Some(value) => Some(literal(value.trim()).ok_or_else(|| Unreadable::NoValue(told()))?),
+            None if rest.is_empty() => None,
+            None => return Err(Unreadable::NoPath(told())),
+        };
+        Ok(Self { path, otherwise })
     }
 
-    /// What it leads to, if anything.
-    pub fn follow<'a>(&self, root: &impl Fn(&str) -> Option<&'a Value>) -> Option<&'a Value> {
-        self.steps.iter().try_fold(root(&self.root)?, |value, step| match step {
-            Step::Member(name) => value.as_object()?.get(name),
-            Step::Place(place) => value.as_array()?.get(*place),
-        })
+    fn value<'s, 'a: 's>(
+        &'s self,
+        root: &impl Fn(&str) -> Option<&'a Value>,
+        missing: Missing,
+    ) -> Result<&'s Value, Unfilled> {
+        match (self.path.follow(root), &self.otherwise, missing) {
+            (None | Some(Value::Null), Some(otherwise), _) => Ok(otherwise),
+            (Some(value), ..) => Ok(value),
+            (None, None, Missing::Null) => Ok(&Value::Null),
+            (None, None, Missing::Refused) => {
+                Err(Unfilled::Nothing(self.path.text(), self.path.astray(root)))
+            }
+        }
+    }
+}
+
+/// What blocks may still lead to, in bytes.
+pub(super) struct Room {
+    limit: usize,
+    left: usize,
+}
+
+impl Room {
+    pub(super) const fn of(limit: usize) -> Self {
+        Self { limit, left: limit }
+    }
+
+    fn take(&mut self, value: &Value) -> Result<(), Unfilled> {
+        self.left = self.left.checked_sub(bytes_of(value)).ok_or(Unfilled::TooLarge(self.limit))?;
+        Ok(())
+    }
+}
+
+/// A value as it is written after `??`: JSON without two closing braces beside each other, which end the block, or a text in single quotes, which needs no escaping where the
+/// template itself stands in JSON.
+fn literal(text: &str) -> Option<Value> {
+    let quoted = text.strip_prefix('\'').and_then(|rest| rest.strip_suffix('\''));
+    match quoted {
+        Some(plain) if !plain.contains('\'') => Some(Value::String(plain.into())),
+        Some(_) => None,
+        None => serde_json::from_str(text).ok(),
     }
 }
 
@@ -225,15 +280,11 @@ fn read_text(text: &str, roots: &[&str]) -> Result<Template, Unreadable> {
     let mut rest = text;
     while let Some((before, after)) = rest.split_once("{{") {
         let (block, after) = after.split_once("}}").ok_or(Unreadable::Open)?;
-        let path = Path::read(block).ok_or_else(|| Unreadable::NoPath(block.into()))?;
-        if !roots.contains(&path.root.as_str()) {
-            let known = roots.iter().map(|r| format!("`{r}`")).collect::<Vec<_>>().join(", ");
-            return Err(Unreadable::Root(block.into(), known));
-        }
+        let block = Block::read(block, roots)?;
         if !before.is_empty() {
             parts.push(Part::Text(before.into()));
         }
-        parts.push(Part::Path(path));
+        parts.push(Part::Block(block));
         rest = after;
     }
     if parts.is_empty() {
@@ -243,36 +294,10 @@ fn read_text(text: &str, roots: &[&str]) -> Result<Template, Unreadable> {
         parts.push(Part::Text(rest.into()));
     }
     match <[Part; 1]>::try_from(parts) {
-        Ok([Part::Path(path)]) => Ok(Template::Whole(path)),
+        Ok([Part::Block(block)]) => Ok(Template::Whole(block)),
         Ok([part @ Part::Text(_)]) => Ok(Template::Mixed(vec![part])),
         Err(parts) => Ok(Template::Mixed(parts)),
     }
-}
-
-/// A name at the beginning, and what follows it.
-fn name(text: &str) -> Option<(&str, &str)> {
-    let end = text
-        .char_indices()
-        .find(|(at, c)| {
-            !(c.is_ascii_alphabetic() || *c == '_' || (*at > 0 && (c.is_ascii_digit() || *c == '-')))
-        })
-        .map_or(text.len(), |(at, _)| at);
-    (end > 0).then(|| text.split_at(end))
-}
-
-/// What stands between brackets, and what follows them; the opening one is gone already.
-fn bracket(text: &str) -> Option<(Step, &str)> {
-    for quote in ['"', '\''] {
-        if let Some(quoted) = text.strip_prefix(quote) {
-            let (member, after) = quoted.split_once(quote)?;
-            return Some((Step::Member(member.into()), after.strip_prefix(']')?));
-        }
-    }
-    let (digits, after) = text.split_once(']')?;
-    if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
-        return None;
-    }
-    Some((Step::Place(digits.parse().ok()?), after))
 }
 
 #[cfg(test)]
@@ -305,9 +330,13 @@ mod tests {
             (json!(" {{ctx.input.n}}"), json!(" 7")),
             (json!("[{{ctx.input.none}}]"), json!("[]")),
             (json!("{{ctx.input.none}}"), json!(null)),
-            (json!("{{ctx.nowhere.at.all[3]}}"), json!(null)),
-            (json!("{{ctx.input.s.x}}"), json!(null)),
-            (json!("{{ctx.input.list[9]}}"), json!(null)),
+            (json!("{{ctx.nowhere.at.all[3] ?? null}}"), json!(null)),
+            (json!("{{ctx.input.list[9] ?? 5}}"), json!(5)),
+            (json!("{{ctx.input.list[0]??5}}"), json!(1)),
+            (json!("{{ctx.input.none ?? 'it\"s'}}"), json!("it\"s")),
+            (json!("{{ ctx['odd'] ?? \"none\" }}"), json!("none")),
+            (json!("{{ctx.input.s.x ?? {\"a\": []} }}"), json!({"a": []})),
+            (json!("a{{ctx.x ?? ''}}b{{ctx.x ?? 1.5}}{{ctx.x ?? null}}"), json!("ab1.5")),
             (json!("l={{ctx.input.list}}"), json!("l=[1,{\"deep\":[true,\"end\"]}]")),
             (json!([1, "{{ctx.input.n}}", {"a": ["{{ctx.input.s}}"]}]), json!([1, 7, {"a": ["x"]}])),
             (json!({"k": {"{{x}}": "{{ctx.input.n}}"}}), json!({"k": {"{{x}}": 7}})),
@@ -326,9 +355,31 @@ mod tests {
         };
         let many = "{{ctx.big}}".repeat(1_000);
         for template in [json!(many), json!(vec!["{{ctx}}"; 1_000]), json!({"a": [many.clone(), 1]})] {
-            assert_eq!(within(template.clone(), 100_000), Err(Unreadable::TooLarge(100_000)));
+            assert_eq!(within(template.clone(), 100_000), Err(Unfilled::TooLarge(100_000)));
             assert_eq!(within(template, 2_000_000), Ok(()));
         }
+    }
+
+    #[test]
+    fn a_block_that_leads_nowhere_is_refused_with_the_remedy() {
+        let ctx = json!({"input": {"customer": {"id": 1}, "none": null}});
+        let fill = |template: Value, missing| {
+            let template = Template::read(&template, &["ctx"]).unwrap();
+            template.fill_in(&|_| Some(&ctx), missing, &mut Room::of(1_000))
+        };
+        let told = "`{{ctx.input.custmer.id}}` leads to nothing: `ctx.input` has no `custmer`; `customer` is the \
+                    nearest name that it has. Mend the path, or say what stands there instead, as in \
+                    `{{ctx.input.custmer.id ?? null}}`";
+        for template in [
+            json!("{{ctx.input.custmer.id}}"),
+            json!("no. {{ ctx.input.custmer.id }}!"),
+            json!({"a": ["{{ctx.input.custmer.id}}"]}),
+        ] {
+            let refused = fill(template.clone(), Missing::Refused).unwrap_err();
+            assert_eq!(refused.to_string(), told);
+            fill(template, Missing::Null).unwrap();
+        }
+        assert_eq!(fill(json!("{{ctx.input.none}}"), Missing::Refused), Ok(Value::Null), "null is something");
     }
 
     #[test]
@@ -353,6 +404,12 @@ mod tests {
             "{{ctx[99999999999999999999999]}}",
             "{{{ctx.a}}}",
             "ok {{ctx.a}} then {{",
+            "{{ctx.a ??}}",
+            "{{ctx.a ?? none}}",
+            "{{ctx.a ?? 'a'b'}}",
+            "{{ctx.a ?? ctx.b}}",
+            "{{ctx.a ? 1}}",
+            "{{?? 1}}",
         ];
         for text in refused {
             assert!(Template::read(&json!([text]), &["ctx"]).is_err(), "{text}");

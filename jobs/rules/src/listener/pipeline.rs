@@ -16,7 +16,6 @@ use super::read::{Fault, Reader};
 use super::retention::{BufferName, Retention};
 use crate::dag::Template;
 use crate::dag::limits::MAX_INPUT_BYTES;
-use crate::dag::template::Unreadable;
 use crate::id::{ActionId, WorkflowId};
 
 /// The most actions of a listener, its transform apart.
@@ -140,11 +139,12 @@ impl Pipeline {
     /// The input of a run for an event.
     ///
     /// # Errors
-    /// The fault of a template, which [`Self::parse`] lets none of through; or that it leads to more than a
-    /// run's input holds.
-    pub fn fill(input: &Value, event: &Value) -> Result<Value, Unreadable> {
+    /// The fault of a template, which [`Self::parse`] lets none of through; or that it leads to nothing, or
+    /// to more than a run's input holds.
+    pub fn fill(input: &Value, event: &Value) -> Result<Value, String> {
         let roots = |root: &str| (root == EVENT_ROOT).then_some(event);
-        Template::read(input, &TEMPLATE_ROOTS)?.fill(&roots, MAX_INPUT_BYTES)
+        let template = Template::read(input, &TEMPLATE_ROOTS).map_err(|why| why.to_string())?;
+        template.fill(&roots, MAX_INPUT_BYTES).map_err(|why| why.to_string())
     }
 
     /// The action of this id.
@@ -260,6 +260,15 @@ mod tests {
         let input = json!({ "order": "{{event.id}}", "text": "for {{event.who.name}}", "all": "{{event}}" });
         let filled = json!({ "order": 7, "text": "for x", "all": event });
         assert_eq!(Pipeline::fill(&input, &event), Ok(filled));
+        let told = Pipeline::fill(&json!({ "order": "{{event.idd}}" }), &event).unwrap_err();
+        assert!(
+            told.contains("`{{event.idd}}` leads to nothing") && told.contains("`id` is the nearest"),
+            "{told}"
+        );
+        assert_eq!(
+            Pipeline::fill(&json!({ "order": "{{event.no ?? 1}}" }), &event),
+            Ok(json!({ "order": 1 }))
+        );
     }
 
     #[test]
