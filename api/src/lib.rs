@@ -22,5 +22,5 @@ pub use auth::{Bootstrapped, Certificates, ExternalConfig, bootstrap_admin, rese
 pub use config::{ApiConfig, BIND, Limits, MIN_JWT_SECRET_BYTES, PORT, SESSION_TTL_S, TOKEN_TTL_S};
 pub use graphql::sdl;
 pub use router::router;
-pub use server::serve;
+pub use server::{serve, serve_figures};
 pub use state::App;

@@ -73,6 +73,11 @@ impl Readiness {
 
 /// The figures of this process, in the text form of Prometheus.
 pub(crate) async fn metrics(State(app): State<App>) -> Response<Body> {
-    jobs::metrics::db_pool(&app.db);
+    figures(State(app.db.clone())).await
+}
+
+/// As [`metrics`], where there is nothing but a database.
+pub(crate) async fn figures(State(db): State<PgPool>) -> Response<Body> {
+    jobs::metrics::db_pool(&db);
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], jobs::metrics::render()).into_response()
 }

@@ -8,6 +8,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderValue, Response, StatusCode, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::routing::{get, post};
+use jobs::db::PgPool;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
 
@@ -23,7 +24,7 @@ pub fn router(app: App) -> Router {
         .route("/livez", get(probe::livez))
         .route("/readyz", get(probe::readyz))
         .route("/metrics", get(probe::metrics))
-        .fallback(async || problem(StatusCode::NOT_FOUND, "there is nothing at this path"))
+        .fallback(async || nowhere())
         .method_not_allowed_fallback(async || {
             problem(StatusCode::METHOD_NOT_ALLOWED, "this path does not take this method; see `Allow`")
         })
@@ -34,6 +35,22 @@ pub fn router(app: App) -> Router {
         .layer(from_fn(measure::time))
         .layer(from_fn(request_id::assign))
         .with_state(app)
+}
+
+/// What a process without an API shows of itself. Not timed: those who watch are no load to be watched.
+pub(crate) fn figures(db: PgPool) -> Router {
+    Router::new()
+        .route("/livez", get(probe::livez))
+        .route("/metrics", get(probe::figures))
+        .fallback(async || nowhere())
+        .layer(CatchPanicLayer::custom(after_panic))
+        .layer(fixed(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
+        .layer(fixed(header::CACHE_CONTROL, "no-store"))
+        .with_state(db)
+}
+
+fn nowhere() -> Response<Body> {
+    problem(StatusCode::NOT_FOUND, "there is nothing at this path")
 }
 
 fn fixed(name: header::HeaderName, value: &'static str) -> SetResponseHeaderLayer<HeaderValue> {

@@ -13,6 +13,7 @@ use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use jobs::Result;
+use jobs::db::PgPool;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::sleep;
@@ -21,7 +22,7 @@ use tokio_util::task::TaskTracker;
 use tower::Service;
 
 use crate::config::Limits;
-use crate::router::router;
+use crate::router::{figures, router};
 use crate::state::App;
 
 /// How long to wait after a failed accept: the process is out of file handles, and trying at once again
@@ -35,16 +36,37 @@ const RESET_STREAMS: usize = 20;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Peer(pub SocketAddr);
 
+/// Connections to the figures of a process without an API: a Prometheus or two, and a person who looks.
+const FIGURES_CONNECTIONS: usize = 16;
+
 /// Serves until the shutdown, then lets requests under way end for as long as the configuration grants.
 ///
 /// # Errors
 /// None at present: a failed accept is retried, and a broken connection concerns itself alone.
 pub async fn serve(listener: TcpListener, app: App, shutdown: CancellationToken) -> Result<()> {
     let limits = app.config.limits.clone();
+    run_until(listener, router(app.clone()), limits, shutdown, || app.start_draining()).await
+}
+
+/// Serves `/livez` and `/metrics` alone, for a process that is no API. As [`serve`] otherwise.
+///
+/// # Errors
+/// As [`serve`].
+pub async fn serve_figures(listener: TcpListener, db: PgPool, shutdown: CancellationToken) -> Result<()> {
+    let limits = Limits { connections: FIGURES_CONNECTIONS, ..Limits::default() };
+    run_until(listener, figures(db), limits, shutdown, || ()).await
+}
+
+async fn run_until(
+    listener: TcpListener,
+    service: axum::Router,
+    limits: Limits,
+    shutdown: CancellationToken,
+    at_the_end: impl FnOnce(),
+) -> Result<()> {
     let slots = Arc::new(Semaphore::new(limits.connections));
     let connections = TaskTracker::new();
     let stop = CancellationToken::new();
-    let service = router(app.clone());
     let builder = Arc::new(builder(&limits));
 
     loop {
@@ -68,7 +90,7 @@ pub async fn serve(listener: TcpListener, app: App, shutdown: CancellationToken)
         });
     }
 
-    app.start_draining();
+    at_the_end();
     drop(listener);
     stop.cancel();
     connections.close();

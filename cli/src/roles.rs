@@ -26,6 +26,12 @@ use crate::settings::Settings;
 /// The variable with the keys that seal secrets at rest.
 pub(crate) const KEYRING_VARIABLE: &str = "KEYRING";
 
+/// The settings that place the API: the port, and all of them.
+const API_AT: (&str, &str) = ("`PORT`", "`BIND` and `PORT`");
+
+/// The same of the figures of a process without an API.
+const FIGURES_AT: (&str, &str) = ("`METRICS_BIND`", "`METRICS_BIND`");
+
 /// Which roles a process plays.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Roles {
@@ -48,6 +54,8 @@ pub(crate) struct Config {
     worker: Option<WorkerConfig>,
     hosts: Vec<HostSettings>,
     scheduler: Option<SchedulerConfig>,
+    /// Where `/livez` and `/metrics` are answered by a process that has no API to do it.
+    figures: Option<SocketAddr>,
 }
 
 impl Config {
@@ -63,6 +71,7 @@ impl Config {
             worker: works.then(|| WorkerConfig::read(reader, roles.pools.clone())),
             hosts: roles.hosts.iter().map(|served| HostSettings::read(reader, served.clone())).collect(),
             scheduler: roles.scheduler.then(|| SchedulerConfig::read(reader)),
+            figures: if roles.api { None } else { read_figures(reader) },
         }
     }
 
@@ -72,14 +81,15 @@ impl Config {
         jobs::metrics::install()
     }
 
-    /// Takes the API's address, before anything that would have to be stopped again.
+    /// Takes the API's address, or that of the figures where there is no API, before anything that would have to be stopped again.
     ///
     /// # Errors
     /// Conflict when another process has the port.
     pub(crate) async fn bind(&self) -> jobs::Result<Option<TcpListener>> {
-        match &self.api {
-            Some(api) => listen(api.bind).await.map(Some),
-            None => Ok(None),
+        match (&self.api, self.figures) {
+            (Some(api), _) => listen(api.bind, API_AT).await.map(Some),
+            (None, Some(figures)) => listen(figures, FIGURES_AT).await.map(Some),
+            (None, None) => Ok(None),
         }
     }
 }
@@ -101,19 +111,29 @@ pub(crate) fn find_keyring(reader: &mut Reader<'_>) -> Option<Keyring> {
     }
 }
 
-async fn listen(address: SocketAddr) -> jobs::Result<TcpListener> {
+fn read_figures(reader: &mut Reader<'_>) -> Option<SocketAddr> {
+    let text = reader.text("METRICS_BIND")?;
+    let address = text.parse().ok();
+    if address.is_none() {
+        reader.fault(format!("`METRICS_BIND` is `{text}`; write an address and a port, as 127.0.0.1:9464"));
+    }
+    address
+}
+
+/// `by` names the settings that chose the port and the whole address, for who must choose others.
+async fn listen(address: SocketAddr, (by_port, by): (&str, &str)) -> jobs::Result<TcpListener> {
     TcpListener::bind(address).await.map_err(|error| {
         let port = address.port();
         let message = match error.kind() {
             std::io::ErrorKind::AddrInUse => format!(
-                "port {port} is taken on `{}`; choose another with `PORT`, or stop what listens there \
+                "port {port} is taken on `{}`; choose another with {by_port}, or stop what listens there \
                  (`ss -ltnp 'sport = :{port}'` names it)",
                 address.ip()
             ),
             std::io::ErrorKind::PermissionDenied => {
-                format!("port {port} is for root alone; choose one above 1023 with `PORT`")
+                format!("port {port} is for root alone; choose one above 1023 with {by_port}")
             }
-            _ => format!("`{address}` cannot be listened on: {error}; check `BIND` and `PORT`"),
+            _ => format!("`{address}` cannot be listened on: {error}; check {by}"),
         };
         Error::new(Code::Conflict, message).because(error)
     })
@@ -160,10 +180,17 @@ pub(crate) async fn play(
     // One for the whole process: what the API compiled when it was saved, a worker need not compile again.
     let sandbox = Arc::new(Sandbox::new(script::Limits::default()));
     let mut playing: JoinSet<anyhow::Result<()>> = JoinSet::new();
-    if let (Some(api), Some(listener), Some(keyring)) = (config.api, listener, &config.keyring) {
-        let app = api::App::new(db.clone(), wake.clone(), Arc::clone(&sandbox), Arc::clone(keyring), api);
-        let shutdown = shutdown.clone();
-        playing.spawn(async move { Ok(api::serve(listener, app, shutdown).await?) });
+    match (config.api, listener, &config.keyring) {
+        (Some(api), Some(listener), Some(keyring)) => {
+            let app = api::App::new(db.clone(), wake.clone(), Arc::clone(&sandbox), Arc::clone(keyring), api);
+            let shutdown = shutdown.clone();
+            playing.spawn(async move { Ok(api::serve(listener, app, shutdown).await?) });
+        }
+        (None, Some(listener), _) => {
+            let (db, shutdown) = (db.clone(), shutdown.clone());
+            playing.spawn(async move { Ok(api::serve_figures(listener, db, shutdown).await?) });
+        }
+        (Some(_), Some(_), None) | (_, None, _) => {}
     }
     if let Some(worker) = config.worker {
         let hosts = config.hosts.into_iter().map(HostSettings::open).collect();

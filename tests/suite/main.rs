@@ -23,6 +23,7 @@ mod disk;
 mod doctor;
 mod ends;
 mod faults;
+mod figures;
 mod ground;
 mod guests;
 mod keyring;

@@ -12,6 +12,8 @@ pub struct Vitals {
     pub now: DateTime<Utc>,
     /// Its version number, as 150020.
     pub version: i32,
+    /// Transactions since the oldest that no vacuum has frozen, in any database of the server.
+    pub xid_age: i64,
     /// Age of the oldest open transaction that we may see, in seconds. A role without `pg_monitor` sees
     /// those of its own role only.
     pub session_age_s: f64,
@@ -29,6 +31,7 @@ pub async fn vitals(conn: &mut PgConnection) -> Result<Vitals> {
     let vitals = sqlx::query_as!(
         Vitals,
         r#"select clock_timestamp() as "now!", current_setting('server_version_num')::integer as "version!",
+            (select max(age(datfrozenxid)) from pg_database)::bigint as "xid_age!",
             coalesce((select extract(epoch from clock_timestamp() - min(xact_start)) from pg_stat_activity
                 where datname = current_database() and pid <> pg_backend_pid()), 0)::float8 as "session_age_s!",
             coalesce((select extract(epoch from clock_timestamp() - min(prepared)) from pg_prepared_xacts
@@ -41,7 +44,7 @@ pub async fn vitals(conn: &mut PgConnection) -> Result<Vitals> {
 }
 
 /// The rows of one table, by Postgres' estimate.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct TableRows {
     /// The table.
     pub name: String,
@@ -49,6 +52,8 @@ pub struct TableRows {
     pub live: i64,
     /// Versions of rows that nobody will see again, not yet vacuumed away.
     pub dead: i64,
+    /// Seconds since it was vacuumed; since the server's start where no vacuum is known.
+    pub vacuum_age_s: f64,
 }
 
 /// The rows of the queue's hot tables.
@@ -58,7 +63,9 @@ pub struct TableRows {
 pub async fn hot_tables(conn: &mut PgConnection) -> Result<Vec<TableRows>> {
     let rows = sqlx::query_as!(
         TableRows,
-        r#"select relname::text as "name!", n_live_tup as "live!", n_dead_tup as "dead!" from pg_stat_user_tables
+        r#"select relname::text as "name!", n_live_tup as "live!", n_dead_tup as "dead!",
+            extract(epoch from clock_timestamp() - coalesce(greatest(last_vacuum, last_autovacuum), pg_postmaster_start_time()))::float8 as "vacuum_age_s!"
+        from pg_stat_user_tables
         where relid = any(array['job', 'job_ready', 'job_scheduled', 'job_blocked', 'job_lease', 'job_key', 'job_unique', 'job_dead']::regclass[])
         order by relname"#
     )

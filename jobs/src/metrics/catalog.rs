@@ -172,6 +172,16 @@ pub(super) const PG_LIVE_TUPLES: Metric = gauge(
     &["table"],
     "Live rows in the queue's tables, by Postgres' estimate.",
 );
+pub(super) const PG_VACUUM_AGE: Metric = gauge(
+    "millrace_pg_table_vacuum_age_seconds",
+    &["table"],
+    "Since the last vacuum of each of the queue's tables; since the server's start where none is known.",
+);
+pub(super) const PG_XID_AGE: Metric = gauge(
+    "millrace_pg_xid_age_transactions",
+    &[],
+    "Transactions since the oldest one that no vacuum has frozen, in any database of the server. Postgres stops writing before 2 billion.",
+);
 pub(super) const PG_XMIN_AGE: Metric = gauge(
     "millrace_pg_xmin_horizon_age_seconds",
     &["blocker"],
@@ -219,6 +229,8 @@ pub const CATALOG: &[Metric] = &[
     HISTORY_AHEAD,
     PG_DEAD_TUPLES,
     PG_LIVE_TUPLES,
+    PG_VACUUM_AGE,
+    PG_XID_AGE,
     PG_XMIN_AGE,
     PG_NOTIFY_USAGE,
 ];

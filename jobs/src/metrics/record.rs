@@ -187,6 +187,8 @@ pub struct ClusterFigures {
     pub dlq_oldest_age_s: f64,
     /// Days for which the history already has a partition.
     pub history_days_ahead: i64,
+    /// Transactions since the oldest that is not frozen.
+    pub xid_age: i64,
     /// Age of the oldest open transaction in seconds.
     pub session_age_s: f64,
     /// Age of the oldest prepared transaction in seconds.
@@ -200,13 +202,15 @@ pub fn cluster(figures: &ClusterFigures) {
     gauge!(c::UNKNOWN_KINDS.name).set(figures.unknown_kinds as f64);
     gauge!(c::DLQ_OLDEST.name).set(figures.dlq_oldest_age_s);
     gauge!(c::HISTORY_AHEAD.name).set(figures.history_days_ahead as f64);
+    gauge!(c::PG_XID_AGE.name).set(figures.xid_age as f64);
     gauge!(c::PG_XMIN_AGE.name, "blocker" => "session").set(figures.session_age_s);
     gauge!(c::PG_XMIN_AGE.name, "blocker" => "prepared").set(figures.prepared_age_s);
     gauge!(c::PG_NOTIFY_USAGE.name).set(figures.notify_usage);
 }
 
-/// Reports one of our tables. From the leader only.
-pub fn table(name: &str, live: i64, dead: i64) {
+/// Reports one of our tables, with the seconds since its last vacuum. From the leader only.
+pub fn table(name: &str, live: i64, dead: i64, vacuum_age_s: f64) {
     gauge!(c::PG_LIVE_TUPLES.name, "table" => name.to_owned()).set(live as f64);
     gauge!(c::PG_DEAD_TUPLES.name, "table" => name.to_owned()).set(dead as f64);
+    gauge!(c::PG_VACUUM_AGE.name, "table" => name.to_owned()).set(vacuum_age_s);
 }

@@ -123,7 +123,7 @@ mod tests {
             dead: 1,
         });
         record::cluster(&record::ClusterFigures::default());
-        record::table("job_ready", 1, 2);
+        record::table("job_ready", 1, 2, 3.0);
     }
 
     fn rendered() -> String {

@@ -43,13 +43,13 @@ impl Context {
     /// Reports the figures of every queue and hot table, and zeros for those that are gone.
     pub(crate) fn report(&self, queues: &[QueueFigures], tables: &[TableRows]) {
         queues.iter().for_each(metrics::queue);
-        tables.iter().for_each(|t| metrics::table(&t.name, t.live, t.dead));
+        tables.iter().for_each(|t| metrics::table(&t.name, t.live, t.dead, t.vacuum_age_s));
         let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
         for gone in reported.queues.iter().filter(|name| queues.iter().all(|q| q.queue != **name)) {
             metrics::queue(&zeros(gone));
         }
         for gone in reported.tables.iter().filter(|name| tables.iter().all(|t| t.name != **name)) {
-            metrics::table(gone, 0, 0);
+            metrics::table(gone, 0, 0, 0.0);
         }
         reported.queues = queues.iter().map(|q| q.queue.clone()).collect();
         reported.tables = tables.iter().map(|t| t.name.clone()).collect();

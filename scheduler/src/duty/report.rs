@@ -25,6 +25,7 @@ pub(crate) async fn perform(context: &Context) -> jobs::Result<()> {
         unknown_kinds: unknown.iter().map(|(_, count)| count).sum(),
         dlq_oldest_age_s: oldest_dead_at.map_or(0.0, |at| age_s(at, vitals.now)),
         history_days_ahead,
+        xid_age: vitals.xid_age,
         session_age_s: vitals.session_age_s,
         prepared_age_s: vitals.prepared_age_s,
         notify_usage: vitals.notify_usage,

@@ -1,0 +1,67 @@
+//! The figures of processes that are no API, as Prometheus would fetch them.
+
+use std::net::SocketAddr;
+
+use tests::http::{Answer, send};
+use tests::process::{self, Millrace};
+use tests::{Database, wait};
+
+/// Where the process says that it listens.
+async fn address(process: &mut Millrace) -> SocketAddr {
+    process.printed("\"listening\"").await;
+    let log = process.log();
+    let line = log.lines().find(|line| line.contains("\"listening\"")).unwrap();
+    let line: serde_json::Value = serde_json::from_str(line).unwrap();
+    line["address"].as_str().unwrap().parse().unwrap()
+}
+
+async fn get(at: SocketAddr, path: &str) -> Answer {
+    send(at, "GET", path, &[], b"").await
+}
+
+#[tokio::test]
+async fn a_scheduler_shows_the_figures_of_the_installation_and_nothing_else() {
+    let database = Database::new().await;
+    let variables =
+        [("DATABASE_URL", database.url()), ("METRICS_BIND", "127.0.0.1:0"), ("LOG_FORMAT", "json")];
+    let mut scheduler = Millrace::start(&["scheduler"], &variables);
+    let at = address(&mut scheduler).await;
+    wait::until("the leader reports", || async {
+        let told = get(at, "/metrics").await.text;
+        told.contains("\nmillrace_scheduler_leader 1\n") && told.contains("millrace_queue_depth{")
+    })
+    .await;
+    let told = get(at, "/metrics").await;
+    assert_eq!(told.header("content-type"), Some("text/plain; version=0.0.4"));
+    let value = |series: &str| -> f64 {
+        let line = told.text.lines().find_map(|line| line.strip_prefix(series));
+        line.unwrap_or_else(|| panic!("no `{series}` in:\n{}", told.text)).trim().parse().unwrap()
+    };
+    assert!(value("millrace_pg_xid_age_transactions") > 0.0);
+    assert!(value("millrace_pg_table_vacuum_age_seconds{table=\"job_ready\"}") > 0.0);
+    assert!(value("millrace_db_pool_connections{state=\"max\"}") > 0.0);
+    assert_eq!(get(at, "/livez").await.status, 200);
+    for path in ["/graphql", "/readyz", "/hooks/a/b", "/"] {
+        assert_eq!(get(at, path).await.status, 404, "{path}");
+    }
+    assert!(scheduler.stop(wait::LIMIT).await.success());
+}
+
+#[tokio::test]
+async fn a_wrong_or_taken_address_of_figures_is_told_with_its_setting() {
+    let database = Database::new().await;
+    let start = |bind: &str| {
+        let variables = [("DATABASE_URL", database.url()), ("METRICS_BIND", bind)];
+        process::run(&["worker", "--pools", "audit"], &variables)
+    };
+    let said = start("9464");
+    assert_eq!(said.status.code(), Some(2));
+    let text = String::from_utf8_lossy(&said.stderr).into_owned();
+    assert!(text.contains("`METRICS_BIND` is `9464`; write an address and a port"), "{text}");
+
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let said = start(&taken.local_addr().unwrap().to_string());
+    assert_eq!(said.status.code(), Some(1));
+    let text = String::from_utf8_lossy(&said.stderr).into_owned();
+    assert!(text.contains("choose another with `METRICS_BIND`"), "{text}");
+}
