@@ -4,7 +4,7 @@ use axum::extract::Request;
 use axum::http::{HeaderName, HeaderValue};
 use axum::middleware::Next;
 use axum::response::Response;
-use jobs::trace::TraceContext;
+use jobs::trace::{TraceContext, carry};
 use tracing::Instrument;
 use uuid::Uuid;
 
@@ -23,17 +23,20 @@ pub(crate) async fn assign(mut request: Request, next: Next) -> Response {
     let path = request.uri().path();
     let span =
         tracing::info_span!("request", request.id = text, trace.id = trace.trace_id(), http.path = path);
-    let mut response = next.run(request).instrument(span).await;
+    // What the request leads to, the delivery of a webhook too, goes on in the trace that its sender began.
+    let mut response = carry(Some(trace.to_string()), next.run(request)).instrument(span).await;
     response.headers_mut().insert(HEADER, id);
     response
 }
 
 /// A step of the client's trace, or the first of a new one.
 fn trace_of(request: &Request) -> TraceContext {
-    let given = request.headers().get("traceparent").and_then(|value| value.to_str().ok());
+    let mut all = request.headers().get_all("traceparent").iter();
+    // Of two, nobody can say which was meant.
+    let given = all.next().filter(|_| all.next().is_none()).and_then(|value| value.to_str().ok());
     match given.and_then(TraceContext::parse) {
         Some(trace) => trace.child(rand::random()),
-        None => TraceContext::generate(rand::random()),
+        None => TraceContext::begin(),
     }
 }
 

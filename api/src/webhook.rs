@@ -5,12 +5,13 @@ use std::sync::LazyLock;
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
-use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use axum::http::{Extensions, HeaderMap, HeaderValue, Response, StatusCode, header};
 use jobs::listener::{Address, Delivery, Hook, Received, address, receive};
 use jobs::trace::TraceContext;
 use rules::listener::{NOTICE_BYTES_MAX, check, check_size, headers};
 use rules::signature::{self, Headers, ID_HEADER, Refused, SIGNATURE_HEADER, Secret, TIMESTAMP_HEADER};
 use serde_json::{Value, json};
+use tracing::field::display;
 
 use crate::body;
 use crate::error::{Fault, fault_problem, problem};
@@ -62,10 +63,11 @@ async fn take(app: &App, tenant: &str, path: &str, request: Request) -> Result<R
     }
     let event = event(&head.headers, &bytes)?;
     let kept = headers(head.headers.iter().filter_map(|(n, v)| Some((n.as_str(), v.to_str().ok()?))));
-    let delivery = Delivery { id, headers: &kept, event: &event, trace_parent: Some(trace(&head.headers)) };
+    let delivery = Delivery { id, headers: &kept, event: &event, trace_parent: trace(&head.extensions) };
     let received = store(app, &hook, &delivery).await.map_err(broken)?;
     app.wake().send(&received.enqueued);
-    tracing::debug!(notice.id = %received.notice, duplicate = received.duplicate, "delivery taken");
+    let job = received.enqueued.first().map(|job| display(job.id));
+    tracing::debug!(tenant.id = %hook.tenant, notice.id = %received.notice, job.id = job, duplicate = received.duplicate, "delivery taken");
     Ok(received)
 }
 
@@ -125,10 +127,9 @@ fn is_json(content_type: &HeaderValue) -> bool {
     media == "application/json" || (media.starts_with("application/") && media.ends_with("+json"))
 }
 
-/// The trace that the sender began, or one of our own.
-fn trace(all: &HeaderMap) -> String {
-    let given = one(all, "traceparent").and_then(TraceContext::parse);
-    given.unwrap_or_else(|| TraceContext::generate(rand::random())).to_string()
+/// The trace of the request, which is the sender's if it sent one.
+fn trace(extensions: &Extensions) -> Option<String> {
+    extensions.get::<TraceContext>().map(ToString::to_string)
 }
 
 async fn store(app: &App, hook: &Hook, delivery: &Delivery<'_>) -> jobs::Result<Received> {

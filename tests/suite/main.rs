@@ -39,6 +39,7 @@ mod plans;
 mod queue;
 mod scheduler;
 mod tidy;
+mod trace;
 mod unique;
 mod up;
 mod webhook_secrets;

@@ -136,6 +136,7 @@ pub(crate) async fn api(database: &Database) -> (Millrace, SocketAddr) {
         ("KEYRING", keyring.as_str()),
         ("PORT", "0"),
         ("LOG_FORMAT", "json"),
+        ("LOG", "info,api=debug"),
     ];
     let mut api = Millrace::start(&["api"], &variables);
     api.printed("\"listening\"").await;
@@ -157,7 +158,7 @@ async fn writes_go_on(writers: &Writers, what: &str) {
 }
 
 /// A workflow and a listener whose pipeline starts it and keeps the event.
-async fn furnish(admin: &Client, tenant: &Value) -> (Value, Secret) {
+pub(crate) async fn furnish(admin: &Client, tenant: &Value) -> (Value, Secret) {
     let definition = json!({
         "nodes": [
             {"id": "s", "type": "start"},

@@ -5,10 +5,13 @@ use std::time::{Duration, Instant};
 
 use futures::FutureExt;
 use jobs::db::patience::jitter;
+use jobs::payload::about;
 use jobs::queue::{Ack, Attempt, StopReason};
+use jobs::trace::carry;
 use jobs::{Code, Error, metrics};
 use rules::queue::Outcome;
-use tracing::Instrument;
+use tracing::field::Empty;
+use tracing::{Instrument, Span};
 
 use crate::context::Context;
 use crate::handle::Handled;
@@ -18,18 +21,13 @@ use crate::settle::{Report, Settler};
 
 /// Runs the handler of an attempt and reports what it came to.
 pub(crate) async fn perform(context: &Context, held: &Held, settler: &Settler, attempt: Attempt) {
-    let span = tracing::info_span!(
-        "job",
-        job.id = %attempt.id,
-        job.kind = %attempt.kind,
-        job.attempt = attempt.attempt,
-        trace.id = attempt.trace_id().as_deref().unwrap_or("")
-    );
+    let span = span(&attempt);
     let began = Instant::now();
     // Both times are the database's, so that no clock of ours can make the wait negative.
     let waited = attempt.claimed_at - attempt.ready_at;
     metrics::job_queue_wait(attempt.kind, waited.to_std().unwrap_or_default());
-    let outcome = conduct(context, held, &attempt).instrument(span.clone()).await;
+    let outcome =
+        carry(attempt.trace_parent.clone(), conduct(context, held, &attempt)).instrument(span.clone()).await;
     let ran = began.elapsed();
     held.through(attempt.pool);
     // Its handler is through: from here on its lease may end without being lost.
@@ -49,12 +47,33 @@ pub(crate) async fn perform(context: &Context, held: &Held, settler: &Settler, a
         None => {
             if held.stop_reason(attempt.id, attempt.token).is_none() {
                 metrics::job_finished(attempt.kind, &Outcome::Done);
+                span.in_scope(|| log(&Outcome::Done, ran));
             } else {
                 held.astray.give_up(attempt.id, attempt.token, Instant::now());
             }
             held.release(attempt.id, attempt.token);
         }
     }
+}
+
+/// What every line of the attempt tells: the job, its trace and what its payload names. Handlers record what
+/// they alone know.
+fn span(attempt: &Attempt) -> Span {
+    let about = about(attempt.kind, &*attempt.payload);
+    tracing::info_span!(
+        "job",
+        job.id = %attempt.id,
+        job.kind = %attempt.kind,
+        job.attempt = attempt.attempt,
+        trace.id = attempt.trace_id(),
+        tenant.id = attempt.tenant.map(display),
+        run.id = about.run.map(display),
+        node.id = about.node,
+        notice.id = about.notice.map(display),
+        operation.id = about.operation.map(display),
+        machine.id = Empty,
+        host.id = about.host.map(display),
+    )
 }
 
 /// What the attempt came to; none when nothing is left to acknowledge.

@@ -136,7 +136,7 @@ fn conclude(context: &Context, held: &Held, acks: &[Ack], settled: &Settled) {
     }
     for dead in &settled.dead {
         metrics::job_died(&dead.kind);
-        tracing::warn!(job.id = %dead.id, job.kind = %dead.kind, error = %dead.error, "job is dead");
+        handle::tell_death(dead);
     }
     for ack in acks {
         let kind = held.release(ack.id, ack.token);

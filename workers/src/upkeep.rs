@@ -122,7 +122,10 @@ async fn rescue_once(context: &Context) -> jobs::Result<()> {
     tx.commit().await?;
     if rescued.count > 0 {
         metrics::leases_expired(u64::from(rescued.count.unsigned_abs()));
-        rescued.dead.iter().for_each(|dead| metrics::job_died(&dead.kind));
+        for dead in &rescued.dead {
+            metrics::job_died(&dead.kind);
+            handle::tell_death(dead);
+        }
         tracing::warn!(
             jobs = rescued.count,
             poison = rescued.dead.len(),

@@ -102,7 +102,7 @@ pub async fn execute(conn: &mut PgConnection, graphs: &Graphs, start: &Start<'_>
             Error::conflict("another request with this idempotency key is under way; try again")
         });
     }
-    let job = advance_job(run, start.tenant)?.trace(start.trace_parent.map(str::to_owned));
+    let job = advance_job(run, start.tenant, start.trace_parent.map(str::to_owned))?;
     let enqueued = enqueue(conn, &[job]).await?;
     Ok(Started { run, existing: false, enqueued })
 }
@@ -171,26 +171,30 @@ pub async fn job_died(conn: &mut PgConnection, kind: Kind, dead: &DeadJob) -> Re
 /// Unavailable when nobody answers.
 pub async fn sweep(conn: &mut PgConnection) -> Result<Vec<Enqueued>> {
     let stranded = store::stranded(conn, SWEEP_BATCH).await?;
-    let jobs = stranded.into_iter().map(|(run, tenant)| {
+    let jobs = stranded.into_iter().map(|lying| {
+        let (run, tenant) = (RunId(lying.id), TenantId(lying.tenant_id));
         // One at a time is enough, and the next sweep would find the run again.
-        Ok(advance_job(run, tenant)?.unique(run.to_string(), None))
+        Ok(advance_job(run, tenant, lying.trace_parent)?.unique(run.to_string(), None))
     });
     let jobs: Vec<NewJob> = jobs.collect::<Result<_>>()?;
     enqueue(conn, &jobs).await
 }
 
+/// Leaves a letter for a run, and a job that lets it move on by it; nothing where the run is gone. The job is
+/// of the run's own trace, whoever tells it.
 pub(in crate::dag) async fn tell(
     conn: &mut PgConnection,
     run: RunId,
     tenant: TenantId,
     change: &Change,
 ) -> Result<Vec<Enqueued>> {
+    let Some(trace) = store::trace(conn, run).await? else { return Ok(Vec::new()) };
     inbox::post(conn, run, &wire::write_change(change), None).await?;
-    enqueue(conn, &[advance_job(run, tenant)?]).await
+    enqueue(conn, &[advance_job(run, tenant, trace)?]).await
 }
 
-fn advance_job(run: RunId, tenant: TenantId) -> Result<NewJob> {
-    Ok(NewJob::of(&RunAdvance { run_id: run })?.tenant(tenant))
+fn advance_job(run: RunId, tenant: TenantId, trace: Option<String>) -> Result<NewJob> {
+    Ok(NewJob::of(&RunAdvance { run_id: run })?.tenant(tenant).trace(trace))
 }
 
 /// The payload of a dead job. One that cannot be read must not keep the job from being buried.

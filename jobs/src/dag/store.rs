@@ -222,25 +222,46 @@ pub async fn save(conn: &mut PgConnection, id: RunId, step: &Stepped<'_>) -> Res
     Ok(done.rows_affected() == 1)
 }
 
+/// The trace that a run belongs to, if it has one; nothing when there is no such run.
+///
+/// # Errors
+/// Unavailable when nobody answers.
+pub async fn trace(conn: &mut PgConnection, id: RunId) -> Result<Option<Option<String>>> {
+    let row = sqlx::query!("select trace_parent from run where id = $1", id.0).fetch_optional(conn).await?;
+    Ok(row.map(|r| r.trace_parent))
+}
+
+/// A run that was left lying.
+#[derive(Debug, Clone)]
+pub struct Stranded {
+    /// The run.
+    pub id: Uuid,
+    /// Whose it is.
+    pub tenant_id: Uuid,
+    /// The trace that it belongs to.
+    pub trace_parent: Option<String>,
+}
+
 /// Runs that were left lying: their inbox, by somebody who died before looking after it; or unbegun,
 /// because the job that would have begun them is dead.
 ///
 /// # Errors
 /// Unavailable when nobody answers.
-pub async fn stranded(conn: &mut PgConnection, limit: i64) -> Result<Vec<(RunId, TenantId)>> {
-    let rows = sqlx::query!(
-        r#"select s.id as "id!", s.tenant_id as "tenant_id!" from (
-            (select distinct r.id, r.tenant_id from run_inbox i join run r on r.id = i.run_id
+pub async fn stranded(conn: &mut PgConnection, limit: i64) -> Result<Vec<Stranded>> {
+    let rows = sqlx::query_as!(
+        Stranded,
+        r#"select s.id as "id!", s.tenant_id as "tenant_id!", s.trace_parent from (
+            (select distinct r.id, r.tenant_id, r.trace_parent from run_inbox i join run r on r.id = i.run_id
             where i.created_at < now() - interval '2 seconds' and (i.aside_until is null or i.aside_until <= now()) limit $1)
             union
-            (select id, tenant_id from run
+            (select id, tenant_id, trace_parent from run
             where status = 'PENDING' and created_at < now() - interval '1 minute' order by created_at limit $1)
         ) s limit $1"#,
         limit
     )
     .fetch_all(conn)
     .await?;
-    Ok(rows.into_iter().map(|r| (RunId(r.id), TenantId(r.tenant_id))).collect())
+    Ok(rows)
 }
 
 /// One run of a tenant.

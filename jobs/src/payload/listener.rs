@@ -1,7 +1,7 @@
 //! The jobs of a listener: one per notice, then one per action.
 
 use rules::id::{ActionId, NoticeId};
-use rules::queue::{Job, Kind};
+use rules::queue::{About, Job, Kind};
 use serde::{Deserialize, Serialize};
 
 /// Takes a notice through its listener's transform and fans its actions out.
@@ -28,8 +28,16 @@ pub struct ListenerAction {
 
 impl Job for ListenerEvent {
     const KIND: Kind = Kind::ListenerEvent;
+
+    fn about(&self) -> About {
+        About { notice: Some(self.notice_id), ..About::default() }
+    }
 }
 
 impl Job for ListenerAction {
     const KIND: Kind = Kind::ListenerAction;
+
+    fn about(&self) -> About {
+        About { notice: Some(self.notice_id), ..About::default() }
+    }
 }

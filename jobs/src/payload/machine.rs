@@ -1,7 +1,7 @@
 //! The jobs of a host: perform an operation on a machine, compare what is there with what is recorded.
 
 use rules::id::{HostId, OperationId};
-use rules::queue::{Job, Kind};
+use rules::queue::{About, Job, Kind};
 use serde::{Deserialize, Serialize};
 
 /// Performs one operation on a machine. What it does stands in the operation's row.
@@ -20,8 +20,16 @@ pub struct HostReconcile {
 
 impl Job for MachineOperate {
     const KIND: Kind = Kind::MachineOperate;
+
+    fn about(&self) -> About {
+        About { operation: Some(self.operation_id), ..About::default() }
+    }
 }
 
 impl Job for HostReconcile {
     const KIND: Kind = Kind::HostReconcile;
+
+    fn about(&self) -> About {
+        About { host: Some(self.host_id), ..About::default() }
+    }
 }

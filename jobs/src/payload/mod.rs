@@ -1,6 +1,9 @@
 //! What stands in jobs: one file per domain, plain data that knows ids and never rows.
 
+mod about;
 pub mod listener;
 pub mod machine;
 pub mod noop;
 pub mod run;
+
+pub use about::about;

@@ -1,6 +1,6 @@
 //! The job that does nothing: for benchmarks, and for a look at the queue itself.
 
-use rules::queue::{Job, Kind};
+use rules::queue::{About, Job, Kind};
 use serde::{Deserialize, Serialize};
 
 /// Does nothing, in one of several ways.
@@ -25,4 +25,8 @@ pub struct Noop {
 
 impl Job for Noop {
     const KIND: Kind = Kind::Noop;
+
+    fn about(&self) -> About {
+        About::default()
+    }
 }

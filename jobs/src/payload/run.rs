@@ -1,7 +1,7 @@
 //! The jobs of a run: execute a node, let it move on, wake a node that waits.
 
 use rules::id::RunId;
-use rules::queue::{Job, Kind};
+use rules::queue::{About, Job, Kind};
 use serde::{Deserialize, Serialize};
 
 /// Executes one node of a run.
@@ -35,12 +35,24 @@ pub struct RunWake {
 
 impl Job for RunNode {
     const KIND: Kind = Kind::RunNode;
+
+    fn about(&self) -> About {
+        About { run: Some(self.run_id), node: Some(self.node_id.clone()), ..About::default() }
+    }
 }
 
 impl Job for RunAdvance {
     const KIND: Kind = Kind::RunAdvance;
+
+    fn about(&self) -> About {
+        About { run: Some(self.run_id), ..About::default() }
+    }
 }
 
 impl Job for RunWake {
     const KIND: Kind = Kind::RunWake;
+
+    fn about(&self) -> About {
+        About { run: Some(self.run_id), node: Some(self.node_id.clone()), ..About::default() }
+    }
 }

@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use rules::id::{JobId, TenantId};
 use rules::queue::{Home, HostNo, Job, Kind, Policy, Priority, Queue};
 
+use crate::trace::carried;
 use crate::{Error, Result};
 
 /// The largest payload, in bytes of JSON. What is larger belongs in a table of its own.
@@ -97,7 +98,7 @@ impl NewJob {
             max_attempts: Policy::of(J::KIND).max_attempts,
             order_key: None,
             unique: None,
-            trace_parent: None,
+            trace_parent: carried(),
         })
     }
 
@@ -158,10 +159,11 @@ impl NewJob {
         self
     }
 
-    /// The W3C `traceparent` of what caused it.
+    /// The W3C `traceparent` of what caused it, where that is not what is under way (see
+    /// [`carry`](crate::trace::carry)); none leaves it at that.
     #[must_use]
     pub fn trace(mut self, trace_parent: Option<String>) -> Self {
-        self.trace_parent = trace_parent;
+        self.trace_parent = trace_parent.or(self.trace_parent);
         self
     }
 

@@ -14,6 +14,11 @@ pub struct TraceContext {
 const CHARS: usize = 55;
 
 impl TraceContext {
+    /// Begins a trace.
+    pub fn begin() -> Self {
+        Self::generate(rand::random())
+    }
+
     /// Begins a trace from random bytes.
     pub fn generate(random: [u8; 24]) -> Self {
         let (mut trace_id, mut parent_id) = ([0; 16], [0; 8]);

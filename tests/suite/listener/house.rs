@@ -22,7 +22,7 @@ pub(crate) struct House {
     pub(crate) database: Database,
     pub(crate) db: PgPool,
     pub(super) door: Door,
-    pub(super) tenant: TenantId,
+    pub(crate) tenant: TenantId,
 }
 
 /// A listener, and what signs for it.

@@ -18,6 +18,8 @@ use rules::id::{ListenerId, NoticeId, RunId, TenantId};
 use rules::listener::{Act, Action, Pipeline, check};
 use rules::queue::{Kind, Outcome};
 use serde_json::Value;
+use tracing::Span;
+use tracing::field::display;
 
 use super::Handled;
 use super::script::counted;
@@ -159,6 +161,7 @@ async fn perform(
                 trace_parent: attempt.trace_parent.as_deref(),
             };
             let started = execute(conn, &context.graphs, &start).await?;
+            Span::current().record("run.id", display(started.run));
             Ok((Some(started.run), started.enqueued))
         }
     }

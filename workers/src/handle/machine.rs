@@ -14,6 +14,8 @@ use jobs::queue::{Attempt, DeadJob, finish};
 use jobs::{Error, Result};
 use rules::machine::{Action, Call, Facts, Seen, Stage, Step, plan};
 use rules::queue::{Kind, Outcome};
+use tracing::Span;
+use tracing::field::display;
 
 use super::Handled;
 use super::call::{self, Failed, Looked};
@@ -70,7 +72,8 @@ pub(crate) async fn operate(context: &Context, attempt: &Attempt) -> Result<Hand
             return Ok(Handled::Outcome(Outcome::Done));
         }
     };
-    tracing::debug!(machine.id = %task.machine, operation.id = %task.id, action = %task.action, "operating");
+    Span::current().record("machine.id", display(task.machine));
+    tracing::debug!(action = %task.action, "operating");
     let mut work = Work { context, hold, task, began, waited: Duration::ZERO };
     let over = permit.over.clone();
     tokio::select! {
@@ -164,7 +167,7 @@ impl Work<'_> {
             Ok(()) => {}
             // What is seen next tells what to do.
             Err(Failed::Changed(error)) => {
-                tracing::debug!(machine.id = %self.task.machine, error, "the machine was not as it was seen");
+                tracing::debug!(error, "the machine was not as it was seen");
                 self.waited += FIRST_WAIT;
                 tokio::time::sleep(FIRST_WAIT).await;
                 return Ok(Acted::On);
@@ -206,7 +209,7 @@ impl Work<'_> {
     async fn failed(&mut self, attempt: &Attempt, failed: Failed) -> Result<Handled> {
         match failed {
             Failed::HostLost(error) => {
-                tracing::debug!(machine.id = %self.task.machine, error, "the host cannot be spoken to; the operation waits for it");
+                tracing::debug!(error, "the host cannot be spoken to; the operation waits for it");
                 Ok(Handled::Outcome(Outcome::Snooze { after: HOST_LOST_WAIT }))
             }
             Failed::Later(error) | Failed::Changed(error) => {

@@ -1,6 +1,7 @@
 //! The handlers, one file per payload file, and what happens when a job of theirs dies.
 
 mod call;
+mod death;
 pub(crate) mod host;
 pub(crate) mod listener;
 pub(crate) mod machine;
@@ -9,11 +10,11 @@ pub(crate) mod run;
 mod script;
 mod task;
 
+pub(crate) use death::{jobs_died, tell_death};
+
 use jobs::dag::patrol::patrol;
 use jobs::dag::start;
-use jobs::db::PgConnection;
-use jobs::queue::{DeadJob, Enqueued};
-use rules::queue::{Kind, Outcome};
+use rules::queue::Outcome;
 
 use crate::context::Context;
 
@@ -23,23 +24,6 @@ pub(crate) enum Handled {
     Settled,
     /// This is to be acknowledged for it.
     Outcome(Outcome),
-}
-
-/// Tells whoever waits for these jobs that they died, in the transaction in which they do.
-pub(crate) async fn jobs_died(conn: &mut PgConnection, dead: &[DeadJob]) -> jobs::Result<Vec<Enqueued>> {
-    let mut told = Vec::new();
-    for job in dead {
-        match job.kind.parse::<Kind>() {
-            Ok(kind) => {
-                listener::died(conn, kind, job).await?;
-                machine::died(conn, kind, job).await?;
-                told.extend(start::job_died(conn, kind, job).await?);
-            }
-            // Only a later version can have enqueued it, and only a later one waits for it.
-            Err(unknown) => tracing::warn!(job.id = %job.id, %unknown, "a job died that nobody here knows"),
-        }
-    }
-    Ok(told)
 }
 
 /// Looks for work that a crash stranded between two transactions, every few seconds.

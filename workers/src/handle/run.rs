@@ -10,8 +10,8 @@ use jobs::payload::run::{RunAdvance, RunNode, RunWake};
 use jobs::queue::wake::Hint;
 use jobs::queue::{Attempt, finish};
 use jobs::{Error, Result};
-use rules::dag::Change;
 use rules::dag::limits::MAX_CONTEXT_BYTES;
+use rules::dag::{Change, Status};
 use rules::id::{RunId, WorkflowId};
 use rules::queue::Outcome;
 use serde_json::{Map, Value};
@@ -24,7 +24,7 @@ use crate::context::Context;
 pub(crate) async fn node(context: &Context, attempt: &Attempt) -> Result<Handled> {
     let began = Instant::now();
     let job: RunNode = attempt.payload()?;
-    tracing::debug!(run.id = %job.run_id, node = job.node_id, "performing a node");
+    tracing::debug!("performing a node");
     let mut conn = context.db.acquire().await?;
     let Some(seen) = store::glimpse(&mut conn, job.run_id).await? else {
         return Err(Error::not_found(format!("there is no run `{}`", job.run_id)));
@@ -92,7 +92,7 @@ async fn settle(
     tell(context, &moved);
     // From here on the job is done; what is left lying is found by the sweep.
     if let Err(error) = look_after(context, run).await {
-        tracing::debug!(run.id = %run, %error, "the inbox could not be looked into; the sweep will");
+        tracing::debug!(%error, "the inbox could not be looked into; the sweep will");
     }
     Ok(Handled::Settled)
 }
@@ -118,6 +118,12 @@ fn tell(context: &Context, moved: &Moved) {
     context.wake.send(&moved.enqueued);
     if moved.stopping {
         context.wake.hint(Hint::Cancelled);
+    }
+    if moved.began {
+        tracing::debug!("the run began");
+    }
+    if let Some(end) = moved.ended {
+        tracing::debug!(run.status = Status::from(end).as_str(), "the run ended");
     }
     moved.count();
 }

@@ -11,6 +11,7 @@ use jobs::host::store::{self, Taken};
 use jobs::lease;
 use jobs::payload::machine::HostReconcile;
 use jobs::queue::{NewJob, enqueue};
+use jobs::trace::TraceContext;
 use rules::machine::Reach;
 use rules::queue::{Class, Priority};
 use tokio::sync::broadcast::error::RecvError;
@@ -182,7 +183,9 @@ impl Keeper {
     async fn enqueue_listing(&self) -> jobs::Result<()> {
         let job = NewJob::on_host(&HostReconcile { host_id: self.hold.id }, self.hold.no)?
             .unique(self.hold.id.to_string(), None)
-            .priority(Priority::High);
+            .priority(Priority::High)
+            // Nobody asked for it: what it leads to has its beginning here.
+            .trace(Some(TraceContext::begin().to_string()));
         let mut conn = self.context.db.acquire().await?;
         let enqueued = enqueue(&mut conn, &[job]).await?;
         self.context.wake.send(&enqueued);

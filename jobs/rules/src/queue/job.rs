@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::Kind;
+use super::{About, Kind};
 
 /// A payload that can stand in the queue: plain data, with the kind that says who executes it.
 ///
@@ -12,4 +12,7 @@ use super::Kind;
 pub trait Job: Serialize + DeserializeOwned + Send + Sync {
     /// The kind whose handler takes this payload.
     const KIND: Kind;
+
+    /// What it names, for the log.
+    fn about(&self) -> About;
 }

@@ -1,5 +1,6 @@
 //! A job's life, decided purely: which kinds there are, what may follow what, and when to try again.
 
+mod about;
 mod job;
 mod kind;
 mod outcome;
@@ -8,6 +9,7 @@ mod pool;
 mod state;
 mod why;
 
+pub use about::About;
 pub use job::Job;
 pub use kind::{Kind, Priority, Queue, UnknownKind};
 pub use outcome::Outcome;

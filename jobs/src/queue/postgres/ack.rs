@@ -55,6 +55,8 @@ pub struct DeadJob {
     pub payload: serde_json::Value,
     /// Its last error.
     pub error: String,
+    /// The W3C `traceparent` of what caused it.
+    pub trace_parent: Option<String>,
     /// When it died.
     pub died_at: DateTime<Utc>,
 }
@@ -175,7 +177,7 @@ pub async fn finish(conn: &mut PgConnection, attempt: &Attempt, ran: Duration) -
 /// Unavailable when nobody answers.
 pub async fn dead_jobs(conn: &mut PgConnection, ids: &[i64]) -> Result<Vec<DeadJob>> {
     let rows = sqlx::query!(
-        r#"select job_id, kind, tenant_id, payload, error, died_at from job_dead where job_id = any($1)"#,
+        r#"select job_id, kind, tenant_id, payload, error, trace_parent, died_at from job_dead where job_id = any($1)"#,
         ids
     )
     .fetch_all(conn)
@@ -188,6 +190,7 @@ pub async fn dead_jobs(conn: &mut PgConnection, ids: &[i64]) -> Result<Vec<DeadJ
             tenant: r.tenant_id.map(TenantId),
             payload: r.payload,
             error: r.error,
+            trace_parent: r.trace_parent,
             died_at: r.died_at,
         })
         .collect())
