@@ -64,7 +64,7 @@ pub(crate) enum Command {
     /// Look at hosts, drain and resume them
     #[command(subcommand)]
     Host(Host),
-    /// Look at machines, and why what was asked of one has not begun
+    /// Look at machines, see why what was asked of one has not begun, and move one
     #[command(subcommand)]
     Machine(Machine),
     /// Help the senders of webhooks
@@ -266,6 +266,19 @@ pub(crate) enum Machine {
         #[command(flatten)]
         output: Output,
     },
+    /// Put a machine that is off on another host, with all that waits for it; its disks are not copied
+    Move {
+        /// Its id
+        id: rules::id::MachineId,
+        /// The host that shall carry it, by name
+        #[arg(long)]
+        host: String,
+        /// Vouch that its present host has no power. With one that has, the machine would run twice
+        #[arg(long)]
+        host_has_no_power: bool,
+        #[command(flatten)]
+        output: Output,
+    },
 }
 
 /// What `--pools` names: a pool that every installation has, or the host's.
@@ -325,7 +338,10 @@ impl Command {
                 | Host::Resume { output, .. },
             ) => output,
             Self::Machine(
-                Machine::List { output, .. } | Machine::Show { output, .. } | Machine::Why { output, .. },
+                Machine::List { output, .. }
+                | Machine::Show { output, .. }
+                | Machine::Why { output, .. }
+                | Machine::Move { output, .. },
             ) => output,
             Self::Webhook(Webhook::Sign { output, .. }) => output,
             Self::Up

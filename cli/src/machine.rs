@@ -1,14 +1,18 @@
-//! `millrace machine`: look at machines, and why what was asked of one has not begun.
+//! `millrace machine`: look at machines, see why what was asked of one has not begun, and move one.
 
 use jobs::db::PgPool;
 use jobs::machine::operation::{self, Operation};
 use jobs::machine::store::{self, Filter, Machine as MachineView};
-use rules::id::MachineId;
+use jobs::machine::{Relocation, relocate};
+use jobs::queue::Wake;
+use jobs::queue::wake::Hint;
+use rules::id::{MachineId, TenantId};
 use serde::Serialize;
+use serde_json::json;
 
 use crate::command::{Machine, Output};
 use crate::settings;
-use crate::table::{cell, print, print_one, time};
+use crate::table::{cell, print, print_one, print_said, time};
 
 /// How many operations are shown of one machine.
 const SHOWN_OPERATIONS: i64 = 10;
@@ -22,6 +26,11 @@ pub(crate) async fn run(command: Machine) -> anyhow::Result<()> {
         }
         Machine::Show { id, output } => show(&db, id, output).await?,
         Machine::Why { id, output } => why(&db, id, output).await?,
+        Machine::Move { id, host, host_has_no_power, output } => {
+            put(&db, id, &host, host_has_no_power).await?;
+            let said = format!("machine {id} is on host `{host}` now, and what waits for it too");
+            print_said(output, &json!({ "id": id, "host": host }), &said)?;
+        }
     }
     Ok(())
 }
@@ -88,6 +97,18 @@ async fn show(db: &PgPool, id: MachineId, output: Output) -> jobs::Result<()> {
         lines.push(("operation", told));
     }
     print_one(output, &Shown { machine, operations }, &lines)
+}
+
+async fn put(db: &PgPool, id: MachineId, host: &str, vouched: bool) -> jobs::Result<()> {
+    let by = std::env::var("USER").unwrap_or_else(|_| "operator".into());
+    let mut tx = jobs::db::begin(db).await?;
+    let tenant = TenantId(store::get(&mut tx, None, id).await?.tenant_id);
+    let wish = Relocation { tenant, machine: id, host, vouched, by: &by, trace_parent: None };
+    // Told by a hint that needs no process of ours to outlive this one.
+    drop(relocate(&mut tx, &wish).await?);
+    tx.commit().await?;
+    Wake::tell(db, Hint::Resumed).await;
+    Ok(())
 }
 
 /// Why an operation has not begun.

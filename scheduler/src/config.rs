@@ -14,6 +14,10 @@ pub const RUN_KEEP_DAYS: i32 = 30;
 /// sent again is known for so long; senders give up within days.
 pub const NOTICE_KEEP_DAYS: i32 = 30;
 
+/// For how many days operations on machines that ended are kept, unless configured otherwise: what was done
+/// to a machine is asked for long after.
+pub const OPERATION_KEEP_DAYS: i32 = 90;
+
 /// For how many days dead letters are kept, unless configured otherwise: long enough for somebody to come
 /// back from a long absence, mend the cause and redrive them.
 pub const DEAD_LETTER_KEEP_DAYS: i32 = 90;
@@ -35,6 +39,8 @@ pub struct SchedulerConfig {
     pub run_keep_days: i32,
     /// For how many days notices that came to their end are kept.
     pub notice_keep_days: i32,
+    /// For how many days operations on machines that ended are kept.
+    pub operation_keep_days: i32,
     /// For how many days dead letters are kept, and the notices that they need.
     pub dead_letter_keep_days: i32,
     /// For how many days ahead partitions are made; 7 at least.
@@ -49,6 +55,7 @@ impl Default for SchedulerConfig {
             history_keep_days: HISTORY_KEEP_DAYS,
             run_keep_days: RUN_KEEP_DAYS,
             notice_keep_days: NOTICE_KEEP_DAYS,
+            operation_keep_days: OPERATION_KEEP_DAYS,
             dead_letter_keep_days: DEAD_LETTER_KEEP_DAYS,
             history_ahead_days: HISTORY_AHEAD_DAYS,
             lease: Duration::from_secs(LEASE_S),
@@ -57,13 +64,14 @@ impl Default for SchedulerConfig {
 }
 
 impl SchedulerConfig {
-    /// Reads `HISTORY_KEEP_DAYS`, `RUN_KEEP_DAYS`, `NOTICE_KEEP_DAYS`,
+    /// Reads `HISTORY_KEEP_DAYS`, `RUN_KEEP_DAYS`, `NOTICE_KEEP_DAYS`, `OPERATION_KEEP_DAYS`,
     /// `DEAD_LETTER_KEEP_DAYS`, `HISTORY_AHEAD_DAYS` and `SCHEDULER_LEASE_S`.
     pub fn read(reader: &mut Reader<'_>) -> Self {
         Self {
             history_keep_days: reader.number("HISTORY_KEEP_DAYS", HISTORY_KEEP_DAYS, 1..=3650),
             run_keep_days: reader.number("RUN_KEEP_DAYS", RUN_KEEP_DAYS, 1..=3650),
             notice_keep_days: reader.number("NOTICE_KEEP_DAYS", NOTICE_KEEP_DAYS, 1..=3650),
+            operation_keep_days: reader.number("OPERATION_KEEP_DAYS", OPERATION_KEEP_DAYS, 1..=3650),
             dead_letter_keep_days: reader.number("DEAD_LETTER_KEEP_DAYS", DEAD_LETTER_KEEP_DAYS, 1..=3650),
             history_ahead_days: reader.number("HISTORY_AHEAD_DAYS", HISTORY_AHEAD_DAYS, 7..=60),
             lease: reader.seconds("SCHEDULER_LEASE_S", LEASE_S, 3..=300),

@@ -171,8 +171,11 @@ async fn a_machine_goes_through_its_life_over_the_api() {
     assert_eq!(stage.ended(&taken["createSnapshot"]["operation"]["id"]).await["state"], "SUCCEEDED");
     let (code, told) = stage.admin.refusal(make, json!({"t": stage.acme, "id": id, "n": "clean"})).await;
     assert_eq!((code.as_str(), told.contains("already")), ("CONFLICT", true), "{told}");
-    let (code, _) = stage.admin.refusal(make, json!({"t": stage.acme, "id": id, "n": "a/b"})).await;
-    assert_eq!(code, "BAD_USER_INPUT");
+    for name in ["a/b", "a'b", "a\"b", "a\nb", "", &"a".repeat(10_000), "<domainsnapshot>"] {
+        let (code, told) = stage.admin.refusal(make, json!({"t": stage.acme, "id": id, "n": name})).await;
+        assert_eq!(code, "BAD_USER_INPUT", "{name:.20}: {told:.200}");
+        assert!(told.len() < 1_000, "{} bytes are told of it", told.len());
+    }
     let list = "query($t: ID!, $id: ID!) { machineSnapshots(tenant: $t, machineId: $id) { name state } }";
     let all = stage.admin.ok(list, json!({"t": stage.acme, "id": id})).await;
     assert_eq!(all["machineSnapshots"], json!([{"name": "clean", "state": "READY"}]));
@@ -246,7 +249,8 @@ async fn what_is_no_machine_is_refused_with_every_reason() {
     }
     let input = json!({"name": "web", "os": "UBUNTU", "memoryMib": 8192, "host": "a"});
     let (code, told) = stage.admin.refusal(CREATE, json!({"t": stage.acme, "i": input})).await;
-    assert_eq!((code.as_str(), told.contains("the host has 4096")), ("CONFLICT", true), "{told}");
+    let figures = told.contains("needs 8192 MiB") && told.contains("the host has 4096");
+    assert_eq!((code.as_str(), figures), ("CONFLICT", true), "{told}");
     let input = json!({"name": "web", "os": "UBUNTU", "host": "nowhere"});
     let (code, _) = stage.admin.refusal(CREATE, json!({"t": stage.acme, "i": input})).await;
     assert_eq!(code, "NOT_FOUND");
@@ -262,8 +266,21 @@ async fn what_is_no_machine_is_refused_with_every_reason() {
     let why = "query($t: ID!, $id: ID!) { whyMachineWaits(tenant: $t, machineId: $id) { code why } }";
     let told = stage.admin.ok(why, json!({"t": stage.acme, "id": id})).await;
     assert_eq!(told["whyMachineWaits"][0]["code"], "HOST_DRAINING");
+    // To a machine that is being destroyed nothing more is done, and nothing of the wish is left.
+    let end = "mutation($t: ID!, $id: ID!) { destroyMachine(tenant: $t, id: $id) { operation { id } } }";
+    let destroying = stage.admin.ok(end, json!({"t": stage.acme, "id": id})).await;
+    for wish in [
+        "powerOn(tenant: $t, id: $id)",
+        "powerOff(tenant: $t, id: $id)",
+        "createSnapshot(tenant: $t, machineId: $id, name: \"late\")",
+    ] {
+        let query = format!("mutation($t: ID!, $id: ID!) {{ {wish} {{ operation {{ id }} }} }}");
+        let (code, told) = stage.admin.refusal(&query, json!({"t": stage.acme, "id": id})).await;
+        assert_eq!((code.as_str(), told.contains("being destroyed")), ("CONFLICT", true), "{told}");
+    }
     stage.admin.ok("mutation { resumeHost(name: \"a\") { state } }", json!({})).await;
-    assert_eq!(stage.ended(&asked["powerOff"]["operation"]["id"]).await["state"], "SUCCEEDED");
+    assert_eq!(stage.ended(&asked["powerOff"]["operation"]["id"]).await["state"], "SUPERSEDED");
+    assert_eq!(stage.ended(&destroying["destroyMachine"]["operation"]["id"]).await["state"], "SUCCEEDED");
     hands.stop().await;
     stage.door.close().await;
 }

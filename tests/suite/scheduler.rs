@@ -320,6 +320,32 @@ async fn ended_runs_and_notices_go_when_they_are_old_and_only_then() {
 }
 
 #[tokio::test]
+async fn operations_on_machines_go_when_they_are_old_and_ended() {
+    let database = Database::new().await;
+    let db = database.pool().await;
+    run(
+        &db,
+        "insert into tenant (id, slug, title) values ('00000000-0000-7000-8000-000000000001', 'acme', 'Acme');
+        insert into host (id, name, uri, vm_slots, health_slots) values ('00000000-0000-7000-8000-000000000002', 'a', 'test:///default', 1, 1);
+        insert into machine (id, tenant_id, host_id, name, spec, wanted, created_by)
+        values ('00000000-0000-7000-8000-000000000003', '00000000-0000-7000-8000-000000000001', '00000000-0000-7000-8000-000000000002', 'web', '{}', 'OFF', 'user:1');
+        insert into machine_operation (id, tenant_id, machine_id, action, state, generation, requested_by, created_at, ended_at)
+        select gen_random_uuid(), '00000000-0000-7000-8000-000000000001', '00000000-0000-7000-8000-000000000003', action, state, n, 'user:1',
+            now() - interval '99 days', ended
+        from (values ('START', 'SUCCEEDED', now() - interval '91 days'), ('STOP', 'FAILED', now() - interval '89 days'), ('RESET', 'WAITING', null)) o(action, state, ended),
+            generate_series(1, case action when 'START' then 2500 else 1 end) n",
+    )
+    .await;
+    let clock = Clock::start(&database, quick()).await;
+    wait::until("what is old is gone", || async {
+        count(&db, "machine_operation where action = 'START'").await == 0
+    })
+    .await;
+    clock.stop().await;
+    assert_eq!(count(&db, "machine_operation").await, 2);
+}
+
+#[tokio::test]
 async fn dead_letters_go_when_they_are_old_and_then_the_notices_that_they_needed() {
     let database = Database::new().await;
     let db = database.pool().await;

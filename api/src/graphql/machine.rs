@@ -4,9 +4,9 @@ use async_graphql::connection::Connection;
 use async_graphql::{Context, Enum, ID, InputObject, Object, Result, SimpleObject};
 use chrono::{DateTime, Utc};
 use jobs::machine::store::{self, Filter};
-use jobs::machine::{NewMachine, create};
+use jobs::machine::{NewMachine, Relocation, create, relocate};
 use rules::access::{InTenant, Overall, overall};
-use rules::id::{DepartmentId, HostId, MachineId};
+use rules::id::{DepartmentId, MachineId};
 use rules::machine::{BadSpec, Draft, Spec};
 use uuid::Uuid;
 
@@ -215,7 +215,8 @@ impl MachineMutation {
     }
 
     /// Moves a machine to another department, or, by who operates the installation, to another host: the
-    /// operations that wait for it go along. It must be off for that, and its disks are not copied.
+    /// operations that wait for it go along. It must be off for that, and its disks are not copied. Where its
+    /// present host has lost its power nobody can see whether it is off: then `hostHasNoPower` vouches for it.
     #[graphql(guard = "SignedIn")]
     async fn move_machine(
         &self,
@@ -223,7 +224,12 @@ impl MachineMutation {
         tenant: Option<ID>,
         id: ID,
         department_id: Option<ID>,
-        host: Option<String>,
+        #[graphql(desc = "The name of the host that shall carry it.")] host: Option<String>,
+        #[graphql(
+            desc = "Vouches that its present host has no power. With one that has, the machine would run twice.",
+            default = false
+        )]
+        host_has_no_power: bool,
     ) -> Result<Machine, Fault> {
         let id = parse::<MachineId>(&id, "id")?;
         let department = department_id.map(|id| parse::<DepartmentId>(&id, "departmentId")).transpose()?;
@@ -237,15 +243,25 @@ impl MachineMutation {
         if let Some(department) = department {
             store::set_department(&mut tx, scope.tenant, id, department).await?;
         }
-        let mut woken = Vec::new();
-        if let Some(name) = host {
+        let mut relocated = None;
+        if let Some(name) = &host {
             overall(principal(ctx)?, Overall::Operate)?;
-            let target = jobs::host::store::by_name(&mut tx, &name).await?;
-            woken = store::relocate(&mut tx, scope.tenant, id, HostId(target.id)).await?;
+            let by = scope.by.to_string();
+            let wish = Relocation {
+                tenant: scope.tenant,
+                machine: id,
+                host: name,
+                vouched: host_has_no_power,
+                by: &by,
+                trace_parent: trace_parent(ctx),
+            };
+            relocated = Some(relocate(&mut tx, &wish).await?);
         }
         let moved = store::get(&mut tx, Some(scope.tenant), id).await?;
         tx.commit().await?;
-        app(ctx).wake().pools(&woken);
+        if let Some(relocated) = relocated {
+            relocated.tell(app(ctx).wake());
+        }
         moved.try_into()
     }
 }

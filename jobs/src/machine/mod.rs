@@ -6,6 +6,7 @@
 mod create;
 mod key;
 pub mod operation;
+mod relocate;
 pub mod report;
 mod request;
 pub mod snapshot;
@@ -14,5 +15,6 @@ pub mod store;
 pub use create::{NewMachine, create};
 pub use key::order_key;
 pub use operation::Operation;
+pub use relocate::{Relocated, Relocation, relocate};
 pub use request::{Request, Requested, request};
 pub use store::Machine;

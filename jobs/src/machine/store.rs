@@ -139,6 +139,15 @@ pub(super) async fn want(conn: &mut PgConnection, id: MachineId, wanted: Wanted)
     Ok(generation)
 }
 
+/// Sets what a machine shall be, as part of what was just asked of it.
+///
+/// # Errors
+/// Unavailable when nobody answers.
+pub(super) async fn shall_be(conn: &mut PgConnection, id: MachineId, wanted: Wanted) -> Result<()> {
+    sqlx::query!("update machine set wanted = $2 where id = $1", id.0, wanted.as_str()).execute(conn).await?;
+    Ok(())
+}
+
 /// A tenant's machine, destroyed ones included; without a tenant, anybody's.
 ///
 /// # Errors
@@ -220,20 +229,19 @@ pub async fn set_department(
     }
 }
 
-/// Puts a tenant's machine on another host, and with it, in the same commit, the jobs that wait for it.
+/// Puts a tenant's machine, whose row is locked, on another host, and with it the jobs that wait for it.
 /// Returns the pools to wake after the commit. On an error roll back.
 ///
 /// # Errors
-/// NotFound when the tenant has no such machine; Conflict while an operation is being performed on it.
-pub async fn relocate(
+/// NotFound when there is no such machine; Conflict while an operation is being performed on it.
+pub(super) async fn relocate(
     conn: &mut PgConnection,
     tenant: TenantId,
     id: MachineId,
     host: HostId,
 ) -> Result<Vec<i32>> {
-    lock(conn, tenant, id).await?;
     let row = sqlx::query!(
-        r#"select became as "became!", woken as "woken!" from machine_move_v1($1, $2, $3)"#,
+        r#"select became as "became!", woken as "woken!" from machine_move_v2($1, $2, $3)"#,
         id.0,
         host.0,
         format!("{tenant}:{}", order_key(id))

@@ -1,7 +1,9 @@
-//! What has ended goes once nobody needs it: runs with their logs, notices with what became of them.
+//! What has ended goes once nobody needs it: runs with their logs, notices with what
+//! became of them, operations on machines.
 
 mod store;
 
 pub use store::{
-    LETTER_BATCH, NOTICE_BATCH, RUN_BATCH, allow_removal, remove_letters, remove_notices, remove_runs,
+    LETTER_BATCH, NOTICE_BATCH, OPERATION_BATCH, RUN_BATCH, allow_removal, remove_letters, remove_notices,
+    remove_operations, remove_runs,
 };

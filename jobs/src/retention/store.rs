@@ -13,6 +13,9 @@ pub const NOTICE_BATCH: i64 = 1_000;
 /// How many letters one call removes at most.
 pub const LETTER_BATCH: i64 = 1_000;
 
+/// How many operations on machines one call removes at most.
+pub const OPERATION_BATCH: i64 = 1_000;
+
 /// How old a letter is, in seconds, before its run is taken to be gone: a run and a letter to it may be
 /// committed by different transactions, the letter's first.
 const LETTER_GRACE_S: i32 = 600;
@@ -88,6 +91,23 @@ pub async fn remove_letters(conn: &mut PgConnection) -> Result<u64> {
             order by i.id limit $2 for update skip locked))",
         LETTER_GRACE_S,
         LETTER_BATCH
+    )
+    .execute(conn)
+    .await?;
+    Ok(gone.rows_affected())
+}
+
+/// Removes operations on machines that ended more than this many days ago, oldest first, and tells how many.
+///
+/// # Errors
+/// Unavailable when nobody answers.
+pub async fn remove_operations(conn: &mut PgConnection, keep_days: i32) -> Result<u64> {
+    let gone = sqlx::query!(
+        "delete from machine_operation where id = any(array(
+            select o.id from machine_operation o where o.ended_at < now() - $1::integer * interval '1 day'
+            order by o.ended_at limit $2 for update skip locked))",
+        keep_days,
+        OPERATION_BATCH
     )
     .execute(conn)
     .await?;

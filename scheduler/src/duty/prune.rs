@@ -1,11 +1,12 @@
 //! Takes away what was outlived: uniqueness keys, workers that are gone, failed logins, dead letters,
-//! notices, ended runs, letters to runs that are gone.
+//! notices, ended runs, letters to runs that are gone, ended operations on machines.
 
 use jobs::access::store::forget_logins;
 use jobs::db::PgConnection;
 use jobs::queue::postgres::prune::{BATCH, DEAD_LETTER_BATCH, dead_letters, unique_keys, workers};
 use jobs::retention::{
-    LETTER_BATCH, NOTICE_BATCH, RUN_BATCH, allow_removal, remove_letters, remove_notices, remove_runs,
+    LETTER_BATCH, NOTICE_BATCH, OPERATION_BATCH, RUN_BATCH, allow_removal, remove_letters, remove_notices,
+    remove_operations, remove_runs,
 };
 use jobs::{Result, metrics};
 
@@ -29,11 +30,12 @@ enum Outlived {
     Notices,
     Runs,
     Letters,
+    Operations,
 }
 
 impl Outlived {
     /// Dead letters before the notices that they need, runs before the letters to them.
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::UniqueKeys,
         Self::Workers,
         Self::Logins,
@@ -41,6 +43,7 @@ impl Outlived {
         Self::Notices,
         Self::Runs,
         Self::Letters,
+        Self::Operations,
     ];
 
     /// The word in metrics and logs.
@@ -53,6 +56,7 @@ impl Outlived {
             Self::Notices => "notices",
             Self::Runs => "runs",
             Self::Letters => "letters",
+            Self::Operations => "operations",
         }
     }
 
@@ -64,6 +68,7 @@ impl Outlived {
             Self::Notices => NOTICE_BATCH.unsigned_abs(),
             Self::Runs => RUN_BATCH.unsigned_abs(),
             Self::Letters => LETTER_BATCH.unsigned_abs(),
+            Self::Operations => OPERATION_BATCH.unsigned_abs(),
         }
     }
 
@@ -81,6 +86,7 @@ impl Outlived {
                 remove_runs(conn, config.run_keep_days).await
             }
             Self::Letters => remove_letters(conn).await,
+            Self::Operations => remove_operations(conn, config.operation_keep_days).await,
         }
     }
 }

@@ -119,12 +119,7 @@ async fn a_moved_machine_takes_its_waiting_operations_along() {
     let waiting = jobs::machine::operation::store::why(&mut conn, machine).await.unwrap();
     let codes: Vec<_> = waiting.iter().map(|w| w.why.code()).collect();
     assert_eq!(codes, ["HOST_NOT_HELD", "KEY_BUSY"]);
-    let target = jobs::host::store::by_name(&mut conn, "b").await.unwrap();
-    let mut tx = jobs::db::begin(&stage.database.pool().await).await.unwrap();
-    let woken =
-        jobs::machine::store::relocate(&mut tx, stage.tenant, machine, HostId(target.id)).await.unwrap();
-    tx.commit().await.unwrap();
-    second.wake.pools(&woken);
+    stage.relocate(machine, "b", false).await.unwrap();
     assert_eq!(stage.ended(start).await.state, "SUCCEEDED");
     assert_eq!(stage.ended(suspend).await.state, "SUCCEEDED");
     let acts: Vec<_> = there.acts().into_iter().map(|(_, act)| act).collect();

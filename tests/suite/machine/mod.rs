@@ -1,6 +1,10 @@
 //! Machines on simulated hosts, over a real queue.
 
 mod hold;
+mod ledger;
 mod life;
+pub(crate) mod mortal;
 mod order;
-mod stage;
+mod relocation;
+pub(crate) mod stage;
+mod storm;

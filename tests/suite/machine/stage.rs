@@ -5,39 +5,46 @@ use std::time::Duration;
 
 use jobs::db::PgConnection;
 use jobs::machine::operation::Operation;
-use jobs::machine::{Machine, NewMachine, Request, create, operation, request, store};
+use jobs::machine::{Machine, NewMachine, Relocation, Request, create, operation, relocate, request, store};
 use jobs::queue::Wake;
-use rules::id::{MachineId, OperationId, TenantId};
+use rules::id::{MachineId, OperationId, SnapshotId, TenantId};
 use rules::machine::{Action, Draft, OperationState, Os, Spec};
 use tests::{Database, Hands, wait};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
-use workers::hypervisor::Simulated;
+use workers::hypervisor::{Hypervisor, Simulated};
 use workers::{HostConfig, WorkerConfig};
 
 /// How long a call of a simulated host hangs that hangs.
 const HANGS: Duration = Duration::from_millis(200);
 
 /// A tenant on a database of its own.
-pub(super) struct Stage {
-    pub(super) database: Database,
-    pub(super) tenant: TenantId,
+pub(crate) struct Stage {
+    pub(crate) database: Database,
+    pub(crate) tenant: TenantId,
     wake: Wake,
     shutdown: CancellationToken,
 }
 
 /// A host in memory that answers, with 8 processors and 16 GiB.
-pub(super) fn simulated(name: &str) -> Simulated {
+pub(crate) fn simulated(name: &str) -> Simulated {
     Simulated::new(name, 8, 16 * 1024, HANGS)
 }
 
+/// A worker of this host alone.
+pub(crate) fn serving(name: &str, hypervisor: Arc<dyn Hypervisor>) -> WorkerConfig {
+    let (name, uri) = (name.parse().unwrap(), "test:///default".parse().unwrap());
+    let host = HostConfig { name, uri, vm_slots: 8, health_slots: 2, hypervisor };
+    WorkerConfig { hosts: vec![host], ..WorkerConfig::of_pools(vec![], 4, Duration::from_secs(5)) }
+}
+
 /// A specification of a small machine.
-pub(super) fn spec(name: &str) -> Spec {
+pub(crate) fn spec(name: &str) -> Spec {
     Draft { name, vcpus: 1, memory_mib: 64, disk_gib: 1, os: Os::Ubuntu }.check().unwrap()
 }
 
 impl Stage {
-    pub(super) async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let database = Database::new().await;
         let tenant = TenantId(Uuid::now_v7());
         let mut conn = database.connect().await;
@@ -52,23 +59,19 @@ impl Stage {
     }
 
     /// A worker that serves this host.
-    pub(super) async fn serve(&self, name: &str, host: &Simulated) -> Hands {
-        let config = WorkerConfig {
-            hosts: vec![HostConfig {
-                name: name.parse().unwrap(),
-                uri: "test:///default".parse().unwrap(),
-                vm_slots: 4,
-                health_slots: 2,
-                hypervisor: Arc::new(host.clone()),
-            }],
-            ..WorkerConfig::of_pools(vec![], 4, Duration::from_secs(5))
-        };
-        Hands::with(self.database.pool().await, config)
+    pub(crate) async fn serve(&self, name: &str, host: &Simulated) -> Hands {
+        Hands::with(self.database.pool().await, serving(name, Arc::new(host.clone())))
     }
 
     /// A worker that serves this host, once it holds it and knows what it has.
-    pub(super) async fn hold(&self, name: &str, host: &Simulated) -> Hands {
+    pub(crate) async fn hold(&self, name: &str, host: &Simulated) -> Hands {
         let hands = self.serve(name, host).await;
+        self.online(name).await;
+        hands
+    }
+
+    /// Waits until a host is held and what it has is known.
+    pub(crate) async fn online(&self, name: &str) {
         let db = self.database.pool().await;
         wait::until(&format!("host {name} is online"), async || {
             let mut conn = db.acquire().await.unwrap();
@@ -76,15 +79,14 @@ impl Stage {
             all.iter().any(|h| h.name == name && h.state().as_str() == "ONLINE" && h.cpus.is_some())
         })
         .await;
-        hands
     }
 
-    pub(super) async fn conn(&self) -> PgConnection {
+    pub(crate) async fn conn(&self) -> PgConnection {
         self.database.connect().await
     }
 
     /// Asks for a machine on this host.
-    pub(super) async fn create(&self, name: &str, host: &str) -> (MachineId, OperationId) {
+    pub(crate) async fn create(&self, name: &str, host: &str) -> (MachineId, OperationId) {
         let spec = spec(name);
         let new = NewMachine {
             tenant: self.tenant,
@@ -102,7 +104,7 @@ impl Stage {
     }
 
     /// Asks something of a machine.
-    pub(super) async fn try_ask(&self, machine: MachineId, action: Action) -> jobs::Result<OperationId> {
+    pub(crate) async fn try_ask(&self, machine: MachineId, action: Action) -> jobs::Result<OperationId> {
         let wish =
             Request { tenant: self.tenant, machine, action, by: "tester", reason: None, trace_parent: None };
         let mut tx = jobs::db::begin(&self.database.pool().await).await.unwrap();
@@ -112,20 +114,44 @@ impl Stage {
         Ok(asked.operation)
     }
 
-    pub(super) async fn ask(&self, machine: MachineId, action: Action) -> OperationId {
+    pub(crate) async fn ask(&self, machine: MachineId, action: Action) -> OperationId {
         self.try_ask(machine, action).await.unwrap()
     }
 
-    pub(super) async fn machine(&self, id: MachineId) -> Machine {
+    /// Takes a snapshot of this name, and waits until it is taken.
+    pub(crate) async fn snapshot(&self, machine: MachineId, name: &str) -> SnapshotId {
+        let name = name.parse().unwrap();
+        let mut tx = jobs::db::begin(&self.database.pool().await).await.unwrap();
+        let taken =
+            jobs::machine::snapshot::create(&mut tx, self.tenant, machine, &name, "", "tester", None).await;
+        let (id, asked) = taken.unwrap();
+        tx.commit().await.unwrap();
+        asked.tell(&self.wake);
+        assert_eq!(self.ended(asked.operation).await.state, "SUCCEEDED");
+        id
+    }
+
+    /// Puts a machine on another host.
+    pub(crate) async fn relocate(&self, machine: MachineId, host: &str, vouched: bool) -> jobs::Result<()> {
+        let wish =
+            Relocation { tenant: self.tenant, machine, host, vouched, by: "tester", trace_parent: None };
+        let mut tx = jobs::db::begin(&self.database.pool().await).await.unwrap();
+        let relocated = relocate(&mut tx, &wish).await?;
+        tx.commit().await.unwrap();
+        relocated.tell(&self.wake);
+        Ok(())
+    }
+
+    pub(crate) async fn machine(&self, id: MachineId) -> Machine {
         store::get(&mut self.conn().await, Some(self.tenant), id).await.unwrap()
     }
 
-    pub(super) async fn operation(&self, id: OperationId) -> Operation {
+    pub(crate) async fn operation(&self, id: OperationId) -> Operation {
         operation::store::get(&mut self.conn().await, Some(self.tenant), id).await.unwrap()
     }
 
     /// Waits for an operation's end.
-    pub(super) async fn ended(&self, id: OperationId) -> Operation {
+    pub(crate) async fn ended(&self, id: OperationId) -> Operation {
         let db = self.database.pool().await;
         wait::until(&format!("operation {id} ends"), async || {
             let mut conn = db.acquire().await.unwrap();
@@ -137,14 +163,14 @@ impl Stage {
     }
 
     /// Asks something and waits until it is done.
-    pub(super) async fn done(&self, machine: MachineId, action: Action) {
+    pub(crate) async fn done(&self, machine: MachineId, action: Action) {
         let id = self.ask(machine, action).await;
         let ended = self.ended(id).await;
         assert_eq!((ended.state.as_str(), ended.error), ("SUCCEEDED", None), "{action}");
     }
 
     /// Waits until a machine is seen so.
-    pub(super) async fn becomes(&self, id: MachineId, seen: &str) {
+    pub(crate) async fn becomes(&self, id: MachineId, seen: &str) {
         let db = self.database.pool().await;
         wait::until(&format!("machine {id} is seen {seen}"), async || {
             let mut conn = db.acquire().await.unwrap();

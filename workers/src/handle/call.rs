@@ -1,22 +1,11 @@
 //! Makes the calls of an operation, each within its time, and sorts what can go wrong.
 
-use std::time::Duration;
-
 use jobs::machine::report::Task;
-use rules::machine::{Call, Seen};
+use rules::machine::{Call, Errand, Seen};
 
 use crate::host::Hold;
 use crate::host::reason;
 use crate::hypervisor::{Boot, Class, Definition, DiskFormat, DiskOrder, Fault, HypervisorError, Mark};
-
-/// How long a look may take.
-const LOOK_WITHIN: Duration = Duration::from_secs(5);
-
-/// How long a call may take that changes a machine's state.
-const ACT_WITHIN: Duration = Duration::from_secs(30);
-
-/// How long a call may take that copies memory or disks.
-const COPY_WITHIN: Duration = Duration::from_secs(240);
 
 /// What is seen of an operation's machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,10 +31,10 @@ pub(crate) enum Failed {
 
 /// Looks at the machine, and for the snapshot where the operation names one.
 pub(crate) async fn look(hold: &Hold, task: &Task) -> Result<Looked, Failed> {
-    let seen = within(LOOK_WITHIN, hold.hypervisor().look(task.machine)).await?;
+    let seen = within(Errand::Look, hold.hypervisor().look(task.machine)).await?;
     let mut looked = Looked { seen: seen.state, reason: reason(&seen), snapshot_there: false };
     if let Some(id) = task.action.snapshot().filter(|_| looked.seen != Seen::Absent) {
-        let all = within(ACT_WITHIN, hold.hypervisor().snapshots(task.machine)).await?;
+        let all = within(Errand::Read, hold.hypervisor().snapshots(task.machine)).await?;
         looked.snapshot_there = all.iter().any(|snapshot| snapshot.id == Some(id));
     }
     Ok(looked)
@@ -56,26 +45,28 @@ pub(crate) async fn make(hold: &Hold, task: &Task, call: Call) -> Result<(), Fai
     let (host, id, mark) = (hold.hypervisor(), task.machine, mark(task));
     match call {
         Call::Define => define(hold, task).await,
-        Call::Start => within(ACT_WITHIN, host.start(id, mark)).await.map(drop),
-        Call::AskToStop => within(ACT_WITHIN, host.shut_down(id, mark)).await.map(drop),
-        Call::ForceOff => within(ACT_WITHIN, host.force_off(id, mark)).await.map(drop),
-        Call::Suspend => within(ACT_WITHIN, host.suspend(id, mark)).await.map(drop),
-        Call::Resume => within(ACT_WITHIN, host.resume(id, mark)).await.map(drop),
-        Call::Reset => within(ACT_WITHIN, host.reset(id, mark)).await.map(drop),
-        Call::Undefine => within(ACT_WITHIN, host.undefine(id, mark)).await.map(drop),
+        Call::Start => within(Errand::Act, host.start(id, mark)).await.map(drop),
+        Call::AskToStop => within(Errand::Act, host.shut_down(id, mark)).await.map(drop),
+        Call::ForceOff => within(Errand::Act, host.force_off(id, mark)).await.map(drop),
+        Call::Suspend => within(Errand::Act, host.suspend(id, mark)).await.map(drop),
+        Call::Resume => within(Errand::Act, host.resume(id, mark)).await.map(drop),
+        Call::Reset => within(Errand::Act, host.reset(id, mark)).await.map(drop),
+        Call::Undefine => within(Errand::Act, host.undefine(id, mark)).await.map(drop),
         Call::SnapshotCreate(snapshot) => {
-            within(COPY_WITHIN, host.take_snapshot(id, snapshot, mark)).await.map(drop)
+            within(Errand::Copy, host.take_snapshot(id, snapshot, mark)).await.map(drop)
         }
         Call::SnapshotRevert(snapshot) => {
-            within(COPY_WITHIN, host.revert(id, snapshot, mark)).await.map(drop)
+            within(Errand::Copy, host.revert(id, snapshot, mark)).await.map(drop)
         }
-        Call::SnapshotDelete(snapshot) => within(COPY_WITHIN, host.delete_snapshot(id, snapshot, mark)).await,
+        Call::SnapshotDelete(snapshot) => {
+            within(Errand::Copy, host.delete_snapshot(id, snapshot, mark)).await
+        }
     }
 }
 
 /// Deletes what a machine leaves behind that its host does not know any more.
 pub(crate) async fn clean_up(hold: &Hold, task: &Task) -> Result<(), Failed> {
-    within(COPY_WITHIN, hold.hypervisor().delete_disks(task.machine)).await
+    within(Errand::Disk, hold.hypervisor().delete_disks(task.machine)).await
 }
 
 async fn define(hold: &Hold, task: &Task) -> Result<(), Failed> {
@@ -87,7 +78,7 @@ async fn define(hold: &Hold, task: &Task) -> Result<(), Failed> {
             size_mib: u64::from(task.spec.disk_gib) * 1024,
             format: DiskFormat::Qcow2,
         };
-        disks.push(within(COPY_WITHIN, hold.hypervisor().create_disk(order)).await?);
+        disks.push(within(Errand::Disk, hold.hypervisor().create_disk(order)).await?);
     }
     let definition = Definition {
         machine: task.machine,
@@ -98,7 +89,7 @@ async fn define(hold: &Hold, task: &Task) -> Result<(), Failed> {
         disks,
         links: Vec::new(),
     };
-    within(ACT_WITHIN, hold.hypervisor().define(&definition, mark(task))).await.map(drop)
+    within(Errand::Act, hold.hypervisor().define(&definition, mark(task))).await.map(drop)
 }
 
 const fn mark(task: &Task) -> Mark {
@@ -106,9 +97,10 @@ const fn mark(task: &Task) -> Mark {
 }
 
 async fn within<T>(
-    limit: Duration,
+    errand: Errand,
     call: impl Future<Output = Result<T, HypervisorError>>,
 ) -> Result<T, Failed> {
+    let limit = errand.awaited_for();
     match tokio::time::timeout(limit, call).await {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(error)) => Err(failed(&error)),

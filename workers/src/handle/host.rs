@@ -4,7 +4,7 @@
 //! removed when it is off. Everything else that differs is shown, and corrected by whoever wants it so.
 
 use std::collections::HashMap;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use jobs::machine::report::store::{self, Recorded};
 use jobs::machine::{Request, request};
@@ -12,7 +12,7 @@ use jobs::payload::machine::HostReconcile;
 use jobs::queue::{Attempt, finish};
 use jobs::{Code, Error, Result};
 use rules::id::OperationId;
-use rules::machine::{Action, Seen, Wanted};
+use rules::machine::{Action, Errand, LISTING_ENDS, Seen, Wanted};
 use rules::queue::Outcome;
 use uuid::Uuid;
 
@@ -20,12 +20,6 @@ use super::Handled;
 use crate::context::Context;
 use crate::host::{Hold, sight};
 use crate::hypervisor::{Listed, Mark, Observed};
-
-/// How long a listing may take.
-const LIST_WITHIN: Duration = Duration::from_secs(20);
-
-/// How long the removal of one machine may take that is recorded elsewhere.
-const REMOVE_WITHIN: Duration = Duration::from_secs(10);
 
 /// The most machines whose sights are written in one statement.
 const BATCH: usize = 1_000;
@@ -51,7 +45,7 @@ pub(crate) async fn reconcile(context: &Context, attempt: &Attempt) -> Result<Ha
     let mut conn = context.db.acquire().await?;
     let recorded = store::recorded(&mut conn, hold.id, None).await?;
     drop(conn);
-    let listed = match tokio::time::timeout(LIST_WITHIN, hold.hypervisor().list()).await {
+    let listed = match tokio::time::timeout(Errand::Read.awaited_for(), hold.hypervisor().list()).await {
         Ok(Ok(listed)) => listed,
         Ok(Err(error)) => return Ok(gave_up(hold, &error.to_string())),
         Err(_) => return Ok(gave_up(hold, "it took too long")),
@@ -62,7 +56,7 @@ pub(crate) async fn reconcile(context: &Context, attempt: &Attempt) -> Result<Ha
         .filter(|known| !known.busy)
         .map(|known| sight(known, seen.get(&known.machine.0).map_or(&Observed::ABSENT, |l| &l.observed)))
         .collect();
-    remove_foreign(context, hold, &recorded, &listed).await?;
+    remove_foreign(context, hold, &recorded, &listed, began).await?;
     let lost: Vec<&Recorded> =
         recorded.iter().filter(|known| is_lost(known, &seen)).take(LOST_BATCH).collect();
     let asked = define_again(context, hold, &lost).await?;
@@ -135,6 +129,7 @@ async fn remove_foreign(
     hold: &Hold,
     recorded: &[Recorded],
     listed: &[Listed],
+    began: Instant,
 ) -> Result<()> {
     let unknown: Vec<Uuid> = listed
         .iter()
@@ -153,12 +148,12 @@ async fn remove_foreign(
             tracing::error!(machine.id = %machine, host = %hold.config.name, "a machine runs on a host that is not its own; switch it off there");
             continue;
         }
-        if hold.permit().is_none() {
+        if hold.permit().is_none() || began.elapsed() > LISTING_ENDS {
             return Ok(());
         }
         let mark = Mark { operation: OperationId(Uuid::new_v4()), generation };
         let removal = hold.hypervisor().undefine(machine, mark);
-        match tokio::time::timeout(REMOVE_WITHIN, removal).await {
+        match tokio::time::timeout(Errand::Act.awaited_for(), removal).await {
             Ok(Ok(_)) => {
                 tracing::info!(machine.id = %machine, host = %hold.config.name, "removed what a machine left on a host that is not its own");
             }

@@ -12,7 +12,7 @@ use jobs::machine::report::{Begun, Sight, Task};
 use jobs::payload::machine::MachineOperate;
 use jobs::queue::{Attempt, DeadJob, finish};
 use jobs::{Error, Result};
-use rules::machine::{Action, Call, Facts, Seen, Stage, Step, plan};
+use rules::machine::{Action, Call, Facts, KEEPS_SLOT, PATIENCE, Seen, Stage, Step, plan};
 use rules::queue::{Kind, Outcome};
 use tracing::Span;
 use tracing::field::display;
@@ -22,17 +22,11 @@ use super::call::{self, Failed, Looked};
 use crate::context::Context;
 use crate::host::{Hold, drift};
 
-/// How long a guest may take to switch itself off before it is switched off.
-const PATIENCE: Duration = Duration::from_secs(60);
-
 /// The first wait for a guest; it doubles up to [`LONGEST_WAIT`].
 const FIRST_WAIT: Duration = Duration::from_millis(50);
 
 /// The longest wait between two looks.
 const LONGEST_WAIT: Duration = Duration::from_millis(500);
-
-/// How long an operation that waits for its guest keeps its slot; after that it comes back now and then.
-const KEEPS_SLOT: Duration = Duration::from_secs(2);
 
 /// When an operation that waits for its guest comes back.
 const COMES_BACK: Duration = Duration::from_secs(1);

@@ -12,7 +12,7 @@ use jobs::lease;
 use jobs::payload::machine::HostReconcile;
 use jobs::queue::{NewJob, enqueue};
 use jobs::trace::TraceContext;
-use rules::machine::Reach;
+use rules::machine::{Errand, Reach};
 use rules::queue::{Class, Priority};
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
@@ -29,9 +29,6 @@ const RENEW_EVERY: Duration = Duration::from_secs(4);
 
 /// How often all machines of a host are compared with what is recorded, a quarter more or less.
 const LIST_EVERY: Duration = Duration::from_secs(30);
-
-/// How long the hypervisor may take to tell what the host has.
-const CAPACITY_WITHIN: Duration = Duration::from_secs(5);
 
 /// How often a hold that is about to end is looked for.
 const EXPIRE_EVERY: Duration = Duration::from_millis(500);
@@ -161,7 +158,7 @@ impl Keeper {
         let reason = (standing.reach != Reach::Online).then_some(standing.why.as_str());
         let told = match standing.reach {
             Reach::Online => {
-                tokio::time::timeout(CAPACITY_WITHIN, self.hold.hypervisor().report()).await.ok()
+                tokio::time::timeout(Errand::Look.awaited_for(), self.hold.hypervisor().report()).await.ok()
             }
             Reach::Degraded | Reach::Unreachable => None,
         };

@@ -8,7 +8,7 @@ use jobs::db::CALL_TIMEOUT;
 use jobs::db::patience::bounded;
 use jobs::machine::report::Sight;
 use jobs::machine::report::store::{self, Recorded};
-use rules::machine::{Seen, Wanted};
+use rules::machine::{Errand, Seen, Wanted};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -22,9 +22,6 @@ const WAITING: usize = 1_024;
 
 /// How long events gather before their machines are looked at: one act makes several.
 const GATHER: Duration = Duration::from_millis(50);
-
-/// How long one look may take.
-const LOOK_WITHIN: Duration = Duration::from_secs(5);
 
 /// Where machines are named that are to be looked at.
 pub(crate) struct Looker(mpsc::Sender<Uuid>);
@@ -76,7 +73,7 @@ async fn look_again(context: &Context, hold: &Hold, machines: &[Uuid]) -> jobs::
     let mut sights = Vec::new();
     for known in recorded.iter().filter(|known| !known.busy) {
         let look = hold.hypervisor().look(known.machine);
-        if let Ok(Ok(seen)) = tokio::time::timeout(LOOK_WITHIN, look).await {
+        if let Ok(Ok(seen)) = tokio::time::timeout(Errand::Look.awaited_for(), look).await {
             sights.push(sight(known, &seen));
         }
     }

@@ -5,9 +5,11 @@
 
 mod action;
 mod admit;
+mod deadline;
 mod host;
 mod name;
 mod plan;
+mod relocation;
 mod seen;
 mod spec;
 mod uri;
@@ -18,9 +20,11 @@ mod plan_tests;
 
 pub use action::{Action, ActionName, OperationState, UnknownAction};
 pub use admit::{Admission, Pending, Refused, admit};
+pub use deadline::{Errand, KEEPS_SLOT, LISTING_ENDS, PATIENCE};
 pub use host::{Capacity, HostFacts, HostState, Reach};
 pub use name::{BadName, MAX_NAME_CHARS, Name};
 pub use plan::{Call, Facts, Refusal, Stage, Step, plan};
+pub use relocation::{Stays, Whereabouts};
 pub use seen::{Seen, Wanted};
 pub use spec::{BadSpec, Draft, MAX_DISK_GIB, MAX_MEMORY_MIB, MAX_VCPUS, MIN_MEMORY_MIB, Os, Spec};
 pub use uri::{BadUri, HostUri, MAX_URI_BYTES};

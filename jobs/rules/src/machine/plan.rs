@@ -121,8 +121,8 @@ pub fn plan(action: Action, facts: &Facts) -> Step {
         (Action::Reset, seen) => match (seen, facts.stage) {
             (Seen::Off | Seen::Crashed, _) => Step::Refuse(Refusal::NotRunning),
             (seen, Stage::Acted) => start(seen),
-            // Held still it is not reset by every hypervisor.
-            (Seen::Paused | Seen::Sleeping, _) => Step::Call(Call::Resume),
+            // Before any other call of the operation, whose mark would say that it was made: one that is held
+            // still is reset first and goes on then.
             (_, Stage::Begun | Stage::Asked | Stage::Stopped) => Step::Call(Call::Reset),
         },
         (Action::SnapshotCreate(id), _) => {

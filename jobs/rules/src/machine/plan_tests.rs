@@ -7,8 +7,10 @@ use uuid::Uuid;
 
 use super::*;
 use crate::id::SnapshotId;
+use crate::queue::{Kind, Policy};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a note or an end may take in the database.
+const NOTE: Duration = Duration::from_secs(10);
 
 /// A host that does what it is told.
 #[derive(Debug, Clone)]
@@ -203,4 +205,49 @@ fn what_a_host_lost_is_defined_again_and_only_destroying_leaves_it_so() {
     assert_eq!(plan(Action::Destroy, &facts(Seen::Absent)), Step::Done);
     let id = SnapshotId(Uuid::nil());
     assert_eq!(plan(Action::SnapshotCreate(id), &facts(Seen::Absent)), Step::Refuse(Refusal::Gone));
+}
+
+/// How long one attempt may take at most on a host that does what it is told, as late as it may.
+fn longest_attempt(action: Action, mut host: Host) -> Duration {
+    let mut kept = Kept { stage: Stage::Begun, asked_for: Duration::ZERO };
+    let mut taken = NOTE;
+    for _ in 0..60 {
+        taken += Errand::Look.awaited_for();
+        if action.snapshot().is_some() && host.seen != Seen::Absent {
+            taken += Errand::Read.awaited_for();
+        }
+        let facts = Facts { snapshot_there: host.snapshot, stage: kept.stage, ..facts(host.seen) };
+        match plan(action, &facts) {
+            Step::Call(call) => {
+                taken += call.errands().iter().map(|errand| errand.awaited_for()).sum::<Duration>();
+                taken += if call.stage().is_some() { NOTE } else { Duration::ZERO };
+            }
+            Step::Note(_) => taken += NOTE,
+            // Waiting ends the attempt, and the operation comes back in another.
+            Step::Wait => return taken + KEEPS_SLOT * 2,
+            Step::Done if action == Action::Destroy => return taken + Errand::Disk.awaited_for() + NOTE,
+            Step::Done | Step::Refuse(_) => return taken + NOTE,
+        }
+        step(action, &mut host, &mut kept, false);
+    }
+    Duration::MAX
+}
+
+#[test]
+fn a_job_outlasts_all_that_its_host_may_take() {
+    let id = SnapshotId(Uuid::nil());
+    let timeout = Policy::of(Kind::MachineOperate).timeout;
+    let mut longest = Duration::ZERO;
+    for name in ActionName::ALL {
+        let action = Action::read(name.as_str(), Some(id)).unwrap();
+        for (seen, snapshot) in Seen::ALL.into_iter().flat_map(|seen| [(seen, false), (seen, true)]) {
+            let host = Host { seen, snapshot: snapshot && seen != Seen::Absent, deaf: true, starts: 0 };
+            let takes = longest_attempt(action, host);
+            assert!(takes < timeout, "{action} of one that is {seen} may take {takes:?} of {timeout:?}");
+            longest = longest.max(takes);
+        }
+    }
+    assert!(timeout < longest * 2, "a handler that is stuck is stopped after {timeout:?}, which is much");
+    assert!(Policy::of(Kind::HostReconcile).timeout > LISTING_ENDS + Errand::Act.awaited_for() + NOTE * 3);
+    assert!(LISTING_ENDS > Errand::Read.awaited_for());
 }

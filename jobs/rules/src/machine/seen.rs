@@ -57,6 +57,16 @@ impl Wanted {
         Self::ALL.into_iter().find(|w| w.as_str() == name)
     }
 
+    /// What a machine shall be that is put into this state and left there; none when that says nothing.
+    pub const fn of(seen: Seen) -> Option<Self> {
+        match seen {
+            Seen::Running | Seen::Blocked | Seen::Sleeping => Some(Self::Running),
+            Seen::Paused => Some(Self::Suspended),
+            Seen::Off | Seen::Crashed | Seen::ShuttingDown => Some(Self::Off),
+            Seen::Unknown | Seen::Absent => None,
+        }
+    }
+
     /// Whether a machine seen so is as wanted. What nobody knows is never called a difference.
     pub const fn is_met_by(self, seen: Seen) -> bool {
         match (self, seen) {
@@ -140,6 +150,8 @@ mod tests {
         }
         for seen in Seen::ALL {
             assert_eq!(Seen::from_name(seen.as_str()), Some(seen));
+            let settled = !matches!(seen, Seen::Crashed | Seen::ShuttingDown);
+            assert!(!settled || Wanted::of(seen).is_none_or(|wanted| wanted.is_met_by(seen)), "{seen}");
         }
         assert!(!Wanted::Running.is_met_by(Seen::Off));
     }

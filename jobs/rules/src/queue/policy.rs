@@ -36,9 +36,10 @@ impl Policy {
             Kind::RunAdvance | Kind::RunWake => Self::new(20, 30, 500),
             Kind::ListenerEvent | Kind::ListenerAction => Self::new(3, 30, 1_000),
             Kind::AuditFlush => Self::new(20, 30, 1_000),
-            // The operation's own deadlines are shorter; a job that waits for the guest leaves and comes back.
-            Kind::MachineOperate => Self::new(10, 300, 1_000),
-            Kind::HostReconcile => Self::new(2, 60, 1_000),
+            // Longer than all that a host may take (`machine::Errand`); one that waits for its guest leaves
+            // and comes back.
+            Kind::MachineOperate => Self::new(10, 900, 1_000),
+            Kind::HostReconcile => Self::new(2, 180, 1_000),
             Kind::HealthCheck => Self::new(3, 60, 5_000),
             Kind::Noop => Self::new(3, 30, 1_000),
         }

@@ -1,7 +1,7 @@
 //! Asks for a snapshot, or something of one that is there.
 
 use rules::id::{MachineId, SnapshotId, TenantId};
-use rules::machine::{Action, Name};
+use rules::machine::{Action, Name, Wanted};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -60,10 +60,15 @@ pub async fn ask(
 ) -> Result<Requested> {
     // The machine first, as everybody who asks something of it does.
     machines::lock(conn, tenant, machine).await?;
-    let id = store::ready(conn, tenant, machine, name, what == Ask::Delete).await?;
+    let (id, seen) = store::ready(conn, tenant, machine, name, what == Ask::Delete).await?;
     let action = match what {
         Ask::Revert => Action::SnapshotRevert(id),
         Ask::Delete => Action::SnapshotDelete(id),
     };
-    request(conn, &Request { tenant, machine, action, by, reason: None, trace_parent }).await
+    let asked = request(conn, &Request { tenant, machine, action, by, reason: None, trace_parent }).await?;
+    // Whoever goes back to a snapshot wants the state of then, too.
+    if let Some(wanted) = Wanted::of(seen).filter(|_| what == Ask::Revert) {
+        machines::shall_be(conn, machine, wanted).await?;
+    }
+    Ok(asked)
 }

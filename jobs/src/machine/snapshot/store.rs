@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use rules::id::{MachineId, SnapshotId, TenantId};
-use rules::machine::Name;
+use rules::machine::{Name, Seen};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -65,7 +65,8 @@ pub(super) async fn insert(
     }
 }
 
-/// The snapshot of that name, if it is ready; with `delete` it is not from now on.
+/// The snapshot of that name, if it is ready, and the state to which it puts its machine back; with `delete`
+/// it is not ready from now on.
 ///
 /// # Errors
 /// NotFound when there is none; Conflict when it is not ready.
@@ -75,9 +76,9 @@ pub(super) async fn ready(
     machine: MachineId,
     name: &Name,
     delete: bool,
-) -> Result<SnapshotId> {
+) -> Result<(SnapshotId, Seen)> {
     let row = sqlx::query!(
-        "select id, state from machine_snapshot where tenant_id = $1 and machine_id = $2 and name = $3 and state <> 'FAILED' for update",
+        "select id, state, seen from machine_snapshot where tenant_id = $1 and machine_id = $2 and name = $3 and state <> 'FAILED' for update",
         tenant.0,
         machine.0,
         name.as_str()
@@ -94,7 +95,8 @@ pub(super) async fn ready(
     if delete {
         deleting(conn, SnapshotId(row.id)).await?;
     }
-    Ok(SnapshotId(row.id))
+    let seen = row.seen.as_deref().and_then(Seen::from_name).unwrap_or(Seen::Unknown);
+    Ok((SnapshotId(row.id), seen))
 }
 
 async fn deleting(conn: &mut PgConnection, id: SnapshotId) -> Result<()> {
@@ -123,4 +125,27 @@ pub async fn of_machine(
     .fetch_all(conn)
     .await?;
     Ok(rows)
+}
+
+/// How many snapshots a machine's host keeps of it, or is about to.
+///
+/// # Errors
+/// Unavailable when nobody answers.
+pub(in crate::machine) async fn count(conn: &mut PgConnection, machine: MachineId) -> Result<i64> {
+    let found = sqlx::query_scalar!(
+        r#"select count(*) as "count!" from machine_snapshot where machine_id = $1 and state <> 'FAILED'"#,
+        machine.0
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(found)
+}
+
+/// Forgets every snapshot of a machine: whatever kept them is gone.
+///
+/// # Errors
+/// Unavailable when nobody answers.
+pub(in crate::machine) async fn forget(conn: &mut PgConnection, machine: MachineId) -> Result<()> {
+    sqlx::query!("delete from machine_snapshot where machine_id = $1", machine.0).execute(conn).await?;
+    Ok(())
 }

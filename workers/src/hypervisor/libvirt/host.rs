@@ -1,12 +1,11 @@
 //! One host behind libvirt, as the trait wants it.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use rules::id::{MachineId, SnapshotId};
-use rules::machine::{HostUri, Reach};
+use rules::machine::{Errand, HostUri, Reach};
 use tokio::sync::{broadcast, watch};
 use tokio_util::task::AbortOnDropHandle;
 use virt::connect::Connect;
@@ -32,15 +31,6 @@ const EVENTS: usize = 4_096;
 const POOL: &str = "millrace";
 /// The folder of which it is made where there is none.
 const FOLDER: &str = "/var/lib/libvirt/images/millrace";
-
-/// How long a look may take.
-const LOOK: Duration = Duration::from_secs(5);
-/// How long a full listing or a figure may take.
-const READ: Duration = Duration::from_secs(30);
-/// How long an act may take.
-const ACT: Duration = Duration::from_secs(60);
-/// How long what moves a guest's memory or a whole disk may take.
-const MOVE: Duration = Duration::from_secs(600);
 
 /// How a host is reached and what it is made of.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -101,7 +91,7 @@ impl Libvirt {
     fn call<T: Send + 'static>(
         &self,
         act: &'static str,
-        deadline: Duration,
+        errand: Errand,
         work: impl FnOnce(&Connect) -> Outcome<T> + Send + 'static,
     ) -> BoxFuture<'_, Outcome<T>> {
         async move {
@@ -110,14 +100,16 @@ impl Libvirt {
             if standing.reach == Reach::Degraded {
                 return Err(HypervisorError::new(Fault::Unreachable, act).because(standing.why));
             }
-            self.jobs.call(act, deadline, work).await
+            self.jobs.call(act, errand.answered_within(), work).await
         }
         .boxed()
     }
 
     fn perform(&self, act: Act, machine: MachineId, mark: Mark) -> BoxFuture<'_, Outcome<Observed>> {
         let platform = self.platform;
-        self.call(act.as_str(), ACT, move |connect| domain::perform(connect, act, machine, mark, platform))
+        self.call(act.as_str(), Errand::Act, move |connect| {
+            domain::perform(connect, act, machine, mark, platform)
+        })
     }
 
     fn place(&self) -> Place {
@@ -135,20 +127,20 @@ impl Hypervisor for Libvirt {
     }
 
     fn report(&self) -> BoxFuture<'_, Outcome<HostReport>> {
-        self.call("read capacity", READ, figures::report)
+        self.call("read capacity", Errand::Look, figures::report)
     }
 
     fn list(&self) -> BoxFuture<'_, Outcome<Vec<Listed>>> {
-        self.call("list", READ, domain::list)
+        self.call("list", Errand::Read, domain::list)
     }
 
     fn look(&self, machine: MachineId) -> BoxFuture<'_, Outcome<Observed>> {
-        self.call("look", LOOK, move |connect| domain::look(connect, machine))
+        self.call("look", Errand::Look, move |connect| domain::look(connect, machine))
     }
 
     fn define<'a>(&'a self, definition: &'a Definition, mark: Mark) -> BoxFuture<'a, Outcome<Observed>> {
         let (definition, platform) = (definition.clone(), self.platform);
-        self.call("define", ACT, move |connect| domain::define(connect, &definition, platform, mark))
+        self.call("define", Errand::Act, move |connect| domain::define(connect, &definition, platform, mark))
     }
 
     fn start(&self, machine: MachineId, mark: Mark) -> BoxFuture<'_, Outcome<Observed>> {
@@ -184,7 +176,7 @@ impl Hypervisor for Libvirt {
     }
 
     fn snapshots(&self, machine: MachineId) -> BoxFuture<'_, Outcome<Vec<Snapshot>>> {
-        self.call("list snapshots", READ, move |connect| snapshot::list(connect, machine))
+        self.call("list snapshots", Errand::Read, move |connect| snapshot::list(connect, machine))
     }
 
     fn take_snapshot(
@@ -193,7 +185,9 @@ impl Hypervisor for Libvirt {
         snapshot: SnapshotId,
         mark: Mark,
     ) -> BoxFuture<'_, Outcome<Snapshot>> {
-        self.call("take snapshot", MOVE, move |connect| snapshot::take(connect, machine, snapshot, mark))
+        self.call("take snapshot", Errand::Copy, move |connect| {
+            snapshot::take(connect, machine, snapshot, mark)
+        })
     }
 
     fn revert(
@@ -202,7 +196,7 @@ impl Hypervisor for Libvirt {
         snapshot: SnapshotId,
         mark: Mark,
     ) -> BoxFuture<'_, Outcome<Observed>> {
-        self.call("revert", MOVE, move |connect| snapshot::revert(connect, machine, snapshot, mark))
+        self.call("revert", Errand::Copy, move |connect| snapshot::revert(connect, machine, snapshot, mark))
     }
 
     fn delete_snapshot(
@@ -211,20 +205,22 @@ impl Hypervisor for Libvirt {
         snapshot: SnapshotId,
         mark: Mark,
     ) -> BoxFuture<'_, Outcome<()>> {
-        self.call("delete snapshot", MOVE, move |connect| snapshot::delete(connect, machine, snapshot, mark))
+        self.call("delete snapshot", Errand::Copy, move |connect| {
+            snapshot::delete(connect, machine, snapshot, mark)
+        })
     }
 
     fn figures(&self, machine: MachineId) -> BoxFuture<'_, Outcome<Figures>> {
-        self.call("read figures", READ, move |connect| figures::figures(connect, machine))
+        self.call("read figures", Errand::Read, move |connect| figures::figures(connect, machine))
     }
 
     fn create_disk(&self, order: DiskOrder) -> BoxFuture<'_, Outcome<Disk>> {
         let place = self.place();
-        self.call("create disk", MOVE, move |connect| volume::create(connect, &place, order))
+        self.call("create disk", Errand::Disk, move |connect| volume::create(connect, &place, order))
     }
 
     fn delete_disks(&self, machine: MachineId) -> BoxFuture<'_, Outcome<()>> {
         let place = self.place();
-        self.call("delete disks", MOVE, move |connect| volume::delete(connect, &place, machine))
+        self.call("delete disks", Errand::Disk, move |connect| volume::delete(connect, &place, machine))
     }
 }

@@ -1,8 +1,9 @@
 //! The connections to a host and the calls that go over them: each on a thread where it may block, a bounded
 //! number at once, each with a deadline.
 //!
-//! A remote connection carries one call at a time. libvirt's client up to 10.3 can lose a wake-up, and write
-//! into a stack that is gone (CVE-2024-4418), when threads share one; Debian 12 has 9.0.
+//! A remote connection carries one call at a time: when threads share one, libvirt's client can lose a wake-up,
+//! and before its release 10.4.0 it can write into a stack that is gone (CVE-2024-4418, see libvirt's release
+//! notes). Debian 12 has 9.0.0.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;

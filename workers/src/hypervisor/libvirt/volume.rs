@@ -38,8 +38,12 @@ pub(super) fn create(connect: &Connect, place: &Place, order: DiskOrder) -> Outc
             })?;
             match StorageVol::create_xml(&pool, &xml, 0) {
                 Ok(volume) => volume,
-                // What counts is whether it is there now.
-                Err(error) => find(&pool, &name).map_err(failed)?.ok_or_else(|| failed(error))?,
+                // What counts is whether it is there now: another call may have made it, or another host that
+                // has the same folder, which this one learns only by looking through it anew.
+                Err(error) => {
+                    pool.refresh(0).map_err(failed)?;
+                    find(&pool, &name).map_err(failed)?.ok_or_else(|| failed(error))?
+                }
             }
         }
     };
@@ -57,10 +61,16 @@ pub(super) fn delete(connect: &Connect, place: &Place, machine: MachineId) -> Ou
     let Some(pool) = known(connect, place).map_err(failed)? else { return Ok(()) };
     activate(&pool).map_err(failed)?;
     let prefix = volumes_of(machine);
-    for name in pool.list_volumes().map_err(failed)? {
-        if !name.starts_with(&prefix) {
-            continue;
-        }
+    let of_machine = || -> Result<Vec<String>, Error> {
+        Ok(pool.list_volumes()?.into_iter().filter(|name| name.starts_with(&prefix)).collect())
+    };
+    let mut names = of_machine().map_err(failed)?;
+    if names.is_empty() {
+        // Made by another host that has the same folder, perhaps.
+        pool.refresh(0).map_err(failed)?;
+        names = of_machine().map_err(failed)?;
+    }
+    for name in names {
         if let Some(volume) = find(&pool, &name).map_err(failed)?
             && let Err(error) = volume.delete(0)
             && find(&pool, &name).map_err(failed)?.is_some()

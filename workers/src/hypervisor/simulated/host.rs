@@ -14,7 +14,7 @@ use crate::hypervisor::definition::{Definition, Disk, DiskOrder};
 use crate::hypervisor::driver::{HostEvent, Hypervisor, Outcome, Standing};
 use crate::hypervisor::error::{Fault, HypervisorError};
 use crate::hypervisor::seen::{Figures, HostReport, Listed, Mark, Observed, Reason, Snapshot};
-use rules::id::{MachineId, SnapshotId};
+use rules::id::{MachineId, OperationId, SnapshotId};
 use rules::machine::{Reach, Seen};
 
 /// How many events wait for a slow receiver before it has to list everything.
@@ -103,12 +103,22 @@ impl Simulated {
 
     /// Every act that took effect, in order.
     pub fn acts(&self) -> Vec<(MachineId, &'static str)> {
+        self.world().acts.iter().map(|(machine, act, _)| (*machine, *act)).collect()
+    }
+
+    /// Every act that took effect, in order, with the operation that it was for.
+    pub fn acts_by_operation(&self) -> Vec<(MachineId, &'static str, OperationId)> {
         self.world().acts.clone()
+    }
+
+    /// How many of the failures that were ordered have not happened yet.
+    pub fn crashes_due(&self) -> usize {
+        self.world().crashes.len()
     }
 
     /// How many acts took effect on this machine.
     pub fn acts_of(&self, machine: MachineId) -> usize {
-        self.world().acts.iter().filter(|(of, _)| *of == machine).count()
+        self.world().acts.iter().filter(|(of, ..)| *of == machine).count()
     }
 
     fn world(&self) -> MutexGuard<'_, World> {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use chrono::{DateTime, Utc};
-use rules::id::{MachineId, SnapshotId};
+use rules::id::{MachineId, OperationId, SnapshotId};
 use rules::machine::{Capacity, Seen};
 
 use super::host::Crash;
@@ -48,7 +48,8 @@ pub(super) struct World {
     pub(super) crashes: VecDeque<Crash>,
     pub(super) deaf: BTreeSet<MachineId>,
     pub(super) is_cut: bool,
-    pub(super) acts: Vec<(MachineId, &'static str)>,
+    /// Every act that took effect, with the operation that it was for.
+    pub(super) acts: Vec<(MachineId, &'static str, OperationId)>,
     /// Counts up by a second per snapshot, so that times are the same at every run.
     clock: i64,
 }
@@ -147,7 +148,7 @@ impl World {
         known.definition = definition.clone();
         known.seen.mark = Some(mark);
         let seen = known.seen;
-        self.acts.push((machine, "define"));
+        self.acts.push((machine, "define", mark.operation));
         Ok(seen)
     }
 
@@ -159,7 +160,7 @@ impl World {
             if act == Act::Start && needed > self.free_mib() {
                 return Err(fault(Fault::Exhausted, "start", machine));
             }
-            self.acts.push((machine, act.as_str()));
+            self.acts.push((machine, act.as_str(), mark.operation));
             let is_deaf = self.deaf.contains(&machine);
             match act {
                 Act::Start => self.set(machine, Seen::Running, Reason::Booted),
@@ -207,7 +208,7 @@ impl World {
             known.snapshots.insert(snapshot, taken);
             known.current = Some(snapshot);
             self.clock += 1;
-            self.acts.push((machine, act));
+            self.acts.push((machine, act, mark.operation));
         }
         let known = self.known(act, machine, None)?;
         known.snapshot(snapshot).ok_or_else(|| fault(Fault::NoThing, act, machine))
@@ -231,7 +232,7 @@ impl World {
         known.seen = Observed { state: taken.state, reason: Reason::Reverted, mark: Some(mark) };
         known.current = Some(snapshot);
         let seen = known.seen;
-        self.acts.push((machine, "revert"));
+        self.acts.push((machine, "revert", mark.operation));
         Ok(seen)
     }
 
@@ -249,7 +250,7 @@ impl World {
         if known.current == Some(snapshot) {
             known.current = gone.parent;
         }
-        self.acts.push((machine, "delete snapshot"));
+        self.acts.push((machine, "delete snapshot", mark.operation));
         Ok(())
     }
 

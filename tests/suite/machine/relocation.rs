@@ -1,0 +1,100 @@
+//! Putting machines on other hosts: never one that may run where it is.
+
+use jobs::Code;
+use rules::machine::Action;
+use tests::wait;
+
+use super::stage::{Stage, simulated};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_a_machine_that_is_off_is_put_on_another_host() {
+    let stage = Stage::new().await;
+    let (here, there) = (simulated("a"), simulated("b"));
+    let first = stage.hold("a", &here).await;
+    let second = stage.hold("b", &there).await;
+    let (machine, made) = stage.create("web", "a").await;
+    stage.ended(made).await;
+    for (action, reason) in [(Action::Start, "it is RUNNING there"), (Action::Suspend, "it is PAUSED there")]
+    {
+        stage.done(machine, action).await;
+        let stays = stage.relocate(machine, "b", false).await.unwrap_err();
+        assert_eq!(stays.code, Code::Conflict);
+        assert!(stays.to_string().contains(reason), "{stays}");
+        // A host that answers has power, whatever anybody says.
+        let stays = stage.relocate(machine, "b", true).await.unwrap_err();
+        assert!(stays.to_string().contains("its host answers"), "{stays}");
+    }
+    assert_eq!(stage.machine(machine).await.host, "a");
+    stage.done(machine, Action::Stop).await;
+    let snapshot = stage.snapshot(machine, "kept").await;
+    let stays = stage.relocate(machine, "b", false).await.unwrap_err().to_string();
+    assert!(stays.contains("its snapshots are kept there"), "{stays}");
+    stage.done(machine, Action::SnapshotDelete(snapshot)).await;
+    stage.relocate(machine, "b", false).await.unwrap();
+    stage.becomes(machine, "OFF").await;
+    let now = stage.machine(machine).await;
+    assert_eq!((now.host.as_str(), now.drift), ("b", None));
+    assert_eq!(now.seen_reason.as_deref(), Some("moved from host `a`"));
+    stage.done(machine, Action::Start).await;
+    assert_eq!(there.acts().into_iter().map(|(_, act)| act).collect::<Vec<_>>(), ["define", "start"]);
+    first.stop().await;
+    second.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_takes_no_machine_that_it_cannot_carry() {
+    let stage = Stage::new().await;
+    let here = simulated("a");
+    let small = workers::hypervisor::Simulated::new("b", 8, 32, std::time::Duration::from_millis(200));
+    let first = stage.hold("a", &here).await;
+    let second = stage.hold("b", &small).await;
+    let (machine, made) = stage.create("web", "a").await;
+    stage.ended(made).await;
+    stage.done(machine, Action::Stop).await;
+    let stays = stage.relocate(machine, "b", false).await.unwrap_err().to_string();
+    assert!(stays.contains("needs 64 MiB of memory and the host has 32"), "{stays}");
+    let stays = stage.relocate(machine, "nowhere", false).await.unwrap_err();
+    assert_eq!(stays.code, Code::NotFound);
+    let mut conn = stage.conn().await;
+    jobs::host::store::drain(&mut conn, "b", true, "tester").await.unwrap();
+    let stays = stage.relocate(machine, "b", false).await.unwrap_err().to_string();
+    assert!(stays.contains("`b` is being drained"), "{stays}");
+    assert_eq!(stage.machine(machine).await.host, "a");
+    first.stop().await;
+    second.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_is_fetched_from_a_host_that_lost_its_power() {
+    let stage = Stage::new().await;
+    let (here, there) = (simulated("a"), simulated("b"));
+    let first = stage.hold("a", &here).await;
+    let second = stage.hold("b", &there).await;
+    let (machine, made) = stage.create("web", "a").await;
+    stage.ended(made).await;
+    here.power_off();
+    let stop = stage.ask(machine, Action::Stop).await;
+    let db = stage.database.pool().await;
+    wait::until("the host is unreachable", async || {
+        let mut conn = db.acquire().await.unwrap();
+        let host = jobs::host::store::by_name(&mut conn, "a").await.unwrap();
+        host.reach == "UNREACHABLE"
+    })
+    .await;
+    // Recorded as running, and nobody can see it: only a person can know that it is not.
+    let stays = stage.relocate(machine, "b", false).await.unwrap_err().to_string();
+    assert!(stays.contains("vouch"), "{stays}");
+    wait::until("the stop does not run", async || stage.relocate(machine, "b", true).await.is_ok()).await;
+    assert_eq!(stage.ended(stop).await.state, "SUCCEEDED");
+    stage.done(machine, Action::Start).await;
+    assert_eq!(stage.machine(machine).await.host, "b");
+    // Back again, the old host forgets it.
+    here.mend();
+    wait::until("the old host has forgotten it", async || {
+        here.acts().into_iter().any(|(_, act)| act == "undefine")
+    })
+    .await;
+    assert_eq!(stage.machine(machine).await.seen, "RUNNING");
+    first.stop().await;
+    second.stop().await;
+}
