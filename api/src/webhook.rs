@@ -6,6 +6,7 @@ use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::http::{Extensions, HeaderMap, HeaderValue, Response, StatusCode, header};
+use jobs::db::wall;
 use jobs::listener::{Address, Delivery, Hook, Received, address, receive};
 use jobs::trace::TraceContext;
 use rules::listener::{NOTICE_BYTES_MAX, check, check_size, headers};
@@ -133,7 +134,7 @@ fn trace(extensions: &Extensions) -> Option<String> {
 }
 
 async fn store(app: &App, hook: &Hook, delivery: &Delivery<'_>) -> jobs::Result<Received> {
-    let mut tx = jobs::db::begin(&app.db).await?;
+    let mut tx = wall::begin_within(&app.db, hook.tenant).await?;
     let received = receive(&mut tx, hook, delivery).await?;
     tx.commit().await?;
     Ok(received)

@@ -2,6 +2,7 @@
 
 mod admin;
 mod command;
+mod confined;
 mod demo;
 mod dlq;
 mod doctor;

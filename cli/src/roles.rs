@@ -19,6 +19,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use workers::WorkerConfig;
 
+use crate::confined::Confined;
 use crate::hypervisor::{HostSettings, Served};
 use crate::secrets;
 use crate::settings::Settings;
@@ -56,6 +57,7 @@ pub(crate) struct Config {
     scheduler: Option<SchedulerConfig>,
     /// Where `/livez` and `/metrics` are answered by a process that has no API to do it.
     figures: Option<SocketAddr>,
+    confined: Confined,
 }
 
 impl Config {
@@ -72,6 +74,7 @@ impl Config {
             hosts: roles.hosts.iter().map(|served| HostSettings::read(reader, served.clone())).collect(),
             scheduler: roles.scheduler.then(|| SchedulerConfig::read(reader)),
             figures: if roles.api { None } else { read_figures(reader) },
+            confined: Confined::read(reader),
         }
     }
 
@@ -176,18 +179,27 @@ pub(crate) async fn play(
 ) -> anyhow::Result<()> {
     // What drains after the signal still makes work for others.
     let ended = CancellationToken::new();
-    let wake = Wake::start(&db, &ended);
+    let serves = config.api.is_some();
+    let works = config.worker.is_some() || config.scheduler.is_some();
+    let pools = config.confined.pools(&config.database, db, serves, works, &shutdown).await?;
+    let wake = Wake::start(pools.any(), &ended);
     // One for the whole process: what the API compiled when it was saved, a worker need not compile again.
     let sandbox = Arc::new(Sandbox::new(script::Limits::default()));
     let mut playing: JoinSet<anyhow::Result<()>> = JoinSet::new();
     match (config.api, listener, &config.keyring) {
         (Some(api), Some(listener), Some(keyring)) => {
-            let app = api::App::new(db.clone(), wake.clone(), Arc::clone(&sandbox), Arc::clone(keyring), api);
+            let app = api::App::new(
+                pools.api.clone(),
+                wake.clone(),
+                Arc::clone(&sandbox),
+                Arc::clone(keyring),
+                api,
+            );
             let shutdown = shutdown.clone();
             playing.spawn(async move { Ok(api::serve(listener, app, shutdown).await?) });
         }
         (None, Some(listener), _) => {
-            let (db, shutdown) = (db.clone(), shutdown.clone());
+            let (db, shutdown) = (pools.any().clone(), shutdown.clone());
             playing.spawn(async move { Ok(api::serve_figures(listener, db, shutdown).await?) });
         }
         (Some(_), Some(_), None) | (_, None, _) => {}
@@ -195,12 +207,12 @@ pub(crate) async fn play(
     if let Some(worker) = config.worker {
         let hosts = config.hosts.into_iter().map(HostSettings::open).collect();
         let worker = WorkerConfig { hosts, ..worker };
-        let context = workers::Context { sandbox, ..workers::Context::new(db.clone(), wake.clone()) };
+        let context = workers::Context { sandbox, ..workers::Context::new(pools.work.clone(), wake.clone()) };
         let shutdown = shutdown.clone();
         playing.spawn(async move { Ok(workers::run(worker, context, shutdown).await?) });
     }
     if let Some(scheduler) = config.scheduler {
-        let (db, shutdown) = (db.clone(), shutdown.clone());
+        let (db, shutdown) = (pools.work.clone(), shutdown.clone());
         playing.spawn(async move { Ok(scheduler::run(db, scheduler, shutdown).await?) });
     }
     let mut first = Ok(());
@@ -214,6 +226,6 @@ pub(crate) async fn play(
     }
     ended.cancel();
     wake.flush().await;
-    db.close().await;
+    pools.close().await;
     first
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use jobs::config::{DatabaseConfig, Faults, Reader};
+use jobs::db::wall::DbRole;
 use jobs::db::{PgPool, SchemaState};
 
 use crate::home::Home;
@@ -60,11 +61,13 @@ pub(crate) fn is_set(name: &str) -> bool {
     std::env::var(name).is_ok_and(|value| !value.trim().is_empty())
 }
 
-/// Connects an operator's command to the database whose schema it knows.
+/// Connects an operator's command to the database whose schema it knows: as the workers' role, where it can be
+/// had, for a command has no use for the rights of an owner either.
 pub(crate) async fn operator() -> anyhow::Result<PgPool> {
-    let db = connect(OPERATOR_CONNECTIONS).await?;
+    let config = DatabaseConfig { connections: OPERATOR_CONNECTIONS, ..database(DatabaseConfig::read)? };
+    let db = jobs::db::connect(&config).await?;
     match jobs::db::schema_state(&db).await? {
-        SchemaState::Current => Ok(db),
+        SchemaState::Current => Ok(jobs::db::connect_as(&config, &db, DbRole::Worker).await?.unwrap_or(db)),
         SchemaState::Behind(missing) => Err(jobs::Error::conflict(format!(
             "the database lacks {missing} migration(s) that this executable needs; run `millrace migrate`"
         ))

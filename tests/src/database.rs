@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use jobs::config::DatabaseConfig;
+use jobs::db::wall::{self, DbRole};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, PgPool};
 use tokio::sync::OnceCell;
@@ -82,6 +84,30 @@ impl Database {
     pub async fn pool(&self) -> PgPool {
         let options = PgPoolOptions::new().max_connections(POOL_CONNECTIONS);
         options.connect(&self.url).await.expect("the test's database answers")
+    }
+
+    /// A new pool on this database that works as the API does: behind the wall between tenants.
+    ///
+    /// # Panics
+    /// When it cannot connect, or the wall does not hold.
+    pub async fn behind_wall(&self) -> PgPool {
+        let pool = self.pool_as(DbRole::Api).await;
+        let mut conn = pool.acquire().await.expect("it answers");
+        assert!(wall::holds(&mut conn).await.expect("it answers"), "the wall holds");
+        drop(conn);
+        pool
+    }
+
+    /// A new pool on this database that works as the role.
+    ///
+    /// # Panics
+    /// When it cannot connect, or not take on the role.
+    pub async fn pool_as(&self, role: DbRole) -> PgPool {
+        let config = DatabaseConfig { url: self.url.clone().into(), connections: POOL_CONNECTIONS };
+        let login = self.pool().await;
+        let pool = jobs::db::connect_as(&config, &login, role).await.expect("the test's database answers");
+        login.close().await;
+        pool.expect("the role can be taken on")
     }
 
     /// A single new connection to this database.

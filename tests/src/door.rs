@@ -71,7 +71,7 @@ impl Door {
     /// # Panics
     /// When it cannot start.
     pub async fn empty(database: &Database, change: impl FnOnce(&mut ApiConfig)) -> Self {
-        let db = database.pool().await;
+        let db = database.behind_wall().await;
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("an address");
         let mut config = ApiConfig::new(address, JWT_SECRET.into());

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use jobs::db::PgPool;
+use jobs::db::wall::DbRole;
 use jobs::queue::Wake;
 use rules::queue::Pool;
 use tokio::task::JoinHandle;
@@ -20,13 +21,13 @@ pub struct Hands {
 }
 
 impl Hands {
-    /// Starts workers for these pools with few slots and a short grace.
+    /// Starts workers for these pools with few slots and a short grace, as the role of workers.
     ///
     /// # Panics
     /// When the database cannot be reached.
     pub async fn start(database: &Database, pools: &[Pool]) -> Self {
         let config = WorkerConfig::of_pools(pools.to_vec(), 8, Duration::from_secs(5));
-        Self::with(database.pool().await, config)
+        Self::with(database.pool_as(DbRole::Worker).await, config)
     }
 
     /// Starts workers as configured.

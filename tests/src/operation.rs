@@ -137,6 +137,31 @@ impl Operations {
     }
 }
 
+impl Operations {
+    /// The arguments of an operation, or of the inputs among them, that name something by its id, filled with
+    /// this one; `tenant` is not among them.
+    pub fn naming(&self, operation: &Operation, id: &Value) -> Map<String, Value> {
+        let mut filled = Map::new();
+        for arg in operation.args.iter().filter(|arg| arg.name != "tenant") {
+            let fields = args(&self.types[&text(&leaf(&arg.shape)["name"])]["inputFields"]);
+            if leaf(&arg.shape)["name"] == "ID" {
+                filled.insert(arg.name.clone(), listed(arg, id));
+            } else if fields.iter().any(|field| leaf(&field.shape)["name"] == "ID") {
+                let mut input = self.example(arg);
+                for field in fields.iter().filter(|field| leaf(&field.shape)["name"] == "ID") {
+                    input[&field.name] = listed(field, id);
+                }
+                filled.insert(arg.name.clone(), input);
+            }
+        }
+        filled
+    }
+}
+
+fn listed(arg: &Arg, id: &Value) -> Value {
+    if arg.of.starts_with('[') { json!([id]) } else { id.clone() }
+}
+
 impl Operation {
     /// Whether it names a tenant.
     pub fn takes_tenant(&self) -> bool {

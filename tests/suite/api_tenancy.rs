@@ -101,7 +101,7 @@ fn all() -> impl Iterator<Item = (&'static str, &'static str)> {
 }
 
 /// Acme's things, one of each kind, by kind.
-async fn belongings(database: &Database, admin: &Client, acme: &Value) -> Map<String, Value> {
+pub(crate) async fn belongings(database: &Database, admin: &Client, acme: &Value) -> Map<String, Value> {
     let mut things = Map::new();
     let made = admin
         .ok(

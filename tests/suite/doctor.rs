@@ -30,7 +30,7 @@ async fn a_healthy_installation_is_told_so() {
         .unwrap();
     assert!(seal::keep(&mut conn, &keyring()).await.unwrap());
     let seen = findings(database.url()).await;
-    assert_eq!(seen.len(), 9, "{seen:?}");
+    assert_eq!(seen.len(), 10, "{seen:?}");
     assert!(seen.iter().all(|f| f.verdict == Verdict::Good && f.remedy.is_none()), "{seen:?}");
 }
 

@@ -42,6 +42,7 @@ mod tidy;
 mod trace;
 mod unique;
 mod up;
+mod wall;
 mod webhook_secrets;
 mod workers;
 mod writes;

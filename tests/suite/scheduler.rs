@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use ::scheduler::SchedulerConfig;
 use jobs::db::PgPool;
+use jobs::db::wall::DbRole;
 use jobs::lease::{Holding, SCHEDULER, holding};
 use jobs::queue::postgres::partition::{Dropped, days_ahead, drop_oldest, ensure_days};
 use sqlx::AssertSqlSafe;
@@ -20,7 +21,7 @@ struct Clock {
 
 impl Clock {
     async fn start(database: &Database, config: SchedulerConfig) -> Self {
-        let db = database.pool().await;
+        let db = database.pool_as(DbRole::Worker).await;
         let shutdown = CancellationToken::new();
         let running = tokio::spawn(::scheduler::run(db.clone(), config, shutdown.clone()));
         Self { db, shutdown, running }

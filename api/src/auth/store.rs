@@ -82,15 +82,9 @@ pub(crate) async fn standing(
 /// The key with this public id.
 pub(crate) async fn key(conn: &mut PgConnection, public_id: &str) -> Result<Option<StoredKey>> {
     let row = sqlx::query!(
-        r#"select id, tenant_id, secret_hash, role, scopes,
-            (select coalesce(array_agg(g) filter (where g is not null), '{}')
-                from api_key_role x
-                join tenant_role r on r.tenant_id = x.tenant_id and r.id = x.role_id
-                left join lateral unnest(r.grants) g on true
-                where x.key_id = api_key.id having count(*) > 0) as grants,
-            (disabled_at is null and (expires_at is null or expires_at > now())) as "live!",
-            (last_used_at is null or last_used_at < now() - interval '1 minute') as "note_use!"
-        from api_key where public_id = $1"#,
+        r#"select id as "id!", tenant_id as "tenant_id!", secret_hash as "secret_hash!", role as "role!",
+            scopes, grants, live as "live!", note_use as "note_use!"
+        from api_key_find_v1($1)"#,
         public_id
     )
     .fetch_optional(conn)
@@ -112,13 +106,7 @@ pub(crate) async fn key(conn: &mut PgConnection, public_id: &str) -> Result<Opti
 
 /// Notes that a key was used now, unless somebody did within the minute.
 pub(crate) async fn note_use(conn: &mut PgConnection, key: ApiKeyId) -> Result<()> {
-    sqlx::query!(
-        "update api_key set last_used_at = now()
-        where id = $1 and (last_used_at is null or last_used_at < now() - interval '1 minute')",
-        key.0
-    )
-    .execute(conn)
-    .await?;
+    sqlx::query!("select api_key_used_v1($1)", key.0).execute(conn).await?;
     Ok(())
 }
 

@@ -4,6 +4,7 @@ use async_graphql::connection::Connection;
 use async_graphql::{Context, ID, Object, Result, SimpleObject};
 use chrono::{DateTime, Utc};
 use jobs::access::invitation::{self, NewInvitation, store};
+use jobs::db::wall;
 use rules::access::{Email, InTenant, Permissions, Principal, Role, TenantRole};
 use rules::id::{InvitationId, TenantId, UserId};
 use sqlx::PgConnection;
@@ -165,6 +166,8 @@ impl InvitationMutation {
             None => None,
         };
         let mut tx = jobs::db::begin(&app.db).await?;
+        let tenant = store::tenant_of(&mut tx, &hash).await?.ok_or_else(gone)?;
+        wall::enter(&mut tx, tenant).await?;
         let taken = store::accept(&mut tx, &hash).await?.ok_or_else(gone)?;
         let email: Email = taken.email.parse()?;
         let user = account(ctx, &mut tx, &email, hashed.as_deref()).await?;

@@ -123,6 +123,7 @@ impl Notice {
     async fn actions(&self, ctx: &Context<'_>) -> Result<Vec<NoticeAction>, Fault> {
         let id = parse::<NoticeId>(&self.id, "id")?;
         let mut conn = app(ctx).db.acquire().await?;
+        jobs::db::wall::enter(&mut conn, self.tenant).await?;
         let actions = store::actions(&mut conn, self.tenant, id).await?;
         Ok(actions.into_iter().map(Into::into).collect())
     }

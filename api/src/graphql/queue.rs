@@ -2,6 +2,7 @@
 
 use async_graphql::{Context, ID, Object, Result, SimpleObject};
 use chrono::{DateTime, Utc};
+use jobs::db::wall;
 use jobs::queue::postgres::control;
 use jobs::queue::postgres::count::{self, QueueDepth};
 use jobs::queue::wake::Hint;
@@ -74,6 +75,7 @@ impl QueueQuery {
     #[graphql(guard = "MayOverall(Overall::Operate)")]
     async fn queues(&self, ctx: &Context<'_>) -> Result<Vec<Queue>, Fault> {
         let mut conn = app(ctx).db.acquire().await?;
+        wall::enter_all(&mut conn).await?;
         Ok(count::queues(&mut conn).await?.into_iter().map(Into::into).collect())
     }
 }
@@ -85,6 +87,7 @@ impl QueueMutation {
     async fn pause_queue(&self, ctx: &Context<'_>, name: String) -> Result<Queue, Fault> {
         let by = principal(ctx)?.to_string();
         let mut conn = app(ctx).db.acquire().await?;
+        wall::enter_all(&mut conn).await?;
         control::pause(&mut conn, &name, &by).await?;
         named(&mut conn, &name).await
     }
@@ -93,6 +96,7 @@ impl QueueMutation {
     #[graphql(guard = "MayOverall(Overall::Operate)")]
     async fn resume_queue(&self, ctx: &Context<'_>, name: String) -> Result<Queue, Fault> {
         let mut conn = app(ctx).db.acquire().await?;
+        wall::enter_all(&mut conn).await?;
         control::resume(&mut conn, &name).await?;
         app(ctx).wake().hint(Hint::Resumed);
         named(&mut conn, &name).await

@@ -6,9 +6,10 @@ use chrono::{DateTime, Utc};
 use jobs::dag::log::{self, Line};
 use jobs::dag::start::{self, Start};
 use jobs::dag::store::{self, RunView};
+use jobs::db::wall;
 use rules::access::InTenant;
 use rules::dag::Status;
-use rules::id::{RunId, WorkflowId};
+use rules::id::{RunId, TenantId, WorkflowId};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -39,6 +40,8 @@ pub(crate) enum StatusName {
 pub(crate) struct Run {
     /// Its id.
     id: ID,
+    #[graphql(skip)]
+    tenant: TenantId,
     /// The workflow.
     workflow_id: ID,
     /// The version that it executes, whatever is saved meanwhile.
@@ -99,6 +102,7 @@ impl TryFrom<RunView> for Run {
             .ok_or_else(|| jobs::Error::internal(format!("a run has the unknown status `{}`", r.status)))?;
         Ok(Self {
             id: r.id.into(),
+            tenant: TenantId(r.tenant_id),
             workflow_id: r.workflow_id.into(),
             workflow_version: r.workflow_version,
             status: status.into(),
@@ -141,6 +145,7 @@ impl Run {
         let page = Page::<i32>::read("runLog", first, after.as_deref())?;
         let id = parse::<RunId>(&self.id, "id")?;
         let mut conn = app(ctx).db.acquire().await?;
+        wall::enter(&mut conn, self.tenant).await?;
         let lines = log::page(&mut conn, id, page.after.unwrap_or_default(), page.limit()).await?;
         Ok(page.of(lines, |l| l.seq, RunLogLine::from))
     }

@@ -3,6 +3,7 @@
 use std::str::FromStr;
 
 use async_graphql::{Context, ID};
+use jobs::db::wall;
 use rules::access::{
     Denied, InTenant, Module, Overall, Permission, Permissions, Principal, Standing, in_tenant, overall,
 };
@@ -64,6 +65,8 @@ pub(crate) async fn enter(
             return Err(Fault::BadInput("`tenant` is needed; only an API key has one of its own".into()));
         }
     };
+    // Entered before it is decided whether they may: what decides is behind the wall, too.
+    wall::enter(conn, wanted).await?;
     let standing = look_up(app(ctx), conn, wanted, by).await?;
     let may = in_tenant(by, &standing, needed)?;
     Ok(Scope { tenant: wanted, by: by.clone(), may })
@@ -93,6 +96,7 @@ pub(crate) async fn enter_or_all(
     wish: InTenant,
 ) -> Result<Option<TenantId>, Fault> {
     if tenant.is_none() && overall(principal(ctx)?, Overall::Operate).is_ok() {
+        wall::enter_all(conn).await?;
         return Ok(None);
     }
     Ok(Some(enter(ctx, conn, tenant, wish).await?.tenant))

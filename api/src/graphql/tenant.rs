@@ -3,6 +3,7 @@
 use async_graphql::connection::Connection;
 use async_graphql::{Context, ID, Object, Result, SimpleObject};
 use chrono::{DateTime, Utc};
+use jobs::db::wall;
 use jobs::tenant::store;
 use rules::access::{
     Denied, Email, InTenant, Module, Overall, Permissions, Principal, Role, Slug, TenantRole, Title,
@@ -96,10 +97,16 @@ impl TenantQuery {
         let mut conn = app(ctx).db.acquire().await?;
         let rows = match principal(ctx)? {
             Principal::User { id, role } => {
-                let only = (*role != Role::SuperAdmin).then_some(*id);
-                store::page(&mut conn, only, page.after.map(TenantId), page.limit()).await?
+                let after = page.after.map(TenantId);
+                if *role == Role::SuperAdmin {
+                    wall::enter_all(&mut conn).await?;
+                    store::page(&mut conn, after, page.limit()).await?
+                } else {
+                    store::of_user(&mut conn, *id, after, page.limit()).await?
+                }
             }
             Principal::Key { tenant, .. } => {
+                wall::enter(&mut conn, *tenant).await?;
                 let own = store::find(&mut conn, *tenant, None).await?.map(|found| found.tenant);
                 own.into_iter().filter(|t| page.after.is_none_or(|after| t.id > after)).collect()
             }
@@ -144,9 +151,11 @@ impl TenantMutation {
     async fn create_tenant(&self, ctx: &Context<'_>, slug: String, title: String) -> Result<Tenant, Fault> {
         let (slug, title): (Slug, Title) = (slug.parse()?, title.parse()?);
         let mut tx = jobs::db::begin(&app(ctx).db).await?;
-        let tenant = store::insert(&mut tx, &slug, &title).await?;
-        if let Principal::User { id, .. } = principal(ctx)? {
-            store::add_member(&mut tx, TenantId(tenant.id), *id, TenantRole::Admin).await?;
+        let id = TenantId(Uuid::now_v7());
+        wall::enter(&mut tx, id).await?;
+        let tenant = store::insert(&mut tx, id, &slug, &title).await?;
+        if let Principal::User { id: user, .. } = principal(ctx)? {
+            store::add_member(&mut tx, id, *user, TenantRole::Admin).await?;
         }
         tx.commit().await?;
         Ok(tenant.into())
@@ -173,6 +182,7 @@ impl TenantMutation {
     async fn set_tenant_enabled(&self, ctx: &Context<'_>, id: ID, enabled: bool) -> Result<Tenant, Fault> {
         let id = parse::<TenantId>(&id, "id")?;
         let mut conn = app(ctx).db.acquire().await?;
+        wall::enter(&mut conn, id).await?;
         Ok(store::set_enabled(&mut conn, id, enabled).await?.into())
     }
 
@@ -190,6 +200,7 @@ impl TenantMutation {
             name.parse::<Module>().map_err(|unknown| Fault::BadInput(unknown.to_string()))?;
         }
         let mut conn = app(ctx).db.acquire().await?;
+        wall::enter(&mut conn, id).await?;
         Ok(store::set_modules(&mut conn, id, modules.as_deref()).await?.into())
     }
 

@@ -37,6 +37,8 @@ pub struct NewRun<'a> {
 pub struct RunView {
     /// Its id.
     pub id: Uuid,
+    /// Whose it is.
+    pub tenant_id: Uuid,
     /// The workflow.
     pub workflow_id: Uuid,
     /// The version that it pins.
@@ -271,7 +273,7 @@ pub async fn stranded(conn: &mut PgConnection, limit: i64) -> Result<Vec<Strande
 pub async fn get(conn: &mut PgConnection, id: RunId, tenant: TenantId) -> Result<RunView> {
     let found = sqlx::query_as!(
         RunView,
-        "select id, workflow_id, workflow_version, status, input, output, error, idempotency_key, started_by, created_at, started_at, finished_at
+        "select id, tenant_id, workflow_id, workflow_version, status, input, output, error, idempotency_key, started_by, created_at, started_at, finished_at
         from run where id = $1 and tenant_id = $2",
         id.0,
         tenant.0
@@ -295,7 +297,7 @@ pub async fn page(
 ) -> Result<Vec<RunView>> {
     let rows = sqlx::query_as!(
         RunView,
-        "select id, workflow_id, workflow_version, status, input, output, error, idempotency_key, started_by, created_at, started_at, finished_at
+        "select id, tenant_id, workflow_id, workflow_version, status, input, output, error, idempotency_key, started_by, created_at, started_at, finished_at
         from run
         where tenant_id = $1 and ($2::uuid is null or workflow_id = $2) and ($3::text is null or status = $3) and ($4::uuid is null or id < $4)
         order by id desc limit $5",

@@ -4,6 +4,7 @@ use sqlx::migrate::{Migrate, MigrateError, Migrator};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, PgConnection, PgPool};
 
+use super::wall::{self, DbRole};
 use crate::{Code, Error, Result};
 
 static MIGRATOR: Migrator = sqlx::migrate!("../migrations");
@@ -58,7 +59,9 @@ fn is_missing_table(error: &sqlx::Error) -> bool {
 /// was waited for in vain.
 pub async fn migrate(db: &PgPool) -> Result<()> {
     match schema_state(db).await? {
-        SchemaState::Current => return Ok(()),
+        SchemaState::Current => {
+            return furnish_where_missing(db).await;
+        }
         SchemaState::Ahead(version) => {
             return Err(Error::conflict(format!(
                 "the database has migration `{version}`, which this version of millrace does not know; \
@@ -92,7 +95,24 @@ pub async fn migrate(db: &PgPool) -> Result<()> {
     if let Err(error) = conn.close().await {
         tracing::debug!(%error, "the connection of the migrations was not closed in order");
     }
-    done
+    done?;
+    // What is new belongs to its owner alone until the roles are let at it.
+    wall::furnish(db).await
+}
+
+/// Furnishes the roles of an installation whose schema is current: they may have been made since by a
+/// superuser, where the login of the migrations may not. A login that owns nothing leaves it to the one that does.
+async fn furnish_where_missing(db: &PgPool) -> Result<()> {
+    let mut conn = db.acquire().await?;
+    let mut missing = false;
+    for role in DbRole::ALL {
+        missing |= !wall::stands(&mut conn, role).await?;
+    }
+    if missing && wall::owns(&mut conn).await? {
+        drop(conn);
+        wall::furnish(db).await?;
+    }
+    Ok(())
 }
 
 /// How migrations connect: as everybody else does, but with all the time that a large table takes. What

@@ -1,4 +1,5 @@
-//! The way to Postgres: connections with limits, migrations, wake-ups, the private cluster.
+//! The way to Postgres: connections with limits, migrations, the wall between tenants, wake-ups, the private
+//! cluster.
 
 mod begin;
 mod constraint;
@@ -10,11 +11,12 @@ pub mod pooling;
 pub mod private;
 mod reason;
 pub mod vitals;
+pub mod wall;
 
 pub use begin::begin;
 pub use constraint::violates;
 pub use migrate::{SchemaState, migrate, migration_options, schema_state};
-pub use pool::{CALL_TIMEOUT, connect, connect_options, plain_options};
+pub use pool::{CALL_TIMEOUT, connect, connect_as, connect_options, plain_options};
 pub use reason::innermost;
 
 pub use sqlx::{PgConnection, PgPool};

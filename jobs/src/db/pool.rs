@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use secrecy::ExposeSecret;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{Connection, PgPool};
+use sqlx::{Connection, Executor, PgPool};
 
 use super::reason::refused;
+use super::wall::{self, DbRole};
 use crate::config::DatabaseConfig;
-use crate::{Error, Result};
+use crate::{Code, Error, Result};
 
 /// How long any one call to the database may take before its caller gives up and tries again.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -61,7 +62,50 @@ fn parse(config: &DatabaseConfig) -> Result<PgConnectOptions> {
 /// # Errors
 /// Invalid for a bad URL, Unavailable when nobody answers.
 pub async fn connect(config: &DatabaseConfig) -> Result<PgPool> {
-    let options = connect_options(config)?;
+    limited(config).connect_with(connect_options(config)?).await.map_err(refused)
+}
+
+/// A pool whose connections work as the role from their first moment on; none where the login cannot take it
+/// on, or a pooler in between drops what is asked for.
+///
+/// # Errors
+/// Invalid for a bad URL, Unavailable when nobody answers.
+pub async fn connect_as(config: &DatabaseConfig, db: &PgPool, role: DbRole) -> Result<Option<PgPool>> {
+    if !wall::stands(&mut *db.acquire().await?, role).await? {
+        return Ok(None);
+    }
+    let options = connect_options(config)?.options([("role", role.name())]);
+    let pool = match role {
+        DbRole::Api => leaving_tenants(limited(config)),
+        DbRole::Worker => limited(config),
+    };
+    let pool = match pool.connect_with(options).await.map_err(refused) {
+        Ok(pool) => pool,
+        Err(error) if error.code == Code::Denied => {
+            tracing::debug!(%error, role = role.name(), "the login cannot take on the role");
+            return Ok(None);
+        }
+        Err(error) => return Err(error),
+    };
+    if wall::works_as(&mut *pool.acquire().await?, role).await? {
+        return Ok(Some(pool));
+    }
+    pool.close().await;
+    Ok(None)
+}
+
+/// Whoever entered a tenant outside a transaction leaves it before the next takes the connection; one that
+/// cannot leave it is closed. This is done beside the request, not within it.
+fn leaving_tenants(options: PgPoolOptions) -> PgPoolOptions {
+    options.after_release(|conn, _| {
+        Box::pin(async move {
+            conn.execute(wall::RESET).await?;
+            Ok(true)
+        })
+    })
+}
+
+fn limited(config: &DatabaseConfig) -> PgPoolOptions {
     PgPoolOptions::new()
         .max_connections(config.connections)
         .acquire_timeout(ACQUIRE_TIMEOUT)
@@ -76,7 +120,4 @@ pub async fn connect(config: &DatabaseConfig) -> Result<PgPool> {
                 Ok(true)
             })
         })
-        .connect_with(options)
-        .await
-        .map_err(refused)
 }

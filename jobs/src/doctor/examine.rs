@@ -9,6 +9,7 @@ use super::finding::{Check, Finding};
 use crate::config::DatabaseConfig;
 use crate::db::pooling::{Pooling, pooling};
 use crate::db::vitals::vitals;
+use crate::db::wall::{self, DbRole};
 use crate::db::{CALL_TIMEOUT, SchemaState, connect_options, innermost, plain_options, schema_state};
 use crate::lease::{SCHEDULER, holding};
 use crate::queue::postgres::partition::days_ahead;
@@ -110,6 +111,10 @@ async fn examine_through(options: &PgConnectOptions, keyring: Option<&Keyring>, 
         findings.push(unseen(Check::Scheduler, &error));
     }
     if current {
+        findings.push(match bounded(roles(&db)).await {
+            Ok(finding) => finding,
+            Err(error) => unseen(Check::Roles, &error),
+        });
         findings.push(match bounded(sealed(&db, keyring)).await {
             Ok(finding) => finding,
             Err(error) => unseen(Check::Keyring, &error),
@@ -153,6 +158,17 @@ async fn upkeep(db: &PgPool, findings: &mut Vec<Finding>) -> Result<()> {
         )
     });
     Ok(())
+}
+
+async fn roles(db: &PgPool) -> Result<Finding> {
+    let mut conn = crate::db::begin(db).await?;
+    for role in DbRole::ALL {
+        if !wall::stands(&mut conn, role).await? {
+            let (says, remedy) = wall::missing(role);
+            return Ok(Finding::warning(Check::Roles, says, remedy));
+        }
+    }
+    Ok(Finding::good(Check::Roles, "the API is held by row policies, and no process needs to own anything"))
 }
 
 async fn sealed(db: &PgPool, keyring: Option<&Keyring>) -> Result<Finding> {

@@ -24,6 +24,8 @@ pub enum Check {
     History,
     /// The keyring opens what the installation sealed.
     Keyring,
+    /// Processes can work as roles that own nothing, behind the wall between tenants.
+    Roles,
 }
 
 /// How it is.
@@ -64,6 +66,7 @@ impl Check {
             Self::Scheduler => "scheduler",
             Self::History => "history",
             Self::Keyring => "keyring",
+            Self::Roles => "roles",
         }
     }
 }

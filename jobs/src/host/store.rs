@@ -161,9 +161,8 @@ pub async fn all(conn: &mut PgConnection) -> Result<Vec<Host>> {
         Host,
         r#"select h.id, h.no, h.name, h.uri, h.hypervisor, h.cpus, h.memory_mib, h.vm_slots, h.health_slots, h.reach, h.reach_reason,
             h.draining_at, h.draining_by, coalesce(l.lease_until > now(), false) as "held!", coalesce(l.epoch, 0) as "epoch!", h.reported_at, h.listed_at,
-            (select count(*) from machine m where m.host_id = h.id and m.destroyed_at is null) as "machines!",
-            (select coalesce(sum((m.spec->>'memory_mib')::bigint), 0)::bigint from machine m where m.host_id = h.id and m.destroyed_at is null) as "promised_mib!"
-        from host h left join lease l on l.name = 'host:' || h.id::text
+            load.machines as "machines!", load.promised_mib as "promised_mib!"
+        from host h left join lease l on l.name = 'host:' || h.id::text cross join host_load_v1(h.id) load
         order by h.name"#
     )
     .fetch_all(conn)

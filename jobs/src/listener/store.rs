@@ -152,15 +152,11 @@ pub async fn page(
 /// # Errors
 /// Unavailable when nobody answers.
 pub async fn address(conn: &mut PgConnection, tenant: &str, path: &str) -> Result<Address> {
-    // A slug can look like an id; the id wins, since nobody can choose one.
     let id: Option<Uuid> = tenant.parse().ok();
     let row = sqlx::query!(
         r#"select extract(epoch from now())::bigint as "now_s!", l.id as "id?", l.tenant_id as "tenant_id?",
-            l.active as "active?", l.secret as "secret?",
-            case when l.old_secret_until > now() then l.old_secret end as old_secret
-        from (values (1)) as asked left join (listener l join tenant t on t.id = l.tenant_id)
-            on l.path = $3 and t.disabled_at is null and (t.id = $1 or t.slug = $2)
-        order by (t.id = $1) is true desc limit 1"#,
+            l.active as "active?", l.secret as "secret?", l.old_secret
+        from (values (1)) as asked left join listener_address_v1($1, $2, $3) l on true"#,
         id,
         tenant,
         path

@@ -39,15 +39,15 @@ pub struct Member {
     pub roles: Vec<Uuid>,
 }
 
-/// Makes a tenant. Nobody belongs to it yet.
+/// Makes a tenant under a fresh id. Nobody belongs to it yet.
 ///
 /// # Errors
 /// Conflict when the slug is taken.
-pub async fn insert(conn: &mut PgConnection, slug: &Slug, title: &Title) -> Result<Tenant> {
+pub async fn insert(conn: &mut PgConnection, id: TenantId, slug: &Slug, title: &Title) -> Result<Tenant> {
     sqlx::query_as!(
         Tenant,
         "insert into tenant (id, slug, title) values ($1, $2, $3) returning id, slug, title, disabled_at, created_at",
-        Uuid::now_v7(),
+        id.0,
         slug.as_str(),
         title.as_str()
     )
@@ -105,23 +105,39 @@ pub async fn find(conn: &mut PgConnection, id: TenantId, user: Option<UserId>) -
     .transpose()
 }
 
-/// A page of tenants, oldest first, after the given one; with a user, only those that they belong to.
+/// A page of all tenants, oldest first, after the given one.
 ///
 /// # Errors
 /// Unavailable when nobody answers.
-pub async fn page(
+pub async fn page(conn: &mut PgConnection, after: Option<TenantId>, limit: i64) -> Result<Vec<Tenant>> {
+    let rows = sqlx::query_as!(
+        Tenant,
+        "select id, slug, title, disabled_at, created_at from tenant
+        where ($1::uuid is null or id > $1) order by id limit $2",
+        after.map(|t| t.0),
+        limit
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows)
+}
+
+/// A page of the tenants that a user belongs to, oldest first, after the given one. No tenant needs to be
+/// entered for it.
+///
+/// # Errors
+/// Unavailable when nobody answers.
+pub async fn of_user(
     conn: &mut PgConnection,
-    user: Option<UserId>,
+    user: UserId,
     after: Option<TenantId>,
     limit: i64,
 ) -> Result<Vec<Tenant>> {
     let rows = sqlx::query_as!(
         Tenant,
-        "select t.id, t.slug, t.title, t.disabled_at, t.created_at from tenant t
-        where ($1::uuid is null or exists (select from membership m where m.tenant_id = t.id and m.user_id = $1))
-            and ($2::uuid is null or t.id > $2)
-        order by t.id limit $3",
-        user.map(|u| u.0),
+        r#"select id as "id!", slug as "slug!", title as "title!", disabled_at, created_at as "created_at!"
+        from tenants_of_user_v1($1, $2, $3)"#,
+        user.0,
         after.map(|t| t.0),
         limit
     )

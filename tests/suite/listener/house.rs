@@ -173,8 +173,14 @@ impl House {
 
 pub(super) async fn tenant(db: &PgPool, slug: &str) -> TenantId {
     let mut conn = db.acquire().await.unwrap();
-    let made =
-        tenants::insert(&mut conn, &slug.parse().unwrap(), &"A tenant".parse().unwrap()).await.unwrap();
+    let made = tenants::insert(
+        &mut conn,
+        rules::id::TenantId(uuid::Uuid::now_v7()),
+        &slug.parse().unwrap(),
+        &"A tenant".parse().unwrap(),
+    )
+    .await
+    .unwrap();
     TenantId(made.id)
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jobs::db::PgConnection;
+use jobs::db::wall::DbRole;
 use jobs::machine::operation::Operation;
 use jobs::machine::{Machine, NewMachine, Relocation, Request, create, operation, relocate, request, store};
 use jobs::queue::Wake;
@@ -60,7 +61,7 @@ impl Stage {
 
     /// A worker that serves this host.
     pub(crate) async fn serve(&self, name: &str, host: &Simulated) -> Hands {
-        Hands::with(self.database.pool().await, serving(name, Arc::new(host.clone())))
+        Hands::with(self.database.pool_as(DbRole::Worker).await, serving(name, Arc::new(host.clone())))
     }
 
     /// A worker that serves this host, once it holds it and knows what it has.

@@ -71,6 +71,16 @@ pub async fn insert(conn: &mut PgConnection, new: &NewInvitation<'_>) -> Result<
     Ok(made)
 }
 
+/// The tenant that an open invitation is to, by its token: nothing needs to be entered for this, and the tenant
+/// is, for [`accept`]. None when the invitation is unknown, taken back, accepted or past its end.
+///
+/// # Errors
+/// Unavailable when nobody answers.
+pub async fn tenant_of(conn: &mut PgConnection, hash: &[u8]) -> Result<Option<TenantId>> {
+    let row = sqlx::query!("select invitation_tenant_v1($1) as tenant", hash).fetch_one(conn).await?;
+    Ok(row.tenant.map(TenantId))
+}
+
 /// Takes an invitation by its token, which makes it good for nothing; none when it is unknown, taken back,
 /// accepted or past its end, or its tenant is closed.
 ///

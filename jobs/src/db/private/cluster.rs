@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, postgres::PgConnectOptions};
 
+use super::super::wall::DbRole;
 use super::command::{command, run};
 use super::settings::HBA;
 use super::{Account, Binaries, Options, Place, postmaster};
@@ -270,6 +271,17 @@ impl Cluster {
             .await?;
         if role.is_none() {
             sqlx::query(AssertSqlSafe(format!("create role {ROLE} login"))).execute(&mut keeper).await?;
+        }
+        for role in DbRole::ALL.map(DbRole::name) {
+            let there: Option<i32> = sqlx::query_scalar("select 1 from pg_roles where rolname = $1")
+                .bind(role)
+                .fetch_optional(&mut keeper)
+                .await?;
+            if there.is_none() {
+                let statement = format!("create role {role} nologin");
+                sqlx::query(AssertSqlSafe(statement)).execute(&mut keeper).await?;
+            }
+            sqlx::query(AssertSqlSafe(format!("grant {role} to {ROLE}"))).execute(&mut keeper).await?;
         }
         let database: Option<i32> = sqlx::query_scalar("select 1 from pg_database where datname = $1")
             .bind(ROLE)

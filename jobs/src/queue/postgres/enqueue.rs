@@ -36,7 +36,8 @@ pub async fn enqueue(conn: &mut PgConnection, jobs: &[NewJob]) -> Result<Vec<Enq
     }
 }
 
-/// Puts many jobs in the queue in a transaction of their own, all or none: plain ones by COPY. What it does
+/// Puts many jobs in the queue in a transaction of their own, all or none: plain ones by COPY, where the role may
+/// copy into tables that have row policies. What it does
 /// goes to its end even if the caller does not wait for it: a copy that is dropped half-way leaves its
 /// connection out of step with the server, and its next user would read another's answer.
 ///
@@ -47,11 +48,14 @@ pub async fn enqueue_all(db: &PgPool, jobs: Vec<NewJob>) -> Result<Vec<Enqueued>
     let db = db.clone();
     let putting = tokio::spawn(async move {
         let mut tx = begin(&db).await?;
-        let enqueued = if jobs.len() >= COPY_FROM && jobs.iter().all(NewJob::is_plain) {
-            let ids = copy::into(&mut tx, &jobs).await?;
-            ids.into_iter().zip(&jobs).map(|(id, job)| new(id, job)).collect()
+        let copied = if jobs.len() >= COPY_FROM && jobs.iter().all(NewJob::is_plain) {
+            copy::into(&mut tx, &jobs).await?
         } else {
-            enqueue(&mut tx, &jobs).await?
+            None
+        };
+        let enqueued = match copied {
+            Some(ids) => ids.into_iter().zip(&jobs).map(|(id, job)| new(id, job)).collect(),
+            None => enqueue(&mut tx, &jobs).await?,
         };
         tx.commit().await?;
         Ok(enqueued)

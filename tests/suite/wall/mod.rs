@@ -1,0 +1,6 @@
+//! The wall between tenants: what Postgres itself keeps apart, the roles, and a walk over every operation.
+
+mod catalogue;
+mod policies;
+mod roles;
+mod walk;
