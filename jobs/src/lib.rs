@@ -1,7 +1,7 @@
 //! The heart: how what `rules` decides is kept in Postgres.
 //!
 //! Imports go downward only: `error` ← `config, metrics, trace, shutdown` ← `db` ← `tenant, access, seal,
-//! lease, workflow` ← `queue` ← `payload` ← `host, department, machine` ← `dag` ← `listener, retention` ←
+//! lease, workflow` ← `queue` ← `payload` ← `host, department, machine` ← `health` ← `dag` ← `listener, retention` ←
 //! `doctor`.
 
 pub mod access;
@@ -11,6 +11,7 @@ pub mod db;
 pub mod department;
 pub mod doctor;
 pub mod error;
+pub mod health;
 pub mod host;
 pub mod lease;
 pub mod listener;

@@ -22,6 +22,9 @@ pub const OPERATION_KEEP_DAYS: i32 = 90;
 /// back from a long absence, mend the cause and redrive them.
 pub const DEAD_LETTER_KEEP_DAYS: i32 = 90;
 
+/// For how many days what checks of machines found is kept, unless configured otherwise.
+pub const HEALTH_KEEP_DAYS: i32 = 7;
+
 /// For how many days ahead the history has partitions, unless configured otherwise: without any scheduler
 /// for so long, finished jobs still find their day.
 pub const HISTORY_AHEAD_DAYS: i32 = 14;
@@ -43,6 +46,8 @@ pub struct SchedulerConfig {
     pub operation_keep_days: i32,
     /// For how many days dead letters are kept, and the notices that they need.
     pub dead_letter_keep_days: i32,
+    /// For how many days what checks of machines found is kept.
+    pub health_keep_days: i32,
     /// For how many days ahead partitions are made; 7 at least.
     pub history_ahead_days: i32,
     /// How long a lease lasts unless renewed. It is renewed at a third of this.
@@ -57,6 +62,7 @@ impl Default for SchedulerConfig {
             notice_keep_days: NOTICE_KEEP_DAYS,
             operation_keep_days: OPERATION_KEEP_DAYS,
             dead_letter_keep_days: DEAD_LETTER_KEEP_DAYS,
+            health_keep_days: HEALTH_KEEP_DAYS,
             history_ahead_days: HISTORY_AHEAD_DAYS,
             lease: Duration::from_secs(LEASE_S),
         }
@@ -65,7 +71,7 @@ impl Default for SchedulerConfig {
 
 impl SchedulerConfig {
     /// Reads `HISTORY_KEEP_DAYS`, `RUN_KEEP_DAYS`, `NOTICE_KEEP_DAYS`, `OPERATION_KEEP_DAYS`,
-    /// `DEAD_LETTER_KEEP_DAYS`, `HISTORY_AHEAD_DAYS` and `SCHEDULER_LEASE_S`.
+    /// `DEAD_LETTER_KEEP_DAYS`, `HEALTH_KEEP_DAYS`, `HISTORY_AHEAD_DAYS` and `SCHEDULER_LEASE_S`.
     pub fn read(reader: &mut Reader<'_>) -> Self {
         Self {
             history_keep_days: reader.number("HISTORY_KEEP_DAYS", HISTORY_KEEP_DAYS, 1..=3650),
@@ -73,6 +79,7 @@ impl SchedulerConfig {
             notice_keep_days: reader.number("NOTICE_KEEP_DAYS", NOTICE_KEEP_DAYS, 1..=3650),
             operation_keep_days: reader.number("OPERATION_KEEP_DAYS", OPERATION_KEEP_DAYS, 1..=3650),
             dead_letter_keep_days: reader.number("DEAD_LETTER_KEEP_DAYS", DEAD_LETTER_KEEP_DAYS, 1..=3650),
+            health_keep_days: reader.number("HEALTH_KEEP_DAYS", HEALTH_KEEP_DAYS, 1..=3650),
             history_ahead_days: reader.number("HISTORY_AHEAD_DAYS", HISTORY_AHEAD_DAYS, 7..=60),
             lease: reader.seconds("SCHEDULER_LEASE_S", LEASE_S, 3..=300),
         }

@@ -155,12 +155,7 @@ async fn a_claim_whose_answer_was_lost_is_handed_back_and_costs_nothing() {
 async fn the_work_of_a_lost_worker_is_taken_over_and_its_late_result_refused() {
     let database = Database::new().await;
     let mut conn = database.connect().await;
-    let config = WorkerConfig {
-        pools: vec![Pool::Maintenance],
-        hosts: Vec::new(),
-        slots: 8,
-        grace: Duration::from_secs(30),
-    };
+    let config = WorkerConfig::of_pools(vec![Pool::Maintenance], 8, Duration::from_secs(30));
     let hands = Hands::with(database.pool().await, config);
     let id = put(&mut conn, job(Noop { sleep_ms: 8_000, ..Noop::default() })).await;
     becomes(&database, id, "LEASED").await;

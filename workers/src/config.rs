@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jobs::config::Reader;
+use rules::health::{Levels, Thresholds};
 use rules::machine::{HostUri, Name};
 use rules::queue::{Class, Pool};
 
@@ -23,6 +24,8 @@ pub struct WorkerConfig {
     pub slots: u32,
     /// The hosts that it serves.
     pub hosts: Vec<HostConfig>,
+    /// From which figures on the health of a machine is no longer good.
+    pub thresholds: Thresholds,
     /// How long running jobs may go on after the shutdown before they are handed back.
     pub grace: Duration,
 }
@@ -52,7 +55,7 @@ pub(crate) struct Post {
 impl WorkerConfig {
     /// A worker of these pools that serves no host.
     pub fn of_pools(pools: Vec<Pool>, slots: u32, grace: Duration) -> Self {
-        Self { pools, slots, hosts: Vec::new(), grace }
+        Self { pools, slots, hosts: Vec::new(), thresholds: Thresholds::default(), grace }
     }
 
     /// Every pool with its slots: the fixed ones, and those of the hosts.
@@ -65,10 +68,56 @@ impl WorkerConfig {
         fixed.chain(of_hosts).collect()
     }
 
-    /// Reads `WORKER_SLOTS` and `SHUTDOWN_GRACE_SECONDS`; the pools and the hosts come from the command line.
+    /// Reads `WORKER_SLOTS`, `SHUTDOWN_GRACE_SECONDS` and the thresholds of health; the pools and the hosts come
+    /// from the command line.
     pub fn read(reader: &mut Reader<'_>, pools: Vec<Pool>) -> Self {
         let slots = reader.number("WORKER_SLOTS", SLOTS, 1..=1_000);
         let grace = reader.seconds("SHUTDOWN_GRACE_SECONDS", jobs::shutdown::GRACE.as_secs(), 0..=3_600);
-        Self { pools, slots, hosts: Vec::new(), grace }
+        Self { pools, slots, hosts: Vec::new(), thresholds: thresholds(reader), grace }
+    }
+}
+
+/// Reads from which percentages on a figure is a warning, and critical.
+fn thresholds(reader: &mut Reader<'_>) -> Thresholds {
+    let default = Thresholds::default();
+    let cpu = (
+        reader.number("HEALTH_CPU_WARNING", default.cpu.warning(), 1..=100),
+        reader.number("HEALTH_CPU_CRITICAL", default.cpu.critical(), 1..=100),
+    );
+    let memory = (
+        reader.number("HEALTH_MEMORY_WARNING", default.memory.warning(), 1..=100),
+        reader.number("HEALTH_MEMORY_CRITICAL", default.memory.critical(), 1..=100),
+    );
+    let disk = (
+        reader.number("HEALTH_DISK_WARNING", default.disk.warning(), 1..=100),
+        reader.number("HEALTH_DISK_CRITICAL", default.disk.critical(), 1..=100),
+    );
+    let mut levels = |name: &str, (warning, critical), default| {
+        Levels::new(warning, critical).unwrap_or_else(|bad| {
+            reader.fault(format!("`HEALTH_{name}_WARNING` and `HEALTH_{name}_CRITICAL`: {bad}"));
+            default
+        })
+    };
+    Thresholds {
+        cpu: levels("CPU", cpu, default.cpu),
+        memory: levels("MEMORY", memory, default.memory),
+        disk: levels("DISK", disk, default.disk),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thresholds_that_make_no_sense_are_refused_by_name() {
+        let mut reader = Reader::new(&|_| None);
+        assert_eq!(thresholds(&mut reader), Thresholds::default());
+        assert!(reader.finish().is_ok());
+        let look_up = |name: &str| (name == "HEALTH_CPU_WARNING").then(|| "95".to_owned());
+        let mut reader = Reader::new(&look_up);
+        thresholds(&mut reader);
+        let told = reader.finish().unwrap_err().to_string();
+        assert!(told.contains("`HEALTH_CPU_CRITICAL`"), "{told}");
     }
 }

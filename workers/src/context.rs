@@ -6,6 +6,7 @@ use jobs::dag::Graphs;
 use jobs::dag::patrol::Beat;
 use jobs::db::PgPool;
 use jobs::queue::Wake;
+use rules::health::Thresholds;
 use script::{Limits, Sandbox};
 
 use crate::host::Hosts;
@@ -24,6 +25,9 @@ pub struct Context {
     pub beat: Mutex<Beat>,
     /// The hosts that this process serves; filled when the worker starts.
     pub hosts: Hosts,
+    /// From which figures on the health of a machine is no longer good; taken from the settings when the
+    /// worker starts.
+    pub thresholds: Thresholds,
 }
 
 impl Context {
@@ -36,6 +40,7 @@ impl Context {
             graphs: Arc::default(),
             beat: Mutex::default(),
             hosts: Hosts::default(),
+            thresholds: Thresholds::default(),
         }
     }
 

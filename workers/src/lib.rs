@@ -51,7 +51,7 @@ pub async fn run(config: WorkerConfig, context: Context, shutdown: CancellationT
     let worker = WorkerId(uuid::Uuid::new_v4());
     tracing::info!(worker.id = %worker, pools = ?config.pools, "worker started");
     let hosts = Hosts::register(&context.db, &config.hosts, &shutdown).await;
-    let context = Arc::new(Context { hosts, ..context });
+    let context = Arc::new(Context { hosts, thresholds: config.thresholds, ..context });
     let posts = config.posts(&context.hosts);
     let held = Arc::new(Held::new(&posts));
     // A host's pools are opened by whoever comes to hold the host.

@@ -6,6 +6,7 @@
 pub mod access;
 pub mod apikey;
 pub mod dag;
+pub mod health;
 pub mod id;
 pub mod listener;
 pub mod machine;

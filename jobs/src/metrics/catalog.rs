@@ -100,6 +100,8 @@ pub(super) const RUNS_FINISHED: Metric =
     counter("millrace_runs_finished_total", &["outcome"], "Workflow runs that ended.");
 pub(super) const SCRIPT_RUN: Metric =
     histogram("millrace_script_run_seconds", &["outcome"], SCRIPT_S, "How long scripts ran.");
+pub(super) const HEALTH_CHECKS: Metric =
+    counter("millrace_health_checks_total", &["check", "verdict"], "Checks of machines by what they found.");
 pub(super) const WEBHOOK_RECEIVED: Metric =
     counter("millrace_webhook_received_total", &["outcome"], "Webhook deliveries by what became of them.");
 pub(super) const HTTP_REQUEST: Metric = histogram(
@@ -162,6 +164,11 @@ pub(super) const HISTORY_AHEAD: Metric = gauge(
     &[],
     "Days after today for which finished jobs already have a partition.",
 );
+pub(super) const MACHINES_BY_HEALTH: Metric = gauge(
+    "millrace_machines",
+    &["health"],
+    "Machines by their health as a whole: healthy, warning, critical, unknown, parked.",
+);
 pub(super) const PG_DEAD_TUPLES: Metric = gauge(
     "millrace_pg_table_dead_tuples",
     &["table"],
@@ -208,6 +215,7 @@ pub const CATALOG: &[Metric] = &[
     RUNS_STARTED,
     RUNS_FINISHED,
     SCRIPT_RUN,
+    HEALTH_CHECKS,
     WEBHOOK_RECEIVED,
     HTTP_REQUEST,
     GRAPHQL_OPERATION,
@@ -227,6 +235,7 @@ pub const CATALOG: &[Metric] = &[
     DLQ_DEPTH,
     DLQ_OLDEST,
     HISTORY_AHEAD,
+    MACHINES_BY_HEALTH,
     PG_DEAD_TUPLES,
     PG_LIVE_TUPLES,
     PG_VACUUM_AGE,

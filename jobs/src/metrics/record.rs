@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use metrics::{counter, gauge, histogram};
+use rules::health::{Check, Status, Verdict};
 use rules::queue::{Kind, Outcome, Pool};
 use sqlx::PgPool;
 
@@ -90,6 +91,11 @@ pub fn run_finished(outcome: &'static str) {
 /// A script ran: `ok`, `error`, or the limit that stopped it.
 pub fn script_ran(outcome: &'static str, ran: Duration) {
     histogram!(c::SCRIPT_RUN.name, "outcome" => outcome).record(ran);
+}
+
+/// A machine was checked.
+pub fn health_checked(check: Check, verdict: Verdict) {
+    counter!(c::HEALTH_CHECKS.name, "check" => check.as_str(), "verdict" => verdict.as_str()).increment(1);
 }
 
 /// A webhook delivery came: `accepted`, `duplicate`, or why it was refused.
@@ -206,6 +212,14 @@ pub fn cluster(figures: &ClusterFigures) {
     gauge!(c::PG_XMIN_AGE.name, "blocker" => "session").set(figures.session_age_s);
     gauge!(c::PG_XMIN_AGE.name, "blocker" => "prepared").set(figures.prepared_age_s);
     gauge!(c::PG_NOTIFY_USAGE.name).set(figures.notify_usage);
+}
+
+/// Reports how many machines have each status. From the leader only.
+pub fn machines(counts: &[(Status, i64)]) {
+    for status in Status::ALL {
+        let count = counts.iter().find(|(of, _)| *of == status).map_or(0, |(_, count)| *count);
+        gauge!(c::MACHINES_BY_HEALTH.name, "health" => status.as_str()).set(count as f64);
+    }
 }
 
 /// Reports one of our tables, with the seconds since its last vacuum. From the leader only.

@@ -3,6 +3,7 @@
 use rules::queue::{About, Job, Kind};
 use serde::Deserializer;
 
+use super::health::HealthCheck;
 use super::listener::{ListenerAction, ListenerEvent};
 use super::machine::{HostReconcile, MachineOperate};
 use super::run::{RunAdvance, RunNode, RunWake};
@@ -18,8 +19,9 @@ pub fn about<'p, P: Deserializer<'p>>(kind: Kind, payload: P) -> About {
         Kind::ListenerAction => of::<ListenerAction, P>(payload),
         Kind::MachineOperate => of::<MachineOperate, P>(payload),
         Kind::HostReconcile => of::<HostReconcile, P>(payload),
+        Kind::HealthCheck => of::<HealthCheck, P>(payload),
         // They name nothing, or have no payload of this version.
-        Kind::Noop | Kind::AuditFlush | Kind::HealthCheck => About::default(),
+        Kind::Noop | Kind::AuditFlush => About::default(),
     }
 }
 

@@ -16,6 +16,9 @@ pub const LETTER_BATCH: i64 = 1_000;
 /// How many operations on machines one call removes at most.
 pub const OPERATION_BATCH: i64 = 1_000;
 
+/// How many results of checks one call removes at most: there are many, and each is small.
+pub const HEALTH_BATCH: i64 = 5_000;
+
 /// How old a letter is, in seconds, before its run is taken to be gone: a run and a letter to it may be
 /// committed by different transactions, the letter's first.
 const LETTER_GRACE_S: i32 = 600;
@@ -108,6 +111,22 @@ pub async fn remove_operations(conn: &mut PgConnection, keep_days: i32) -> Resul
             order by o.ended_at limit $2 for update skip locked))",
         keep_days,
         OPERATION_BATCH
+    )
+    .execute(conn)
+    .await?;
+    Ok(gone.rows_affected())
+}
+
+/// Removes what checks of machines found more than this many days ago, oldest first, and tells how many.
+///
+/// # Errors
+/// Unavailable when nobody answers.
+pub async fn remove_health_results(conn: &mut PgConnection, keep_days: i32) -> Result<u64> {
+    let gone = sqlx::query!(
+        "delete from health_result where id = any(array(
+            select id from health_result where at < now() - $1::integer * interval '1 day' order by at limit $2))",
+        keep_days,
+        HEALTH_BATCH
     )
     .execute(conn)
     .await?;

@@ -59,6 +59,7 @@ impl Context {
     pub(crate) fn resign(&self) {
         self.report(&[], &[]);
         metrics::cluster(&ClusterFigures::default());
+        metrics::machines(&[]);
     }
 }
 

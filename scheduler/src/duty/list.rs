@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
-use crate::duty::{Context, partition, prune, report};
+use crate::duty::{Context, health, partition, prune, report};
 
 /// A chore of the leader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Duty {
     /// Makes days of the history ahead of time and drops those that need not be kept.
     Partition,
+    /// Puts checks of machines into the queue when they are due.
+    Health,
     /// Takes away what was outlived.
     Prune,
     /// Reports figures of the whole installation.
@@ -16,12 +18,13 @@ pub(crate) enum Duty {
 }
 
 impl Duty {
-    pub(crate) const ALL: [Self; 3] = [Self::Partition, Self::Prune, Self::Report];
+    pub(crate) const ALL: [Self; 4] = [Self::Partition, Self::Health, Self::Prune, Self::Report];
 
     /// The name in metrics and logs.
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Partition => "partition",
+            Self::Health => "health",
             Self::Prune => "prune",
             Self::Report => "report",
         }
@@ -31,6 +34,7 @@ impl Duty {
     pub(crate) const fn every(self) -> Duration {
         match self {
             Self::Partition => Duration::from_secs(10 * 60),
+            Self::Health => Duration::from_secs(5),
             Self::Prune => Duration::from_secs(60),
             Self::Report => Duration::from_secs(15),
         }
@@ -40,7 +44,7 @@ impl Duty {
     pub(crate) const fn limit(self) -> Duration {
         match self {
             Self::Partition | Self::Prune => Duration::from_secs(60),
-            Self::Report => Duration::from_secs(15),
+            Self::Health | Self::Report => Duration::from_secs(15),
         }
     }
 
@@ -48,6 +52,7 @@ impl Duty {
     pub(crate) async fn perform(self, context: &Context) -> jobs::Result<()> {
         match self {
             Self::Partition => partition::perform(context).await,
+            Self::Health => health::perform(context).await,
             Self::Prune => prune::perform(context).await,
             Self::Report => report::perform(context).await,
         }

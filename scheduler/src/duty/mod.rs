@@ -1,6 +1,7 @@
 //! What the leader does: each duty takes no input, is bounded, and may be repeated at any time.
 
 mod context;
+mod health;
 mod list;
 mod partition;
 mod prune;

@@ -1,12 +1,12 @@
 //! Takes away what was outlived: uniqueness keys, workers that are gone, failed logins, dead letters,
-//! notices, ended runs, letters to runs that are gone, ended operations on machines.
+//! notices, ended runs, letters to runs that are gone, ended operations on machines, what checks of them found.
 
 use jobs::access::store::forget_logins;
 use jobs::db::PgConnection;
 use jobs::queue::postgres::prune::{BATCH, DEAD_LETTER_BATCH, dead_letters, unique_keys, workers};
 use jobs::retention::{
-    LETTER_BATCH, NOTICE_BATCH, OPERATION_BATCH, RUN_BATCH, allow_removal, remove_letters, remove_notices,
-    remove_operations, remove_runs,
+    HEALTH_BATCH, LETTER_BATCH, NOTICE_BATCH, OPERATION_BATCH, RUN_BATCH, allow_removal, remove_health_results,
+    remove_letters, remove_notices, remove_operations, remove_runs,
 };
 use jobs::{Result, metrics};
 
@@ -31,11 +31,12 @@ enum Outlived {
     Runs,
     Letters,
     Operations,
+    HealthResults,
 }
 
 impl Outlived {
     /// Dead letters before the notices that they need, runs before the letters to them.
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::UniqueKeys,
         Self::Workers,
         Self::Logins,
@@ -44,6 +45,7 @@ impl Outlived {
         Self::Runs,
         Self::Letters,
         Self::Operations,
+        Self::HealthResults,
     ];
 
     /// The word in metrics and logs.
@@ -57,6 +59,7 @@ impl Outlived {
             Self::Runs => "runs",
             Self::Letters => "letters",
             Self::Operations => "operations",
+            Self::HealthResults => "health_results",
         }
     }
 
@@ -69,6 +72,7 @@ impl Outlived {
             Self::Runs => RUN_BATCH.unsigned_abs(),
             Self::Letters => LETTER_BATCH.unsigned_abs(),
             Self::Operations => OPERATION_BATCH.unsigned_abs(),
+            Self::HealthResults => HEALTH_BATCH.unsigned_abs(),
         }
     }
 
@@ -87,6 +91,7 @@ impl Outlived {
             }
             Self::Letters => remove_letters(conn).await,
             Self::Operations => remove_operations(conn, config.operation_keep_days).await,
+            Self::HealthResults => remove_health_results(conn, config.health_keep_days).await,
         }
     }
 }

@@ -17,6 +17,7 @@ pub(crate) async fn perform(context: &Context) -> jobs::Result<()> {
     let oldest_dead_at = oldest_dead_at(&mut conn).await?;
     let history_days_ahead = days_ahead(&mut conn).await?;
     let tables = hot_tables(&mut conn).await?;
+    let machines = jobs::health::store::count(&mut conn, None).await?;
     drop(conn);
 
     let figures: Vec<QueueFigures> = depths.iter().map(|depth| figures(depth, vitals.now)).collect();
@@ -30,6 +31,7 @@ pub(crate) async fn perform(context: &Context) -> jobs::Result<()> {
         prepared_age_s: vitals.prepared_age_s,
         notify_usage: vitals.notify_usage,
     });
+    metrics::machines(&machines);
     for (kind, jobs) in unknown {
         tracing::warn!(job.kind = kind, jobs, "no live worker knows this kind; its jobs wait");
     }

@@ -29,6 +29,28 @@ async fn a_definition_given_twice_is_one_machine() {
 }
 
 #[tokio::test]
+async fn figures_are_those_of_the_machine_and_of_nothing_where_it_is_off() {
+    for host in all() {
+        let id = machine_in(&*host.driver, Seen::Running).await;
+        let first = host.driver.figures(id).await.unwrap();
+        let again = host.driver.figures(id).await.unwrap();
+        assert_eq!((first.state, first.cpus), (Seen::Running, again.cpus), "{}", host.name);
+        assert!(again.cpu_time_ns >= first.cpu_time_ns, "{}: {first:?}, then {again:?}", host.name);
+        if let Some((used, total)) = first.guest_kib {
+            assert!(used <= total && total <= first.memory_kib, "{}: {first:?}", host.name);
+        }
+        for disk in &first.disks {
+            assert!(disk.capacity_bytes > 0 && !disk.target.is_empty(), "{}: {disk:?}", host.name);
+        }
+        host.driver.force_off(id, mark(2)).await.unwrap();
+        let off = host.driver.figures(id).await.unwrap();
+        assert_eq!((off.state, off.memory_kib), (Seen::Off, first.memory_kib), "{}", host.name);
+        let gone = rules::id::MachineId(Uuid::new_v4());
+        assert_eq!(host.driver.figures(gone).await.unwrap_err().fault, Fault::NoMachine, "{}", host.name);
+    }
+}
+
+#[tokio::test]
 async fn a_snapshot_is_taken_once_and_gone_back_to_once() {
     for host in all() {
         let id = machine_in(&*host.driver, Seen::Running).await;

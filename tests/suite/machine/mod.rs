@@ -1,5 +1,6 @@
 //! Machines on simulated hosts, over a real queue.
 
+mod checks;
 mod hold;
 mod ledger;
 mod life;
@@ -8,3 +9,5 @@ mod order;
 mod relocation;
 pub(crate) mod stage;
 mod storm;
+mod schedule;
+mod stage;

@@ -2,10 +2,12 @@
 
 mod call;
 mod death;
+pub(crate) mod health;
 pub(crate) mod host;
 pub(crate) mod listener;
 pub(crate) mod machine;
 pub(crate) mod noop;
+mod reading;
 pub(crate) mod run;
 mod script;
 mod task;

@@ -21,4 +21,4 @@ pub use error::{Class, Fault, HypervisorError, Origin};
 #[cfg(feature = "libvirt")]
 pub use libvirt::{Libvirt, LibvirtSettings, Platform, domain_xml};
 pub use seen::{DiskFigures, Figures, HostReport, Listed, Mark, Observed, Reason, Snapshot, is_active};
-pub use simulated::{Crash, Simulated};
+pub use simulated::{Crash, Most, Readings, Simulated};

@@ -164,6 +164,8 @@ pub struct Figures {
     pub memory_kib: u64,
     /// Memory that the host holds for it, in KiB; none where the host does not say.
     pub resident_kib: Option<u64>,
+    /// Memory that its guest uses, of how much it has, in KiB; none where the guest does not say.
+    pub guest_kib: Option<(u64, u64)>,
     /// Its disks; empty where the host does not say.
     pub disks: Vec<DiskFigures>,
 }

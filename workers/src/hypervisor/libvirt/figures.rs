@@ -36,22 +36,39 @@ pub(super) fn figures(connect: &Connect, machine: MachineId) -> Outcome<Figures>
         let info = domain.info()?;
         let active = is_active(state);
         let targets = targets_in(&domain.xml_desc(0)?);
+        let memory = if active { memory(&domain) } else { Memory::default() };
         Ok(Figures {
             state,
             cpu_time_ns: if active { info.cpu_time } else { 0 },
             cpus: info.nr_virt_cpu,
             memory_kib: info.max_mem,
-            resident_kib: if active { resident_kib(&domain) } else { None },
+            resident_kib: memory.resident_kib,
+            guest_kib: memory.guest_kib,
             disks: targets.into_iter().filter_map(|target| disk(&domain, target, active)).collect(),
         })
     };
     read().map_err(|error| mapped("read figures", &error).of(machine))
 }
 
-/// What the host holds for the machine, in KiB; none where it does not say.
-fn resident_kib(domain: &Domain) -> Option<u64> {
-    let stats = domain.memory_stats(0).ok()?;
-    stats.iter().find(|stat| stat.tag == sys::VIR_DOMAIN_MEMORY_STAT_RSS).map(|stat| stat.val)
+/// What is told of a machine's memory.
+#[derive(Debug, Clone, Copy, Default)]
+struct Memory {
+    resident_kib: Option<u64>,
+    guest_kib: Option<(u64, u64)>,
+}
+
+/// What the host holds for the machine, and what its guest says; none of what is not said. A guest without a
+/// balloon driver says nothing.
+fn memory(domain: &Domain) -> Memory {
+    let Ok(stats) = domain.memory_stats(0) else { return Memory::default() };
+    let told = |tag| stats.iter().find(|stat| stat.tag == tag).map(|stat| stat.val);
+    // What could be had without swapping, where the guest knows it; else what nothing uses.
+    let free = told(sys::VIR_DOMAIN_MEMORY_STAT_USABLE).or(told(sys::VIR_DOMAIN_MEMORY_STAT_UNUSED));
+    let guest_kib = told(sys::VIR_DOMAIN_MEMORY_STAT_AVAILABLE)
+        .zip(free)
+        .filter(|(total, _)| *total > 0)
+        .map(|(total, free)| (total.saturating_sub(free), total));
+    Memory { resident_kib: told(sys::VIR_DOMAIN_MEMORY_STAT_RSS), guest_kib }
 }
 
 /// What one disk holds; none where the host does not say.

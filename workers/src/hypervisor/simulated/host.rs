@@ -8,7 +8,8 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio::sync::{broadcast, watch};
 
-use super::world::World;
+use super::readings::Readings;
+use super::world::{Load, World};
 use crate::hypervisor::act::Act;
 use crate::hypervisor::definition::{Definition, Disk, DiskOrder};
 use crate::hypervisor::driver::{HostEvent, Hypervisor, Outcome, Standing};
@@ -40,6 +41,8 @@ pub struct Simulated {
     standing: watch::Sender<Standing>,
     events: broadcast::Sender<HostEvent>,
     deadline: Duration,
+    /// What readings of figures take, where that matters.
+    readings: Option<Readings>,
 }
 
 impl Simulated {
@@ -51,6 +54,35 @@ impl Simulated {
             standing: watch::Sender::new(Standing { reach: Reach::Online, why: String::new() }),
             events: broadcast::Sender::new(EVENTS),
             deadline,
+            readings: None,
+        }
+    }
+
+    /// The same host, on which readings of figures take their time and are counted.
+    #[must_use]
+    pub fn counting(mut self, readings: &Readings) -> Self {
+        self.readings = Some(readings.clone());
+        self
+    }
+
+    /// Lets a machine use this much processor time from now on at once, in nanoseconds.
+    pub fn burn(&self, machine: MachineId, ns: u64) {
+        self.load(machine, |load| load.burnt_ns += ns);
+    }
+
+    /// Lets a guest tell how much of its memory it uses, in KiB; none for one that does not.
+    pub fn set_guest_memory(&self, machine: MachineId, used_and_total: Option<(u64, u64)>) {
+        self.load(machine, |load| load.guest_kib = used_and_total);
+    }
+
+    /// Fills the disks of a machine, in percent.
+    pub fn fill_disks(&self, machine: MachineId, percent: u64) {
+        self.load(machine, |load| load.disk_percent = percent);
+    }
+
+    fn load(&self, machine: MachineId, change: impl FnOnce(&mut Load)) {
+        if let Some(known) = self.world().machines.get_mut(&machine) {
+            change(&mut known.load);
         }
     }
 
@@ -264,7 +296,13 @@ impl Hypervisor for Simulated {
     }
 
     fn figures(&self, machine: MachineId) -> BoxFuture<'_, Outcome<Figures>> {
-        self.call("read figures", move |world| world.figures(machine)).boxed()
+        async move {
+            if let Some(readings) = &self.readings {
+                readings.read(machine).await;
+            }
+            self.call("read figures", move |world| world.figures(machine)).await
+        }
+        .boxed()
     }
 
     fn create_disk(&self, order: DiskOrder) -> BoxFuture<'_, Outcome<Disk>> {

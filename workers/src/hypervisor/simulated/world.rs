@@ -27,6 +27,22 @@ pub(super) struct Machine {
     snapshots: BTreeMap<SnapshotId, Taken>,
     current: Option<SnapshotId>,
     looks: u64,
+    pub(super) load: Load,
+}
+
+/// What a machine is said to use.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Load {
+    /// Processor time, besides that of looking, in nanoseconds.
+    pub(super) burnt_ns: u64,
+    pub(super) guest_kib: Option<(u64, u64)>,
+    pub(super) disk_percent: u64,
+}
+
+impl Default for Load {
+    fn default() -> Self {
+        Self { burnt_ns: 0, guest_kib: None, disk_percent: 50 }
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -144,6 +160,7 @@ impl World {
             snapshots: BTreeMap::new(),
             current: None,
             looks: 0,
+            load: Load::default(),
         });
         known.definition = definition.clone();
         known.seen.mark = Some(mark);
@@ -260,16 +277,17 @@ impl World {
         let disks = known.definition.disks.iter().zip('a'..).map(|(_, letter)| DiskFigures {
             target: format!("vd{letter}"),
             capacity_bytes: DISK_BYTES,
-            allocated_bytes: DISK_BYTES / 2,
+            allocated_bytes: DISK_BYTES / 100 * known.load.disk_percent,
             read_bytes: known.looks,
             written_bytes: known.looks,
         });
         Ok(Figures {
             state: known.seen.state,
-            cpu_time_ns: known.looks * CPU_TIME_PER_LOOK_NS,
+            cpu_time_ns: known.looks * CPU_TIME_PER_LOOK_NS + known.load.burnt_ns,
             cpus: u32::from(known.definition.cpus),
             memory_kib: u64::from(known.definition.memory_mib) * 1_024,
             resident_kib: Some(u64::from(known.definition.memory_mib) * 512),
+            guest_kib: known.load.guest_kib,
             disks: disks.collect(),
         })
     }
