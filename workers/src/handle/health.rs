@@ -14,6 +14,8 @@ use jobs::{Code, Error, Result, metrics};
 use rules::health::{Check, Finding, Verdict};
 use rules::id::MachineId;
 use rules::queue::Outcome;
+use tracing::Span;
+use tracing::field::display;
 
 use super::Handled;
 use super::reading::{Reading, read};
@@ -37,6 +39,7 @@ pub(crate) async fn check(context: &Context, attempt: &Attempt) -> Result<Handle
     // Not held for long enough: whoever holds the host claims it again.
     let Some(permit) = hold.permit() else { return Ok(Handled::Outcome(Outcome::Released)) };
     let machine = payload.machine_id;
+    Span::current().record("machine.id", display(machine));
     let mut tx = jobs::db::begin(&context.db).await?;
     let begun = store::begin(&mut tx, attempt.id, machine, check, hold.id).await?;
     let task = match begun {
