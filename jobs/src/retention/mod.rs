@@ -5,6 +5,6 @@
 mod store;
 
 pub use store::{
-    HEALTH_BATCH, LETTER_BATCH, NOTICE_BATCH, OPERATION_BATCH, RUN_BATCH, allow_removal, remove_health_results,
-    remove_letters, remove_notices, remove_operations, remove_runs,
+    HEALTH_BATCH, LETTER_BATCH, NOTICE_BATCH, OPERATION_BATCH, RUN_BATCH, allow_removal,
+    remove_health_results, remove_letters, remove_notices, remove_operations, remove_runs,
 };

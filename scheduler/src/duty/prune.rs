@@ -5,8 +5,8 @@ use jobs::access::store::forget_logins;
 use jobs::db::PgConnection;
 use jobs::queue::postgres::prune::{BATCH, DEAD_LETTER_BATCH, dead_letters, unique_keys, workers};
 use jobs::retention::{
-    HEALTH_BATCH, LETTER_BATCH, NOTICE_BATCH, OPERATION_BATCH, RUN_BATCH, allow_removal, remove_health_results,
-    remove_letters, remove_notices, remove_operations, remove_runs,
+    HEALTH_BATCH, LETTER_BATCH, NOTICE_BATCH, OPERATION_BATCH, RUN_BATCH, allow_removal,
+    remove_health_results, remove_letters, remove_notices, remove_operations, remove_runs,
 };
 use jobs::{Result, metrics};
 

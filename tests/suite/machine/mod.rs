@@ -7,7 +7,6 @@ mod life;
 pub(crate) mod mortal;
 mod order;
 mod relocation;
+mod schedule;
 pub(crate) mod stage;
 mod storm;
-mod schedule;
-mod stage;
