@@ -34,6 +34,7 @@ mod model;
 mod nesting;
 mod notices;
 mod operate;
+mod order;
 mod pages;
 mod plans;
 mod queue;

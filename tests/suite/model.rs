@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use jobs::db::PgConnection;
 use jobs::queue::postgres::{control, promote, rescue};
-use jobs::queue::{Attempt, NewJob, enqueue, settle};
+use jobs::queue::{Attempt, NewJob, Taker, enqueue, settle, settle_and_take};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
-use rules::id::JobId;
-use rules::queue::{Change, MAX_CRASHES, Outcome, State};
+use rules::id::{JobId, WorkerId};
+use rules::queue::{Change, Kind, MAX_CRASHES, Outcome, Pool, State};
 use tests::Database;
 
 use crate::queue::{ack, noop, take};
@@ -35,6 +35,8 @@ enum Step {
 #[derive(Debug, Clone, Copy)]
 enum How {
     Done,
+    /// Done by a worker that keeps its slot for the next of the key.
+    DoneForTheNext,
     Retry,
     Dead,
     Snooze,
@@ -91,6 +93,12 @@ impl Model {
         }
     }
 
+    /// The job that stands next in the line of which this one is the head.
+    fn behind(&self, id: JobId) -> Option<JobId> {
+        let line = self.lines.get(&self.jobs[&id].key?)?;
+        (line.first() == Some(&id)).then(|| line.get(1).copied())?
+    }
+
     fn pick(&self, which: usize, state: State) -> Option<JobId> {
         let fitting: Vec<JobId> =
             self.jobs.iter().filter(|(_, k)| k.state == state).map(|(id, _)| *id).collect();
@@ -101,6 +109,7 @@ impl Model {
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let how = prop_oneof![
         4 => Just(How::Done),
+        4 => Just(How::DoneForTheNext),
         2 => Just(How::Retry),
         1 => Just(How::Dead),
         1 => Just(How::Snooze),
@@ -213,19 +222,21 @@ impl Side {
         let ready = self.model.jobs.values().filter(|k| k.state == State::Ready).count();
         let taken = take(&mut self.conn, i32::from(limit)).await;
         assert_eq!(taken.len(), ready.min(usize::from(limit)));
-        for attempt in taken {
-            self.model.change(attempt.id, Change::Claim);
-            let known = self.model.jobs.get_mut(&attempt.id).unwrap();
-            known.attempt += 1;
-            assert_eq!(attempt.attempt, known.attempt);
-            self.held.insert(attempt.id, attempt);
-        }
+        taken.into_iter().for_each(|attempt| self.begin(attempt));
+    }
+
+    fn begin(&mut self, attempt: Attempt) {
+        self.model.change(attempt.id, Change::Claim);
+        let known = self.model.jobs.get_mut(&attempt.id).unwrap();
+        known.attempt += 1;
+        assert_eq!((attempt.attempt, attempt.keyed), (known.attempt, known.key.is_some()));
+        self.held.insert(attempt.id, attempt);
     }
 
     async fn settle(&mut self, which: usize, how: How) {
         let Some(id) = self.model.pick(which, State::Leased) else { return };
         let outcome = match how {
-            How::Done => Outcome::Done,
+            How::Done | How::DoneForTheNext => Outcome::Done,
             How::Retry => Outcome::Retry { error: "no luck".into(), after: None },
             How::Dead => Outcome::Dead { error: "never".into() },
             How::Snooze => Outcome::Snooze { after: Duration::from_secs(3600) },
@@ -234,8 +245,11 @@ impl Side {
         };
         let mut taken = ack(&self.held[&id], outcome);
         taken.delay = Duration::from_secs(3600);
-        let settled = settle(&mut self.conn, &[taken.clone()]).await.unwrap();
+        taken.keeps = matches!(how, How::DoneForTheNext).then_some(Pool::Maintenance);
+        let taker = Taker { worker: WorkerId(uuid::Uuid::nil()), kinds: &[Kind::Noop] };
+        let settled = settle_and_take(&mut self.conn, &[taken.clone()], taker).await.unwrap();
         assert!(settled.stale.is_empty());
+        assert!(taken.keeps.is_some() || settled.handed.is_empty());
         // A second time it is stale, whatever it says.
         assert_eq!(settle(&mut self.conn, &[taken]).await.unwrap().stale, [id]);
         self.expired.remove(&id);
@@ -244,6 +258,15 @@ impl Side {
         known.due = false;
         match how {
             How::Done => self.end(id, Change::Finish),
+            How::DoneForTheNext => {
+                let next = self.model.behind(id);
+                self.end(id, Change::Finish);
+                assert_eq!(
+                    settled.handed.iter().map(|h| h.attempt.id).collect::<Vec<_>>(),
+                    Vec::from_iter(next)
+                );
+                settled.handed.into_iter().for_each(|handed| self.begin(handed.attempt));
+            }
             How::Retry if again => self.model.change(id, Change::Fail { again }),
             How::Retry => self.end(id, Change::Fail { again }),
             How::Dead => self.end(id, Change::Die),

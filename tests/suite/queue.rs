@@ -38,6 +38,7 @@ pub(crate) fn ack(attempt: &Attempt, outcome: Outcome) -> Ack {
         outcome,
         delay: Duration::ZERO,
         ran: Duration::from_millis(3),
+        keeps: None,
     }
 }
 

@@ -1,7 +1,8 @@
-//! Leases that went astray: of claims that committed and whose answer never came. They are found by the
-//! worker's id and handed back, which costs the jobs neither an attempt nor a crash.
+//! Leases that went astray: of claims, and of acknowledgements that hand over, that committed and whose answer
+//! never came. They are found by the worker's id and handed back, which costs the jobs neither an attempt nor
+//! a crash.
 //!
-//! Nothing is asked of the database unless a claim has failed lately.
+//! Nothing is asked of the database unless one of these has failed lately.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -39,15 +40,15 @@ pub(crate) struct Astray {
 
 #[derive(Default)]
 struct Notes {
-    /// When a claim failed, the last time.
+    /// When what could have leased something failed, the last time.
     failed_at: Option<Instant>,
     /// Leases that are left to run out, and since when: their jobs did begin.
     given_up: HashMap<(JobId, LeaseToken), Instant>,
 }
 
 impl Astray {
-    /// A claim failed: what it leased, if anything, is not known here.
-    pub(crate) fn claim_failed(&self, now: Instant) {
+    /// A claim or a hand-over failed: what it leased, if anything, is not known here.
+    pub(crate) fn leasing_failed(&self, now: Instant) {
         self.notes().failed_at = Some(now);
     }
 

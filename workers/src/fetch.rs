@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::context::Context;
 use crate::due::Due;
-use crate::held::{Held, Wanted};
+use crate::held::{Held, Since, Wanted};
 use crate::mark::{Start, Trail};
 use crate::registry;
 use crate::settle::{Settler, released};
@@ -113,7 +113,7 @@ pub(crate) async fn run(
                 poll_at.saturating_duration_since(Instant::now())
             }
             Err(error) => {
-                fetcher.held.astray.claim_failed(Instant::now());
+                fetcher.held.astray.leasing_failed(Instant::now());
                 let wait = patience.next_wait();
                 tracing::warn!(%error, wait_ms = wait.as_millis() as u64, "claiming failed; trying again");
                 tokio::time::sleep(wait).await;
@@ -247,7 +247,7 @@ impl Source {
 /// Gives a claimed attempt to its pool. One whose pool is gone, which has ended badly, is handed back: held,
 /// its lease would be renewed for ever and nobody would do the job.
 fn feed(feed: &Feed, held: &Held, settler: &Settler, attempt: Attempt, sent: Instant) {
-    held.take(&attempt, sent);
+    held.take(&attempt, Since::claimed(sent));
     if let Err(SendError(attempt)) = feed.to.send(attempt) {
         held.through(attempt.pool);
         attempt.settling.set();

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::absence::Absences;
 use crate::astray::Astray;
 use crate::config::Post;
+use crate::heir::SLICE;
 
 /// How long before its lease ends a handler is stopped when no renewal came through: time to stop
 /// before another worker may begin.
@@ -36,6 +37,8 @@ pub(crate) struct Held {
     pub(crate) astray: Astray,
     /// Told whenever a slot becomes free or a pool opens.
     pub(crate) freed: Notify,
+    /// Acknowledging takes longer than slots are worth keeping for it.
+    stalled: AtomicBool,
     /// Jobs that wait for something that does not answer.
     pub(crate) absences: Absences,
 }
@@ -43,9 +46,25 @@ pub(crate) struct Held {
 struct Lease {
     kind: Kind,
     until: Instant,
+    /// Since when its order key keeps the slot.
+    streak: Instant,
     cancel: CancellationToken,
     settling: Settling,
     reason: Arc<OnceLock<StopReason>>,
+}
+
+/// When a lease began, at the earliest, and since when the jobs of its order key have the slot.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Since {
+    pub(crate) lease: Instant,
+    pub(crate) streak: Instant,
+}
+
+impl Since {
+    /// For what a claim brought that was sent then.
+    pub(crate) fn claimed(sent: Instant) -> Self {
+        Self { lease: sent, streak: sent }
+    }
 }
 
 /// How many jobs a pool can take.
@@ -65,8 +84,10 @@ struct Load {
     slots: u32,
     /// Whether this process may claim for it now.
     open: AtomicBool,
-    /// Claimed and not yet through its handler.
+    /// Leased and not yet through its handler, or through it with the slot kept.
     in_hand: AtomicI64,
+    /// How many of them are through: their slots are kept until it is known whether the next of their order key comes here.
+    kept: AtomicI64,
     finished: AtomicI64,
     /// How many to hold beyond the slots, from the rate at which jobs finish.
     ahead: AtomicI64,
@@ -80,6 +101,7 @@ impl Held {
             slots: post.slots,
             open: AtomicBool::new(false),
             in_hand: AtomicI64::new(0),
+            kept: AtomicI64::new(0),
             finished: AtomicI64::new(0),
             ahead: AtomicI64::new(0),
         };
@@ -87,16 +109,18 @@ impl Held {
             leases: Mutex::default(),
             pools: posts.iter().map(load).collect(),
             freed: Notify::new(),
+            stalled: AtomicBool::new(false),
             absences: Absences::default(),
             astray: Astray::default(),
         }
     }
 
-    /// Takes a claimed attempt in. `claimed_at` is when the claim was sent: the lease began no earlier.
-    pub(crate) fn take(&self, attempt: &Attempt, claimed_at: Instant) {
+    /// Takes a leased attempt in.
+    pub(crate) fn take(&self, attempt: &Attempt, since: Since) {
         let lease = Lease {
             kind: attempt.kind,
-            until: claimed_at + lease(),
+            until: since.lease + lease(),
+            streak: since.streak,
             cancel: attempt.cancel.clone(),
             settling: attempt.settling.clone(),
             reason: Arc::default(),
@@ -109,14 +133,70 @@ impl Held {
 
     /// Notes that an attempt is through its handler: its slot is free, its lease still to be settled.
     pub(crate) fn through(&self, pool: Pool) {
-        let Some(load) = self.load(pool) else { return };
-        load.finished.fetch_add(1, Ordering::Relaxed);
-        let before = load.in_hand.fetch_sub(1, Ordering::Relaxed);
+        if let Some(load) = self.load(pool) {
+            load.finished.fetch_add(1, Ordering::Relaxed);
+            self.free(load);
+        }
+    }
+
+    /// Notes that an attempt is through its handler, and that its slot is kept for the next of its order key
+    /// until [`Held::let_go`], unless acknowledging stalls.
+    pub(crate) fn keep(&self, pool: Pool) {
+        if let Some(load) = self.load(pool) {
+            load.finished.fetch_add(1, Ordering::Relaxed);
+            load.kept.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// A slot that was kept is taken by the next one now, or was not needed.
+    pub(crate) fn let_go(&self, pool: Pool) {
+        if let Some(load) = self.load(pool) {
+            load.kept.fetch_sub(1, Ordering::Relaxed);
+            self.free(load);
+        }
+    }
+
+    /// Whether acknowledging stalls: while it does no slot is kept.
+    pub(crate) fn stall(&self, stalls: bool) {
+        if self.stalled.swap(stalls, Ordering::AcqRel) != stalls {
+            self.freed.notify_one();
+        }
+    }
+
+    fn free(&self, load: &Load) {
+        let before = load.in_hand.fetch_sub(1, Ordering::Relaxed) - self.not_kept(load);
         // Only what changes the answer's kind is told, or each short job would wake the fetcher. Each count
         // is seen by one of those that finish, so no change is missed.
         if discriminant(&load.wanted(before)) != discriminant(&load.wanted(before - 1)) {
             self.freed.notify_one();
         }
+    }
+
+    /// Slots that would be kept did acknowledging not stall.
+    fn not_kept(&self, load: &Load) -> i64 {
+        if self.stalled.load(Ordering::Acquire) { load.kept.load(Ordering::Relaxed) } else { 0 }
+    }
+
+    /// The pool in which an attempt that is done may keep its slot for the next of its order key: it has one,
+    /// the key's slice is not used up and the pool is open.
+    pub(crate) fn keeps_slot(&self, attempt: &Attempt, now: Instant) -> Option<Pool> {
+        if !attempt.keyed || !self.is_open(attempt.pool) {
+            return None;
+        }
+        let leases = self.leases();
+        let lease = leases.get(&(attempt.id, attempt.token))?;
+        (now.duration_since(lease.streak) < SLICE).then_some(attempt.pool)
+    }
+
+    /// Since when a lease lasts that an acknowledgement of this attempt, sent at `sent`, has brought.
+    pub(crate) fn since(&self, id: JobId, token: LeaseToken, sent: Instant) -> Since {
+        let streak = self.leases().get(&(id, token)).map_or(sent, |l| l.streak);
+        Since { lease: sent, streak }
+    }
+
+    /// Whether this process may take jobs of a pool now.
+    pub(crate) fn is_open(&self, pool: Pool) -> bool {
+        self.load(pool).is_some_and(|load| load.open.load(Ordering::Acquire))
     }
 
     /// Lets a lease go, once it is settled or lost; tells the job's kind.
@@ -182,10 +262,15 @@ impl Held {
     /// How many jobs to claim for a pool now: free slots and a little ahead.
     pub(crate) fn wanted(&self, pool: Pool) -> Wanted {
         let Some(load) = self.load(pool) else { return Wanted::None };
-        if !load.open.load(Ordering::Acquire) {
+        if !self.is_open(pool) {
             return Wanted::None;
         }
-        load.wanted(load.in_hand.load(Ordering::Relaxed))
+        load.wanted(load.in_hand.load(Ordering::Relaxed) - self.not_kept(load))
+    }
+
+    /// Lets this process take no more jobs of any pool: it ends.
+    pub(crate) fn close_all(&self) {
+        self.pools.iter().for_each(|load| load.open.store(false, Ordering::Release));
     }
 
     /// Lets this process claim for a pool, or no more. What it has claimed is not touched.
@@ -226,10 +311,10 @@ impl Held {
 }
 
 impl Load {
-    /// How many to claim while this many are in hand.
-    fn wanted(&self, in_hand: i64) -> Wanted {
+    /// How many to claim while so many slots are taken.
+    fn wanted(&self, taken: i64) -> Wanted {
         let room = i64::from(self.slots) + self.ahead.load(Ordering::Relaxed);
-        let free = room - in_hand;
+        let free = room - taken;
         let limit = i32::try_from(free).unwrap_or(i32::MAX);
         match free {
             ..=0 => Wanted::None,
@@ -267,6 +352,7 @@ pub(crate) mod tests {
             token: LeaseToken(uuid::Uuid::from_u128(id.unsigned_abs().into())),
             kind: Kind::Noop,
             pool: Pool::Maintenance,
+            keyed: false,
             tenant: None,
             priority: Priority::Medium,
             payload: RawValue::from_string("{}".into()).unwrap(),
@@ -286,11 +372,26 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn a_kept_slot_is_not_free_until_it_is_let_go_or_acknowledging_stalls() {
+        let (held, pool) = (held(), Pool::Maintenance);
+        held.open(pool, true);
+        held.take(&attempt(1), Since::claimed(Instant::now()));
+        held.keep(pool);
+        assert_eq!(held.wanted(pool), Wanted::None);
+        held.stall(true);
+        assert_eq!(held.wanted(pool), Wanted::Many(1));
+        held.stall(false);
+        assert_eq!(held.wanted(pool), Wanted::None);
+        held.let_go(pool);
+        assert_eq!(held.wanted(pool), Wanted::Many(1));
+    }
+
+    #[test]
     fn a_lease_that_is_settled_is_not_lost() {
         let (held, now) = (held(), Instant::now());
         let (lost, settled) = (attempt(1), attempt(2));
-        held.take(&lost, now);
-        held.take(&settled, now);
+        held.take(&lost, Since::claimed(now));
+        held.take(&settled, Since::claimed(now));
         settled.settling.set();
         assert!(held.lose(lost.id, lost.token));
         assert!(!held.lose(lost.id, lost.token), "it is told once");

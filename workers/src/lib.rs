@@ -13,6 +13,7 @@ pub mod context;
 mod due;
 mod fetch;
 mod handle;
+mod heir;
 mod held;
 mod host;
 pub mod hypervisor;
@@ -40,7 +41,9 @@ pub use host::Hosts;
 pub use registry::handled;
 
 use crate::due::Due;
+use crate::heir::Heirs;
 use crate::held::Held;
+use crate::settle::Desk;
 
 /// Works until the shutdown, then hands back what has not begun, lets what has begun finish within the
 /// grace, and acknowledges the last of it.
@@ -62,7 +65,11 @@ pub async fn run(config: WorkerConfig, context: Context, shutdown: CancellationT
     // What must outlive the handlers, so that their results are written and their leases kept.
     let stopped = CancellationToken::new();
     let mut behind = JoinSet::new();
-    let (settler, settling) = settle::start(Arc::clone(&context), Arc::clone(&held));
+    let (feeds, inlets) = pool::inlets(&posts);
+    let (settler, reports) = settle::channel();
+    let heirs = Heirs::new(worker, &feeds);
+    let desk = Desk { context: Arc::clone(&context), held: Arc::clone(&held), heirs };
+    let settling = tokio::spawn(settle::run(desk, reports));
     behind.spawn(renew::run(Arc::clone(&context), Arc::clone(&held), worker, posts.clone(), stopped.clone()));
     behind.spawn(renew::watch(Arc::clone(&held), stopped.clone()));
     behind.spawn(host::expire(Arc::clone(&context), Arc::clone(&held), stopped.clone()));
@@ -76,12 +83,13 @@ pub async fn run(config: WorkerConfig, context: Context, shutdown: CancellationT
     let mut ahead = JoinSet::new();
     let due = Arc::new(Due::new(Instant::now()));
     ahead.spawn(upkeep::run(Arc::clone(&context), Arc::clone(&due), shutdown.clone()));
-    let (feeds, pools) = pool::start(&posts, &context, &held, &settler, &shutdown);
+    let pools = pool::start(inlets, &context, &held, &settler, &shutdown);
     let hands = (Arc::clone(&context), Arc::clone(&held));
     let fetching = fetch::run(hands.0, hands.1, due, settler.clone(), worker, feeds, shutdown.clone());
     ahead.spawn(fetching);
 
     shutdown.cancelled().await;
+    held.close_all();
     pool::drain(pools, config.grace, &held).await;
     while ahead.join_next().await.is_some() {}
     drop(settler);

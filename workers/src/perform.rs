@@ -29,7 +29,12 @@ pub(crate) async fn perform(context: &Context, held: &Held, settler: &Settler, a
     let outcome =
         carry(attempt.trace_parent.clone(), conduct(context, held, &attempt)).instrument(span.clone()).await;
     let ran = began.elapsed();
-    held.through(attempt.pool);
+    let done = matches!(outcome, Some(Outcome::Done));
+    let keeps = if done { held.keeps_slot(&attempt, Instant::now()) } else { None };
+    match keeps {
+        Some(pool) => held.keep(pool),
+        None => held.through(attempt.pool),
+    }
     // Its handler is through: from here on its lease may end without being lost.
     attempt.settling.set();
     // What was settled in the handler's own transaction was done.
@@ -37,7 +42,8 @@ pub(crate) async fn perform(context: &Context, held: &Held, settler: &Settler, a
     match outcome {
         Some(outcome) => {
             span.in_scope(|| log(&outcome, ran));
-            let report = report(&attempt, outcome, ran);
+            let mut report = report(&attempt, outcome, ran);
+            report.ack.keeps = keeps;
             // The settler lives as long as a handler can report.
             if settler.send(report).is_err() {
                 tracing::error!(job.id = %attempt.id, "a result came after the settler ended; the job will run again");
@@ -151,7 +157,7 @@ fn report(attempt: &Attempt, outcome: Outcome, ran: Duration) -> Report {
         Outcome::Retry { .. } => attempt.is_last(),
         Outcome::Done | Outcome::Snooze { .. } | Outcome::Cancelled | Outcome::Released => false,
     };
-    Report { ack: Ack { id: attempt.id, token: attempt.token, outcome, delay, ran }, may_die }
+    Report { ack: Ack { id: attempt.id, token: attempt.token, outcome, delay, ran, keeps: None }, may_die }
 }
 
 fn log(outcome: &Outcome, ran: Duration) {

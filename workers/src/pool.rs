@@ -29,24 +29,29 @@ struct Hands {
     settler: Settler,
 }
 
-/// Starts a worker for each pool and tells where to feed it.
+/// Opens each pool's way in, before anybody works on it.
+pub(crate) fn inlets(posts: &[Post]) -> (Vec<Feed>, Vec<(Pool, Arc<Inlet>)>) {
+    let way = |post: &Post| {
+        let (to, from) = mpsc::unbounded_channel();
+        (Feed { pool: post.pool, to }, (post.pool, Inlet::new(from, post.slots)))
+    };
+    posts.iter().map(way).unzip()
+}
+
+/// Starts a worker for each pool.
 pub(crate) fn start(
-    posts: &[Post],
+    inlets: Vec<(Pool, Arc<Inlet>)>,
     context: &Arc<Context>,
     held: &Arc<Held>,
     settler: &Settler,
     shutdown: &CancellationToken,
-) -> (Vec<Feed>, JoinSet<()>) {
+) -> JoinSet<()> {
     let mut running = JoinSet::new();
-    let mut feeds = Vec::new();
-    for Post { pool, slots } in posts {
-        let (to, from) = mpsc::unbounded_channel();
-        let inlet = Inlet::new(from, *slots);
+    for (pool, inlet) in inlets {
         let hands = Hands { context: Arc::clone(context), held: Arc::clone(held), settler: settler.clone() };
-        feeds.push(Feed { pool: *pool, to });
-        running.spawn(work(*pool, inlet, hands, shutdown.clone()));
+        running.spawn(work(pool, inlet, hands, shutdown.clone()));
     }
-    (feeds, running)
+    running
 }
 
 /// Waits for the pools to end. When the grace is over, what still runs is stopped and handed back.

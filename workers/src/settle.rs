@@ -3,22 +3,24 @@
 //! While one acknowledgement is on its way the next batch gathers, so batches are large exactly when
 //! there is much to acknowledge, and a single one never waits.
 
+use std::collections::HashMap;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jobs::db::CALL_TIMEOUT;
 use jobs::db::patience::{Patience, bounded};
 use jobs::metrics;
-use jobs::queue::postgres::{ack, partition};
-use jobs::queue::{Ack, Settled, settle};
+use jobs::queue::postgres::partition;
+use jobs::queue::{Ack, Handed, Settled, settle, settle_and_take};
 use rules::id::{JobId, LeaseToken};
 use rules::queue::{LEASE_MS, Outcome};
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
 
 use crate::context::Context;
 use crate::handle;
-use crate::held::Held;
+use crate::heir::{Heirs, SLICE};
+use crate::held::{Held, Since};
 
 /// The most acknowledgements in one statement.
 const BATCH: usize = 500;
@@ -36,61 +38,171 @@ pub(crate) struct Report {
 /// Where reports go. The settler ends when the last of them is dropped.
 pub(crate) type Settler = mpsc::UnboundedSender<Report>;
 
-/// Starts the settler.
-pub(crate) fn start(context: Arc<Context>, held: Arc<Held>) -> (Settler, JoinHandle<()>) {
-    let (sender, receiver) = mpsc::unbounded_channel();
-    (sender, tokio::spawn(run(context, held, receiver)))
+/// What acknowledging needs.
+pub(crate) struct Desk {
+    pub(crate) context: Arc<Context>,
+    pub(crate) held: Arc<Held>,
+    pub(crate) heirs: Heirs,
 }
 
-async fn run(context: Arc<Context>, held: Arc<Held>, mut reports: mpsc::UnboundedReceiver<Report>) {
+/// Where to report, before the settler has begun: it is told of the pools, and they of it.
+pub(crate) fn channel() -> (Settler, mpsc::UnboundedReceiver<Report>) {
+    mpsc::unbounded_channel()
+}
+
+/// Acknowledges what is reported until nobody can report any more.
+pub(crate) async fn run(desk: Desk, mut reports: mpsc::UnboundedReceiver<Report>) {
     let mut batch = Vec::with_capacity(BATCH);
     while reports.recv_many(&mut batch, BATCH).await > 0 {
-        let (dying, plain): (Vec<Report>, Vec<Report>) = batch.drain(..).partition(|r| r.may_die);
-        for group in [plain, dying] {
-            let acks: Vec<Ack> = group.into_iter().map(|r| r.ack).collect();
-            if !acks.is_empty() {
-                settle_group(&context, &held, &acks).await;
+        // What is done goes by itself: its statement costs the least, and alone hands order keys on.
+        let (mut done, mut alive, mut dying) = (Vec::new(), Vec::new(), Vec::new());
+        for Report { ack, may_die } in batch.drain(..) {
+            match (&ack.outcome, may_die) {
+                (Outcome::Done, _) => done.push(ack),
+                (_, true) => dying.push(ack),
+                (_, false) => alive.push(ack),
             }
         }
+        alive.extend(desk.settle_group(&done).await);
+        // What is not done hands nothing over, so nothing comes back from these.
+        desk.settle_group(&alive).await;
+        desk.settle_group(&dying).await;
     }
 }
 
-/// Acknowledges one group, through faults of the database, until it is written or its leases are over.
-async fn settle_group(context: &Context, held: &Held, acks: &[Ack]) {
-    let began = Instant::now();
-    let mut patience = Patience::default();
-    loop {
-        match bounded(CALL_TIMEOUT, settle_once(context, acks)).await {
-            Ok(settled) => {
-                conclude(context, held, acks, &settled);
-                return;
-            }
-            Err(error) if began.elapsed() > give_up_after(&error) => {
-                tracing::error!(%error, jobs = acks.len(), "results could not be written while their leases lasted; the jobs will run again");
-                for ack in acks {
-                    held.astray.give_up(ack.id, ack.token, Instant::now());
-                    held.release(ack.id, ack.token);
+impl Desk {
+    /// Acknowledges one group, through faults of the database, until it is written or its leases are over.
+    /// Returns what it was handed and had no place for, to be handed back.
+    async fn settle_group(&self, acks: &[Ack]) -> Vec<Ack> {
+        if acks.is_empty() {
+            return Vec::new();
+        }
+        let began = Instant::now();
+        let mut patience = Patience::default();
+        loop {
+            let error = match self.ask(acks).await {
+                Ok((settled, sent)) => {
+                    self.held.stall(false);
+                    return self.conclude(acks, settled, sent);
                 }
-                return;
+                Err(error) => error,
+            };
+            self.held.stall(true);
+            if acks.iter().any(|ack| ack.keeps.is_some()) {
+                // It may have committed, and have handed over what we do not know of.
+                self.held.astray.leasing_failed(Instant::now());
+            }
+            if began.elapsed() > give_up_after(&error) {
+                tracing::error!(%error, jobs = acks.len(), "results could not be written while their leases lasted; the jobs will run again");
+                self.held.stall(false);
+                self.give_up(acks);
+                return Vec::new();
             }
             // What cannot be written must not keep others from being written.
-            Err(error) if !error.is_transient() && acks.len() > 1 => {
+            if !error.is_transient() && acks.len() > 1 {
                 tracing::error!(%error, cause = ?error, jobs = acks.len(), "a batch was refused; acknowledging one by one");
-                make_history(context).await;
+                make_history(&self.context).await;
+                let mut back = Vec::new();
                 for ack in acks {
-                    Box::pin(settle_group(context, held, std::slice::from_ref(ack))).await;
+                    back.extend(Box::pin(self.settle_group(std::slice::from_ref(ack))).await);
                 }
-                return;
+                return back;
             }
-            Err(error) => {
-                let wait = patience.next_wait();
-                tracing::warn!(%error, cause = ?error, jobs = acks.len(), "acknowledging failed; trying again");
-                if !error.is_transient() {
-                    make_history(context).await;
-                }
-                tokio::time::sleep(wait).await;
+            let wait = patience.next_wait();
+            tracing::warn!(%error, cause = ?error, jobs = acks.len(), "acknowledging failed; trying again");
+            if !error.is_transient() {
+                make_history(&self.context).await;
+            }
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    /// Acknowledges once, and says so when that takes longer than slots are worth keeping for it.
+    async fn ask(&self, acks: &[Ack]) -> jobs::Result<(Settled, Instant)> {
+        let mut asking = pin!(bounded(CALL_TIMEOUT, self.settle_once(acks)));
+        if let Ok(answer) = tokio::time::timeout(SLICE, &mut asking).await {
+            return answer;
+        }
+        self.held.stall(true);
+        asking.await
+    }
+
+    /// Acknowledges once; tells when, too.
+    async fn settle_once(&self, acks: &[Ack]) -> jobs::Result<(Settled, Instant)> {
+        let (db, held) = (&self.context.db, &self.held);
+        if acks.iter().all(|a| matches!(a.outcome, Outcome::Done)) {
+            let mut conn = db.acquire().await?;
+            let sent = Instant::now();
+            // A pool may have been closed since its slot was kept.
+            let open = acks.iter().filter_map(|ack| ack.keeps).all(|pool| held.is_open(pool));
+            let settled = if open {
+                settle_and_take(&mut conn, acks, self.heirs.taker()).await?
+            } else {
+                settle(&mut conn, acks).await?
+            };
+            return Ok((settled, sent));
+        }
+        let mut tx = jobs::db::begin(db).await?;
+        let settled = settle(&mut tx, acks).await?;
+        let woken = handle::jobs_died(&mut tx, &settled.dead).await?;
+        tx.commit().await?;
+        self.context.wake.send(&woken);
+        Ok((settled, Instant::now()))
+    }
+
+    /// Lets go of leases whose results could not be written.
+    fn give_up(&self, acks: &[Ack]) {
+        for ack in acks {
+            self.held.astray.give_up(ack.id, ack.token, Instant::now());
+            self.held.release(ack.id, ack.token);
+            ack.keeps.inspect(|pool| self.held.let_go(*pool));
+        }
+    }
+
+    fn conclude(&self, acks: &[Ack], settled: Settled, sent: Instant) -> Vec<Ack> {
+        let held = &self.held;
+        metrics::stale_acks(settled.stale.len() as u64);
+        for id in &settled.stale {
+            tracing::warn!(job.id = %id, "an attempt ended after its lease was lost; its result was not taken");
+        }
+        for dead in &settled.dead {
+            metrics::job_died(&dead.kind);
+            handle::tell_death(dead);
+        }
+        let back = self.take_in(acks, settled.handed, sent);
+        for ack in acks {
+            let kind = held.release(ack.id, ack.token);
+            ack.keeps.inspect(|pool| held.let_go(*pool));
+            let ended = matches!(ack.outcome, Outcome::Done | Outcome::Cancelled);
+            if let Some(kind) = kind.filter(|_| ended && !settled.stale.contains(&ack.id)) {
+                metrics::job_finished(kind, &ack.outcome);
             }
         }
+        self.context.wake.pools(&settled.woken);
+        back
+    }
+
+    /// Takes in what was handed over; returns what found its pool gone.
+    fn take_in(&self, acks: &[Ack], handed: Vec<Handed>, sent: Instant) -> Vec<Ack> {
+        if handed.is_empty() {
+            return Vec::new();
+        }
+        let tokens: HashMap<JobId, LeaseToken> =
+            acks.iter().filter(|ack| ack.keeps.is_some()).map(|ack| (ack.id, ack.token)).collect();
+        let taken = handed.into_iter().filter_map(|handed| {
+            let token = tokens.get(&handed.after).copied();
+            let since =
+                token.map_or(Since::claimed(sent), |token| self.held.since(handed.after, token, sent));
+            self.heirs.take_in(&self.held, handed, since)
+        });
+        let back: Vec<Ack> = taken.collect();
+        if !back.is_empty() {
+            tracing::warn!(
+                jobs = back.len(),
+                "jobs that were handed over found their pool closed; they are handed back"
+            );
+        }
+        back
     }
 }
 
@@ -99,19 +211,6 @@ async fn settle_group(context: &Context, held: &Held, acks: &[Ack]) {
 fn give_up_after(error: &jobs::Error) -> Duration {
     let lease = Duration::from_millis(LEASE_MS.unsigned_abs().into());
     if error.is_transient() { lease * 2 } else { lease / 15 }
-}
-
-async fn settle_once(context: &Context, acks: &[Ack]) -> jobs::Result<Settled> {
-    if acks.iter().all(|a| matches!(a.outcome, Outcome::Done)) {
-        let mut conn = context.db.acquire().await?;
-        return settle(&mut conn, acks).await;
-    }
-    let mut tx = jobs::db::begin(&context.db).await?;
-    let settled = settle(&mut tx, acks).await?;
-    let woken = handle::jobs_died(&mut tx, &settled.dead).await?;
-    tx.commit().await?;
-    context.wake.send(&woken);
-    Ok(settled)
 }
 
 /// A missing day of history is the one lasting fault that a worker can mend itself: the scheduler makes
@@ -129,27 +228,9 @@ pub(crate) async fn make_history(context: &Context) {
     }
 }
 
-fn conclude(context: &Context, held: &Held, acks: &[Ack], settled: &Settled) {
-    metrics::stale_acks(settled.stale.len() as u64);
-    for id in &settled.stale {
-        tracing::warn!(job.id = %id, "an attempt ended after its lease was lost; its result was not taken");
-    }
-    for dead in &settled.dead {
-        metrics::job_died(&dead.kind);
-        handle::tell_death(dead);
-    }
-    for ack in acks {
-        let kind = held.release(ack.id, ack.token);
-        let ended = matches!(ack.outcome, Outcome::Done | Outcome::Cancelled);
-        if let Some(kind) = kind.filter(|_| ended && !settled.stale.contains(&ack.id)) {
-            metrics::job_finished(kind, &ack.outcome);
-        }
-    }
-    context.wake.pools(&settled.woken);
-}
-
 /// Hands back an attempt that has not begun.
 pub(crate) fn released(id: JobId, token: LeaseToken) -> Report {
-    let ack = ack::Ack { id, token, outcome: Outcome::Released, delay: Duration::ZERO, ran: Duration::ZERO };
+    let (outcome, never) = (Outcome::Released, Duration::ZERO);
+    let ack = Ack { id, token, outcome, delay: never, ran: never, keeps: None };
     Report { ack, may_die: false }
 }

@@ -24,6 +24,8 @@ pub struct Attempt {
     pub kind: Kind,
     /// Whose pool claimed it.
     pub pool: Pool,
+    /// Whether it has an order key, whose next job may begin when this one ends.
+    pub keyed: bool,
     /// Whose work it is.
     pub tenant: Option<TenantId>,
     /// Its priority.

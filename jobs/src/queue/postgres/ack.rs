@@ -8,12 +8,13 @@ use std::collections::btree_map::Entry;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use rules::id::{JobId, LeaseToken, TenantId};
-use rules::queue::Outcome;
+use rules::id::{JobId, LeaseToken, TenantId, WorkerId};
+use rules::queue::{Kind, Outcome, Pool};
 use sqlx::PgConnection;
 
 use crate::Result;
 use crate::queue::Attempt;
+use crate::queue::postgres::done::settle_done;
 use crate::queue::postgres::enqueue::whole_ms;
 
 /// What one attempt came to.
@@ -29,6 +30,27 @@ pub struct Ack {
     pub delay: Duration,
     /// How long the attempt ran.
     pub ran: Duration,
+    /// The pool in which its worker keeps a slot for the next job of the same order key; none lets that one
+    /// become ready. Heeded where the attempt is done and [`settle_and_take`] acknowledges it.
+    pub keeps: Option<Pool>,
+}
+
+/// Who takes the next jobs of order keys.
+#[derive(Debug, Clone, Copy)]
+pub struct Taker<'a> {
+    /// The worker.
+    pub worker: WorkerId,
+    /// The kinds that it knows.
+    pub kinds: &'a [Kind],
+}
+
+/// The next job of an order key, leased by the acknowledgement of the one before it.
+#[derive(Debug, Clone)]
+pub struct Handed {
+    /// The job before it.
+    pub after: JobId,
+    /// The attempt to make.
+    pub attempt: Attempt,
 }
 
 /// What an acknowledgement changed.
@@ -40,6 +62,8 @@ pub struct Settled {
     pub dead: Vec<DeadJob>,
     /// Pools that got work by it, to be woken after the commit.
     pub woken: Vec<i32>,
+    /// What the worker got by it.
+    pub handed: Vec<Handed>,
 }
 
 /// A job that died, for whoever waits for it.
@@ -79,6 +103,19 @@ impl From<Stale> for crate::Error {
 /// Unavailable when nobody answers; then nothing was written, or, when the commit's answer was lost,
 /// all of it, which a repetition reports as stale.
 pub async fn settle(conn: &mut PgConnection, acks: &[Ack]) -> Result<Settled> {
+    settle_with(conn, acks, None).await
+}
+
+/// [`settle`], which also leases the next jobs of order keys to a worker, where it keeps slots for them and
+/// all of the batch are done. To be called outside a longer transaction: the leases begin with it.
+///
+/// # Errors
+/// As of [`settle`]. Where the answer was lost, so are the leases that it handed out.
+pub async fn settle_and_take(conn: &mut PgConnection, acks: &[Ack], taker: Taker<'_>) -> Result<Settled> {
+    settle_with(conn, acks, Some(taker)).await
+}
+
+async fn settle_with(conn: &mut PgConnection, acks: &[Ack], taker: Option<Taker<'_>>) -> Result<Settled> {
     let mut all = Settled::default();
     let mut rest: Vec<&Ack> = acks.iter().collect();
     while !rest.is_empty() {
@@ -92,17 +129,22 @@ pub async fn settle(conn: &mut PgConnection, acks: &[Ack]) -> Result<Settled> {
             }
             Entry::Occupied(_) => true,
         });
-        let settled = settle_distinct(conn, &round).await?;
+        let settled = settle_distinct(conn, &round, taker).await?;
         all.stale.extend(settled.stale);
         all.dead.extend(settled.dead);
         all.woken.extend(settled.woken);
+        all.handed.extend(settled.handed);
     }
     Ok(all)
 }
 
-async fn settle_distinct(conn: &mut PgConnection, acks: &BTreeMap<JobId, &Ack>) -> Result<Settled> {
+async fn settle_distinct(
+    conn: &mut PgConnection,
+    acks: &BTreeMap<JobId, &Ack>,
+    taker: Option<Taker<'_>>,
+) -> Result<Settled> {
     if acks.values().all(|a| matches!(a.outcome, Outcome::Done)) {
-        return settle_done(conn, acks).await;
+        return settle_done(conn, acks, taker).await;
     }
     let ids: Vec<i64> = acks.keys().map(|id| id.0).collect();
     let tokens: Vec<uuid::Uuid> = acks.values().map(|a| a.token.0).collect();
@@ -122,34 +164,18 @@ async fn settle_distinct(conn: &mut PgConnection, acks: &BTreeMap<JobId, &Ack>) 
     .fetch_one(&mut *conn)
     .await?;
     let dead = if row.died.is_empty() { Vec::new() } else { dead_jobs(conn, &row.died).await? };
-    Ok(Settled { stale: stale(acks, &row.accepted), dead, woken: row.woken })
-}
-
-/// What nearly every batch is: all done.
-async fn settle_done(conn: &mut PgConnection, acks: &BTreeMap<JobId, &Ack>) -> Result<Settled> {
-    let ids: Vec<i64> = acks.keys().map(|id| id.0).collect();
-    let tokens: Vec<uuid::Uuid> = acks.values().map(|a| a.token.0).collect();
-    let ran: Vec<i32> = acks.values().map(|a| ran_ms(a)).collect();
-    let row = sqlx::query!(
-        r#"select accepted as "accepted!", woken as "woken!" from job_done_v1($1, $2, $3)"#,
-        &ids,
-        &tokens,
-        &ran,
-    )
-    .fetch_one(conn)
-    .await?;
-    Ok(Settled { stale: stale(acks, &row.accepted), dead: Vec::new(), woken: row.woken })
+    Ok(Settled { stale: stale(acks, &row.accepted), dead, woken: row.woken, handed: Vec::new() })
 }
 
 /// Those that were not accepted, whose ids are in ascending order.
-fn stale(acks: &BTreeMap<JobId, &Ack>, accepted: &[i64]) -> Vec<JobId> {
+pub(super) fn stale(acks: &BTreeMap<JobId, &Ack>, accepted: &[i64]) -> Vec<JobId> {
     if accepted.len() == acks.len() {
         return Vec::new();
     }
     acks.keys().filter(|id| accepted.binary_search(&id.0).is_err()).copied().collect()
 }
 
-fn ran_ms(ack: &Ack) -> i32 {
+pub(super) fn ran_ms(ack: &Ack) -> i32 {
     i32::try_from(ack.ran.as_millis()).unwrap_or(i32::MAX)
 }
 
@@ -160,8 +186,8 @@ fn ran_ms(ack: &Ack) -> i32 {
 /// Conflict ([`Stale`]) when the lease was lost: the caller must roll back. Unavailable when nobody
 /// answers.
 pub async fn finish(conn: &mut PgConnection, attempt: &Attempt, ran: Duration) -> Result<Vec<i32>> {
-    let ack =
-        Ack { id: attempt.id, token: attempt.token, outcome: Outcome::Done, delay: Duration::ZERO, ran };
+    let (id, token, outcome) = (attempt.id, attempt.token, Outcome::Done);
+    let ack = Ack { id, token, outcome, delay: Duration::ZERO, ran, keeps: None };
     let settled = settle(conn, std::slice::from_ref(&ack)).await?;
     if !settled.stale.is_empty() {
         return Err(Stale(attempt.id).into());

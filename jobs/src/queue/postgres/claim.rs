@@ -49,12 +49,11 @@ pub async fn claim(
     wants: &[Want],
 ) -> Result<Vec<Claimed>> {
     let asked = Asked::of(kinds, wants);
-    let rows = sqlx::query_as!(
-        Row,
+    let rows = sqlx::query!(
         r#"select c.job_id as "id!", c.token as "token!", c.pool_id as "pool_id!", c.priority as "priority!", c.pos as "pos!",
             c.ready_at as "ready_at!", c.attempt as "attempt!", c.crashes as "crashes!", c.max_attempts as "max_attempts!",
-            c.kind as "kind!", c.tenant_id, c.trace_parent, now() as "now!", c.payload as "payload!: Json<Box<RawValue>>"
-        from (select set_config('synchronous_commit', 'off', true)) s, job_claim_v2($1, $2, $3, $4, $5, $6, $7) c"#,
+            c.kind as "kind!", c.keyed as "keyed!", c.tenant_id, c.trace_parent, now() as "now!", c.payload as "payload!: Json<Box<RawValue>>"
+        from (select set_config('synchronous_commit', 'off', true)) s, job_claim_v3($1, $2, $3, $4, $5, $6, $7) c"#,
         worker.0,
         LEASE_MS,
         &asked.kinds as &[&str],
@@ -65,7 +64,26 @@ pub async fn claim(
     )
     .fetch_all(conn)
     .await?;
-    Ok(in_order(rows.into_iter().filter_map(Row::claimed)))
+    let claimed = rows.into_iter().filter_map(|row| {
+        let leased = Leased {
+            id: row.id,
+            token: row.token,
+            pool_id: row.pool_id,
+            priority: row.priority,
+            ready_at: row.ready_at,
+            attempt: row.attempt,
+            crashes: row.crashes,
+            max_attempts: row.max_attempts,
+            kind: row.kind,
+            keyed: row.keyed,
+            tenant_id: row.tenant_id,
+            trace_parent: row.trace_parent,
+            now: row.now,
+            payload: row.payload,
+        };
+        Some(Claimed { attempt: leased.attempt()?, pos: row.pos })
+    });
+    Ok(in_order(claimed))
 }
 
 /// Promotes jobs that fell due after `after` and then claims, in one statement: what a worker does that has
@@ -85,9 +103,9 @@ pub async fn poll(
         r#"select c.promoted as "promoted!", c.woken as "woken!", c.last_run_at, c.next_run_at, now() as "now!",
             c.job_id as id, c.token as "token?", c.pool_id as "pool_id?", c.priority as "priority?", c.pos as "pos?",
             c.ready_at as "ready_at?", c.attempt as "attempt?", c.crashes as "crashes?", c.max_attempts as "max_attempts?",
-            c.kind as "kind?", c.tenant_id, c.trace_parent, c.payload as "payload?: Json<Box<RawValue>>"
+            c.kind as "kind?", c.keyed as "keyed?", c.tenant_id, c.trace_parent, c.payload as "payload?: Json<Box<RawValue>>"
         from (select set_config('synchronous_commit', 'off', true)) s,
-            job_poll_v1(coalesce($1, '-infinity'::timestamptz), $2, $3, $4, $5, $6, $7, $8, $9) c"#,
+            job_poll_v2(coalesce($1, '-infinity'::timestamptz), $2, $3, $4, $5, $6, $7, $8, $9) c"#,
         after,
         promote::BATCH,
         worker.0,
@@ -109,23 +127,24 @@ pub async fn poll(
         now: first.now,
     };
     let claimed = rows.into_iter().filter_map(|row| {
-        let row = Row {
+        let leased = Leased {
             id: row.id?,
             token: row.token?,
             pool_id: row.pool_id?,
             priority: row.priority?,
-            pos: row.pos?,
             ready_at: row.ready_at?,
             attempt: row.attempt?,
             crashes: row.crashes?,
             max_attempts: row.max_attempts?,
             kind: row.kind?,
+            keyed: row.keyed?,
             tenant_id: row.tenant_id,
             trace_parent: row.trace_parent,
             now: row.now,
             payload: row.payload?,
         };
-        row.claimed()
+        let pos = row.pos?;
+        Some(Claimed { attempt: leased.attempt()?, pos })
     });
     Ok((promoted, in_order(claimed)))
 }
@@ -160,35 +179,37 @@ impl Asked<'static> {
 }
 
 /// A token with all its bits random, from the generator of the thread.
-fn random_token() -> Uuid {
+pub(super) fn random_token() -> Uuid {
     uuid::Builder::from_random_bytes(rand::random()).into_uuid()
 }
 
-struct Row {
-    id: i64,
-    token: Uuid,
-    pool_id: i32,
-    priority: i16,
-    pos: i64,
-    ready_at: DateTime<Utc>,
-    attempt: i16,
-    crashes: i16,
-    max_attempts: i16,
-    kind: String,
-    tenant_id: Option<Uuid>,
-    trace_parent: Option<String>,
-    now: DateTime<Utc>,
-    payload: Json<Box<RawValue>>,
+/// A lease as a statement tells of it.
+pub(super) struct Leased {
+    pub(super) id: i64,
+    pub(super) token: Uuid,
+    pub(super) pool_id: i32,
+    pub(super) priority: i16,
+    pub(super) ready_at: DateTime<Utc>,
+    pub(super) attempt: i16,
+    pub(super) crashes: i16,
+    pub(super) max_attempts: i16,
+    pub(super) kind: String,
+    pub(super) keyed: bool,
+    pub(super) tenant_id: Option<Uuid>,
+    pub(super) trace_parent: Option<String>,
+    pub(super) now: DateTime<Utc>,
+    pub(super) payload: Json<Box<RawValue>>,
 }
 
-impl Row {
-    /// None for a kind or pool that was not asked for, of which the statement returns none.
-    fn claimed(self) -> Option<Claimed> {
-        let attempt = Attempt {
+impl Leased {
+    /// None for a kind or pool that was not asked for, of which the statements return none.
+    pub(super) fn attempt(self) -> Option<Attempt> {
+        Some(Attempt {
             id: JobId(self.id),
             token: LeaseToken(self.token),
             kind: self.kind.parse().ok()?,
             pool: Pool::from_id(self.pool_id)?,
+            keyed: self.keyed,
             tenant: self.tenant_id.map(TenantId),
             priority: Priority::ALL.into_iter().find(|p| *p as i16 == self.priority)?,
             payload: self.payload.0,
@@ -200,7 +221,6 @@ impl Row {
             claimed_at: self.now,
             cancel: CancellationToken::new(),
             settling: Settling::default(),
-        };
-        Some(Claimed { attempt, pos: self.pos })
+        })
     }
 }

@@ -5,6 +5,7 @@ pub mod claim;
 pub mod control;
 mod copy;
 pub mod count;
+mod done;
 pub mod enqueue;
 pub mod lease;
 pub mod look;
