@@ -44,8 +44,47 @@ impl Reading {
         )
     }
 
+    /// Buffers per job since an earlier reading.
+    pub(crate) fn buffers_per_job(self, since: Self, jobs: usize) -> f64 {
+        (self.buffers - since.buffers) / jobs as f64
+    }
+
     /// Commits a second over a span.
     pub(crate) fn commits_per_second(self, since: Self, span: Duration) -> f64 {
         (self.commits - since.commits) / span.as_secs_f64()
     }
+}
+
+/// Seconds of processor time that this server's processes have used, those that have ended included.
+pub(crate) async fn processor(database: &Database) -> f64 {
+    let mut conn = database.connect().await;
+    let backend: i32 = sqlx::query_scalar("select pg_backend_pid()").fetch_one(&mut conn).await.unwrap();
+    let postmaster = stat(backend.unsigned_abs()).map(|s| s.parent).expect("the backend runs");
+    let ended = stat(postmaster).expect("the server runs");
+    let pids = std::fs::read_dir("/proc").unwrap().filter_map(|e| e.ok()?.file_name().to_str()?.parse().ok());
+    let children = pids.filter_map(stat).filter(|s| s.parent == postmaster);
+    (ended.own + ended.waited_for + children.map(|s| s.own).sum::<f64>()) / TICKS
+}
+
+/// Ticks of the kernel's process accounting in a second, on every Linux.
+const TICKS: f64 = 100.0;
+
+/// What the kernel tells of one process; times in ticks.
+struct Stat {
+    parent: u32,
+    own: f64,
+    waited_for: f64,
+}
+
+/// None when the process has ended.
+fn stat(pid: u32) -> Option<Stat> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name, in brackets, may hold spaces.
+    let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
+    let ticks = |place: usize| fields.get(place).and_then(|f| f.parse::<f64>().ok());
+    Some(Stat {
+        parent: fields.get(1)?.parse().ok()?,
+        own: ticks(11)? + ticks(12)?,
+        waited_for: ticks(13)? + ticks(14)?,
+    })
 }

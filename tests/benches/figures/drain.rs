@@ -18,9 +18,6 @@ const JOBS: usize = 100_000;
 /// Jobs under one order key: they run one after the other.
 const JOBS_OF_ONE_KEY: usize = 5_000;
 
-/// Jobs scheduled and jobs finished that stand beside those that are drained.
-const BESIDE: i64 = 1_000_000;
-
 /// Jobs per call that fills the queue.
 const FILL: usize = 10_000;
 
@@ -28,16 +25,17 @@ const FILL: usize = 10_000;
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// What is drained and how often; the median is told.
-struct Case {
-    what: &'static str,
-    slots: u32,
-    queues: usize,
-    keys: usize,
-    jobs: usize,
-    runs: usize,
+pub(crate) struct Case {
+    pub(crate) what: &'static str,
+    pub(crate) slots: u32,
+    pub(crate) queues: usize,
+    pub(crate) keys: usize,
+    pub(crate) jobs: usize,
+    pub(crate) runs: usize,
 }
 
-const DEFAULT: Case =
+/// The drain that the others are compared with.
+pub(crate) const DEFAULT: Case =
     Case { what: "one queue", slots: workers::config::SLOTS, queues: 1, keys: 0, jobs: JOBS, runs: 5 };
 
 const CASES: [Case; 7] = [
@@ -50,8 +48,6 @@ const CASES: [Case; 7] = [
     Case { what: "one order key", keys: 1, jobs: JOBS_OF_ONE_KEY, runs: 3, ..DEFAULT },
 ];
 
-const CROWDED: Case = Case { what: "beside 1,000,000 scheduled and 1,000,000 finished", runs: 3, ..DEFAULT };
-
 /// Measures and prints.
 pub(crate) async fn measure(database: &Database, limits: &Limits) {
     println!(
@@ -59,27 +55,30 @@ pub(crate) async fn measure(database: &Database, limits: &Limits) {
         DEFAULT.slots
     );
     println!("The buffers, WAL bytes and commits are those of the drain without the enqueue.\n");
+    head();
+    for case in &CASES {
+        row(database, limits, case, true).await;
+    }
+    println!();
+}
+
+/// The head of a table of drains.
+pub(crate) fn head() {
     println!(
         "| what | per second, median (least to most) | of the bare claim and delete | buffers a job | WAL bytes a job | commits a job |"
     );
     println!("| --- | --- | --- | --- | --- | --- |");
-    for case in &CASES {
-        row(database, limits, case).await;
-    }
-    crowd(database).await;
-    row(database, limits, &CROWDED).await;
-    clear(database).await;
-    println!();
 }
 
-async fn row(database: &Database, limits: &Limits, case: &Case) {
+/// Drains as often as the case says and prints the median; empties the tables between, if asked to.
+pub(crate) async fn row(database: &Database, limits: &Limits, case: &Case, clears: bool) {
     let mut rates = Vec::new();
     let mut spent = String::new();
     for _ in 0..case.runs {
         let (rate, cells) = drain(database, case).await;
         rates.push(rate);
         spent = cells;
-        if case.what != CROWDED.what {
+        if clears {
             clear(database).await;
         }
     }
@@ -113,24 +112,29 @@ async fn drain(database: &Database, case: &Case) -> (f64, String) {
     let config = WorkerConfig::of_pools(vec![Pool::Maintenance], case.slots, Duration::from_secs(5));
     let began = Instant::now();
     let hands = Hands::with(pool.clone(), config);
-    // By its id, which is two pages to read: looking for any job at all walks over all that have ended.
-    while exists(&mut conn, &format!("select exists (select from job where id = {last})")).await {
-        tokio::time::sleep(LOOK_EVERY).await;
-    }
-    while exists(
-        &mut conn,
-        "select exists (select from job_ready where pool_id = 4) or exists (select from job_lease)",
-    )
-    .await
-    {
-        tokio::time::sleep(LOOK_EVERY).await;
-    }
+    ended(&mut conn, last).await;
     let rate = case.jobs as f64 / began.elapsed().as_secs_f64();
     hands.stop().await;
     // Dropped, it would keep its connections, and the drains to come would find none.
     pool.close().await;
     let after = cost::read(database).await;
     (rate, after.per_job(before, case.jobs))
+}
+
+/// Waits until the last job has ended, and then all others.
+pub(crate) async fn ended(conn: &mut sqlx::PgConnection, last: i64) {
+    // By its id, which is two pages to read: looking for any job at all walks over all that have ended.
+    while exists(conn, &format!("select exists (select from job where id = {last})")).await {
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+    while exists(
+        conn,
+        "select exists (select from job_ready where pool_id = 4) or exists (select from job_blocked) or exists (select from job_lease)",
+    )
+    .await
+    {
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
 }
 
 async fn exists(conn: &mut sqlx::PgConnection, statement: &str) -> bool {
@@ -152,25 +156,4 @@ async fn queues(database: &Database, count: usize) -> Vec<Queue> {
             .await
             .unwrap();
     ids.into_iter().map(|id| Queue { id, pool_id: 4 }).collect()
-}
-
-/// Puts scheduled and finished jobs beside those that are to be drained.
-async fn crowd(database: &Database) {
-    let mut conn = database.connect().await;
-    for statement in [
-        format!(
-            "with j as (
-                insert into job (pool_id, queue_id, priority, max_attempts, kind, payload)
-                select 4, 4, 2, 3, 'queue.noop', '{{}}' from generate_series(1, {BESIDE}) returning id)
-            insert into job_scheduled (run_at, job_id, pool_id, queue_id, priority, attempt, crashes, reason, holds_key, kind)
-            select now() + id * interval '1 millisecond' + interval '30 days', id, 4, 4, 2, 0, 0, 0, false, 'queue.noop' from j"
-        ),
-        format!(
-            "insert into job_history (job_id, created_at, run_ms, queue_id, priority, attempt, crashes, outcome, kind, payload)
-            select -i, now(), 1, 4, 2, 1, 0, 0, 'queue.noop', '{{}}' from generate_series(1, {BESIDE}) i"
-        ),
-    ] {
-        sqlx::query(sqlx::AssertSqlSafe(statement)).execute(&mut conn).await.unwrap();
-    }
-    sqlx::raw_sql("vacuum analyze").execute(&mut conn).await.unwrap();
 }

@@ -12,9 +12,12 @@
 mod baseline;
 mod chain;
 mod cost;
+mod crowd;
 mod drain;
 mod enqueue;
+mod held;
 mod idle;
+mod many;
 mod memory;
 mod pickup;
 mod settings;
@@ -22,7 +25,8 @@ mod settings;
 use tests::{Database, Postgres};
 
 /// Every measured part, in order. A word on the command line picks those whose name holds it.
-const PARTS: [&str; 7] = ["baseline", "enqueue", "drain", "pickup", "idle", "chain", "memory"];
+const PARTS: [&str; 10] =
+    ["baseline", "idle", "enqueue", "crowd", "drain", "pickup", "chain", "memory", "many", "held"];
 
 /// Counts what each thread holds, by which scripts are bounded, as in the executable.
 #[global_allocator]
@@ -42,6 +46,9 @@ fn main() {
                 "baseline" => limits.print(),
                 "enqueue" => enqueue::measure(&database, &limits).await,
                 "drain" => drain::measure(&database, &limits).await,
+                "crowd" => crowd::measure(&database, &limits).await,
+                "many" => many::measure(&database).await,
+                "held" => held::measure(&database).await,
                 "idle" => idle::measure(&database).await,
                 "pickup" => pickup::measure(&database).await,
                 "chain" => chain::measure(&database).await,
