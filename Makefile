@@ -11,7 +11,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 ALL := --workspace --locked
 MILLRACE := $(or $(CARGO_TARGET_DIR),target)/debug/millrace
 
-.PHONY: help setup build up demo down reset test check bench sqlx
+.PHONY: help setup build up demo down reset test check bench chaos sqlx
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -43,6 +43,7 @@ reset: ## stop everything and delete this clone's data, keys included
 
 test: setup ## the whole gate
 	@.ci/guests
+	@.ci/prometheus
 	cargo fmt --all --check
 	.ci/sqlx check
 	cargo clippy $(ALL) --all-targets -- -D warnings
@@ -56,6 +57,10 @@ check: setup ## the quick part of the gate: format and lints
 
 bench: setup ## measure on a durable private Postgres, release build
 	cargo bench $(ALL) --bench figures
+
+chaos: build ## make every alert fire and clear in a real Prometheus and Alertmanager; 25 minutes
+	@.ci/prometheus
+	@grafana/chaos --millrace $(MILLRACE)
 
 sqlx: setup ## renew the cache of checked queries after a change of SQL or schema
 	.ci/sqlx write

@@ -44,6 +44,7 @@ mod trace;
 mod unique;
 mod up;
 mod wall;
+mod watch;
 mod webhook_secrets;
 mod workers;
 mod writes;
