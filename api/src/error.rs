@@ -9,6 +9,8 @@ use jobs::Error;
 use rules::access::{BadEmail, BadGrant, BadName, Denied};
 use serde_json::json;
 
+use crate::graphql::reword;
+
 /// Why a request is refused. Its `Display` is what the client reads.
 #[derive(Debug)]
 pub(crate) enum Fault {
@@ -163,11 +165,12 @@ pub(crate) fn dress(mut error: ServerError) -> ServerError {
     } else if let Some(house) = error.source::<Error>() {
         log(house);
         house_code(house)
-    } else if error.path.is_empty() {
-        ErrorCode::ValidationFailed
     } else {
-        // Without a source and with a path it is the executor that speaks: of an argument's value.
-        ErrorCode::BadUserInput
+        // Without a source it is the executor that speaks: with a path of an argument's value, else of the
+        // document.
+        let code = if error.path.is_empty() { ErrorCode::ValidationFailed } else { ErrorCode::BadUserInput };
+        error.message = reword(&error.message);
+        code
     };
     extensions.set("code", code.as_str());
     jobs::metrics::graphql_error(code.as_str());

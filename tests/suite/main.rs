@@ -14,6 +14,7 @@ mod api_machine;
 mod api_permission;
 mod api_session;
 mod api_tenancy;
+mod api_words;
 mod api_work;
 mod contract;
 mod dag;

@@ -11,10 +11,12 @@ use async_graphql::{Request, ServerError, Variables};
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{Response, StatusCode, header, request};
+use serde_json::error::Category;
 use serde_json::{Map, Value, json};
 
 use super::accept::{Media, is_json, negotiate};
-use super::limit;
+use super::shape::SHAPE;
+use super::{fit, keys, limit};
 use crate::auth::{Caller, caller};
 use crate::body;
 use crate::error::{Fault, dress, problem};
@@ -67,6 +69,8 @@ async fn execute(app: &App, params: Params, caller: Caller) -> Result<async_grap
     let document = parse_query(&params.query).map_err(|e| Fault::Parse(parse_message(&e)))?;
     limit::check(&document, &params.variables, limits)?;
     limit::check_variables(&document, &params.variables, params.operation_name.as_deref())?;
+    let open = app.config.introspection;
+    fit::check(&document, &params.variables, params.operation_name.as_deref(), &SHAPE, open)?;
     let operation = operation_of(&document);
     let mut request = Request::new(params.query).variables(params.variables).data(caller).data(app.clone());
     request.operation_name = params.operation_name;
@@ -93,7 +97,12 @@ fn parse_message(error: &async_graphql::parser::Error) -> String {
 
 fn read(bytes: &[u8]) -> Result<Params, Fault> {
     let bad = |told: &str| Fault::Validation(told.to_owned());
-    let body: Value = serde_json::from_slice(bytes).map_err(|e| bad(&format!("the body is no JSON: {e}")))?;
+    let body = keys::read(bytes).map_err(|e| match e.classify() {
+        Category::Data => bad(&format!("the body is refused: {e}; send the key once")),
+        Category::Io | Category::Syntax | Category::Eof => {
+            bad(&format!("the body is no JSON: {e}; send JSON"))
+        }
+    })?;
     let Value::Object(mut body) = body else {
         return Err(bad("the body must be one JSON object; several operations at once are not taken"));
     };

@@ -8,6 +8,7 @@ pub mod apikey;
 pub mod dag;
 pub mod health;
 pub mod id;
+pub mod kept;
 pub mod listener;
 pub mod machine;
 pub mod queue;

@@ -3,6 +3,7 @@
 use rules::dag::limits::MAX_INPUT_BYTES;
 use rules::dag::{Change, wire};
 use rules::id::{RunId, TenantId, WorkflowId};
+use rules::kept;
 use rules::listener::{BadNotice, NOTICE_DEPTH_MAX, check};
 use rules::queue::Kind;
 use serde_json::Value;
@@ -66,10 +67,10 @@ pub async fn execute(conn: &mut PgConnection, graphs: &Graphs, start: &Start<'_>
             start.workflow
         )));
     }
-    let bytes = start.input.to_string().len();
+    let bytes = kept::bytes(start.input);
     if bytes > MAX_INPUT_BYTES {
         return Err(Error::invalid(format!(
-            "the input has {bytes} bytes; a run takes at most {MAX_INPUT_BYTES}"
+            "the input has {bytes} bytes once its numbers are written out; a run takes at most {MAX_INPUT_BYTES}; send less"
         )));
     }
     check(start.input).map_err(|refused| {

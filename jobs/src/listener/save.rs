@@ -5,7 +5,7 @@ use std::time::Duration;
 use rand::random;
 use rules::access::Title;
 use rules::id::{ListenerId, TenantId};
-use rules::listener::{Act, Fault, Path, Pipeline};
+use rules::listener::{Fault, Outside, Path, Pipeline};
 use rules::seal::{Keyring, Place};
 use rules::signature::Secret;
 use script::{Sandbox, ScriptError};
@@ -133,27 +133,25 @@ async fn checked(
     config: &serde_json::Value,
     before: Option<&Pipeline>,
 ) -> Result<Pipeline, SaveError> {
-    let pipeline = Pipeline::parse(config, before, Uuid::now_v7).map_err(SaveError::Faults)?;
+    let parsed = Pipeline::parse(config, before, Uuid::now_v7);
     let mut faults = Vec::new();
-    // Compiling is bounded by the length of a source, to milliseconds, so it needs no other thread.
-    if let Some(code) = &pipeline.transform
-        && let Err(error) = sandbox.check(code)
-    {
-        faults.push(Fault { field: "actions[0].code".into(), message: explain(&error) });
+    for (field, outside) in Pipeline::outside(config) {
+        let fault = match outside {
+            // Compiling is bounded by the length of a source, to milliseconds, so it needs no other thread.
+            Outside::Script(code) => sandbox.check(code).err().map(|error| explain(&error)),
+            Outside::Workflow(workflow) => match workflows::get(conn, workflow, tenant).await {
+                Ok(_) => None,
+                Err(error) if error.code == Code::NotFound => Some(error.to_string()),
+                Err(error) => return Err(error.into()),
+            },
+        };
+        faults.extend(fault.map(|message| Fault { field, message }));
     }
-    let first = usize::from(pipeline.transform.is_some());
-    for (place, action) in pipeline.actions.iter().enumerate() {
-        let Act::TriggerWorkflow { workflow, .. } = &action.act else { continue };
-        match workflows::get(conn, *workflow, tenant).await {
-            Ok(_) => {}
-            Err(error) if error.code == Code::NotFound => {
-                let field = format!("actions[{}].workflowId", first + place);
-                faults.push(Fault { field, message: error.to_string() });
-            }
-            Err(error) => return Err(error.into()),
-        }
+    match parsed {
+        Ok(pipeline) if faults.is_empty() => Ok(pipeline),
+        Ok(_) => Err(SaveError::Faults(faults)),
+        Err(structural) => Err(SaveError::Faults(structural.into_iter().chain(faults).collect())),
     }
-    if faults.is_empty() { Ok(pipeline) } else { Err(SaveError::Faults(faults)) }
 }
 
 fn explain(error: &ScriptError) -> String {

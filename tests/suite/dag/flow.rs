@@ -240,6 +240,21 @@ async fn what_is_too_much_fails_its_node_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn numbers_are_measured_as_they_are_kept() {
+    let many = script("many", "let l = []; for i in 0..ctx.input.n { l.push(1e308); } l");
+    let stage = Stage::of(flow(vec![many, end("e", &[])], &["s many", "many e"])).await;
+    let hands = stage.hands().await;
+    assert_eq!(stage.ended(stage.start(json!({"n": 800})).await).await.status, "COMPLETED");
+    let view = stage.ended(stage.start(json!({"n": 900})).await).await;
+    let told = "node `many` failed: the output has 279001 bytes once its numbers are written out; at most 262144 are kept";
+    assert_eq!((view.status.as_str(), view.error.as_deref()), ("FAILED", Some(told)));
+    hands.stop().await;
+    let refused = stage.try_start(&json!({"n": 1, "list": vec![1e308; 1_000]}), None).await.unwrap_err();
+    assert_eq!(refused.code, jobs::Code::Invalid);
+    assert!(refused.to_string().contains("once its numbers are written out"), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_template_that_leads_to_nothing_fails_its_node_once_and_says_where() {
     let compare = |left: &str, operator: &str| json!({"id": "yes", "conditions": [{"leftValue": left, "operator": operator, "rightValue": 1}]});
     let asks =

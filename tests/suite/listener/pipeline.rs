@@ -181,6 +181,18 @@ async fn a_wrong_pipeline_is_told_with_every_fault() {
     let Err(listener::SaveError::Faults(faults)) = refused else { panic!("{refused:?}") };
     let fields: Vec<&str> = faults.iter().map(|f| f.field.as_str()).collect();
     assert_eq!(fields, ["actions[0].code", "actions[1].workflowId"], "{faults:?}");
+    // What is wrong with the form of one step hides nothing of the others.
+    let wrong = json!({ "actions": [
+        { "type": "transform", "code": "let x = " },
+        { "type": "save_to_buffer", "maxEvents": 0 },
+        { "type": "trigger_workflow", "workflowId": nobody, "unheard": 1 },
+    ] });
+    let refused =
+        listener::update_pipeline(&mut conn, &house.door.sandbox, house.tenant, id, 1, &wrong).await;
+    let Err(listener::SaveError::Faults(faults)) = refused else { panic!("{refused:?}") };
+    let fields: Vec<&str> = faults.iter().map(|f| f.field.as_str()).collect();
+    let all = ["actions[1].maxEvents", "actions[2].unheard", "actions[0].code", "actions[2].workflowId"];
+    assert_eq!(fields, all, "{faults:?}");
     let right = json!({ "actions": [] });
     let update = async |conn: &mut jobs::db::PgConnection, version| {
         listener::update_pipeline(conn, &house.door.sandbox, house.tenant, id, version, &right).await

@@ -15,7 +15,7 @@ use jobs::payload::listener::{ListenerAction, ListenerEvent};
 use jobs::queue::{Attempt, DeadJob, Enqueued, NewJob, enqueue, finish};
 use jobs::{Code, Error, Result};
 use rules::id::{ListenerId, NoticeId, RunId, TenantId};
-use rules::listener::{Act, Action, Pipeline, check};
+use rules::listener::{Act, Action, Pipeline, check, check_size};
 use rules::queue::{Kind, Outcome};
 use serde_json::Value;
 use tracing::Span;
@@ -81,10 +81,13 @@ async fn transform(context: &Context, code: String, event: Value) -> Result<Resu
     let sandbox = Arc::clone(&context.sandbox);
     let ran = tokio::task::spawn_blocking(move || counted(|| sandbox.run(&code, &[("event", event)])));
     Ok(match ran.await.map_err(Error::internal)?? {
-        Ok(event) => match check(&event) {
-            Ok(()) => Ok(event),
-            Err(refused) => Err(format!("the transform's result cannot be kept: {refused}")),
-        },
+        Ok(event) => {
+            let refused = check(&event).map_err(|why| why.to_string());
+            match refused.and_then(|()| check_size(&event).map_err(|why| why.to_string())) {
+                Ok(()) => Ok(event),
+                Err(why) => Err(format!("the transform's result cannot be kept: {why}")),
+            }
+        }
         Err(error) => Err(format!("the transform failed: {error}")),
     })
 }

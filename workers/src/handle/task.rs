@@ -9,6 +9,7 @@ use jobs::dag::drive::Arrival;
 use jobs::{Error, Result};
 use rules::dag::limits::{MAX_OUTPUT_BYTES, clip};
 use rules::dag::{Change, Condition, Graph, Node, OUTPUT, SUCCESS, Task};
+use rules::kept;
 use script::{Sandbox, ScriptError};
 use serde_json::{Value, json};
 
@@ -113,9 +114,12 @@ fn refused(error: &ScriptError) -> Done {
 }
 
 fn bounded(handle: Option<String>, output: Value, limit: usize) -> Done {
-    let bytes = output.to_string().len();
+    let bytes = kept::bytes(&output);
     if bytes > limit {
-        return Done::Failed(format!("the output has {bytes} bytes; at most {limit} are kept"), false);
+        let told = format!(
+            "the output has {bytes} bytes once its numbers are written out; at most {limit} are kept"
+        );
+        return Done::Failed(told, false);
     }
     Done::Succeeded(handle, Some(output))
 }

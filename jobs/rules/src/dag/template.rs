@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use super::limits::cut;
 pub use super::path::{Path, Step};
+use crate::kept;
 
 /// What stands between a path and the value that is taken where it leads to nothing.
 const OTHERWISE: &str = "??";
@@ -117,7 +118,7 @@ impl Template {
         })
     }
 
-    /// Fills it in, with at most about `limit` bytes from its blocks: a short text can hold one block a
+    /// Fills it in, with at most `limit` bytes, as they are kept, from its blocks: a short text can hold one block a
     /// thousand times. `root` gives the value of a root.
     ///
     /// # Errors
@@ -237,7 +238,7 @@ impl Room {
     }
 
     fn take(&mut self, value: &Value) -> Result<(), Unfilled> {
-        self.left = self.left.checked_sub(bytes_of(value)).ok_or(Unfilled::TooLarge(self.limit))?;
+        self.left = self.left.checked_sub(kept::bytes(value)).ok_or(Unfilled::TooLarge(self.limit))?;
         Ok(())
     }
 }
@@ -259,19 +260,6 @@ pub fn text_of(value: &Value) -> String {
         Value::Null => String::new(),
         Value::String(text) => text.clone(),
         Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => value.to_string(),
-    }
-}
-
-/// About how many bytes a value has as JSON.
-fn bytes_of(value: &Value) -> usize {
-    match value {
-        Value::Null | Value::Bool(_) => 4,
-        Value::Number(_) => 8,
-        Value::String(text) => text.len() + 2,
-        Value::Array(items) => items.iter().map(|item| bytes_of(item) + 1).sum::<usize>() + 2,
-        Value::Object(members) => {
-            members.iter().map(|(name, member)| name.len() + bytes_of(member) + 4).sum::<usize>() + 2
-        }
     }
 }
 

@@ -13,6 +13,6 @@ pub use notice::{
     check_size, headers,
 };
 pub use path::{BadPath, PATH_CHARS_MAX, Path};
-pub use pipeline::{ACTIONS_MAX, Act, Action, Pipeline, TEMPLATE_ROOTS};
+pub use pipeline::{ACTIONS_MAX, Act, Action, Outside, Pipeline, TEMPLATE_ROOTS};
 pub use read::Fault;
 pub use retention::{BUFFER_EVENTS_MAX, BUFFER_HOURS_MAX, BUFFER_NAME_CHARS_MAX, BufferName, Retention};

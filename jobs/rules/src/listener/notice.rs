@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 
 use crate::dag::limits::MAX_INPUT_BYTES;
+use crate::kept;
 
 /// The largest event, in bytes as it is sent, and as it is kept: numbers such as `1e15` are written out.
 pub const NOTICE_BYTES_MAX: usize = 256 * 1024;
@@ -39,7 +40,7 @@ pub struct TooLarge(pub usize);
 /// # Errors
 /// [`TooLarge`] with its bytes.
 pub fn check_size(event: &Value) -> Result<(), TooLarge> {
-    let bytes = event.to_string().len();
+    let bytes = kept::bytes(event);
     if bytes > NOTICE_BYTES_MAX { Err(TooLarge(bytes)) } else { Ok(()) }
 }
 
@@ -103,6 +104,14 @@ mod tests {
         assert_eq!(check(&json!({"a": ["b", 1, null, true]})), Ok(()));
         assert_eq!(check(&json!({"a": ["b\0"]})), Err(BadNotice::Nul));
         assert_eq!(check(&json!({"a\0": 1})), Err(BadNotice::Nul));
+    }
+
+    #[test]
+    fn an_event_is_measured_as_it_is_kept() {
+        let many = |count: usize| json!(vec![1e308; count]);
+        assert_eq!(check_size(&many(800)), Ok(()));
+        let TooLarge(bytes) = check_size(&many(900)).unwrap_err();
+        assert!(bytes > 900 * 309 && many(900).to_string().len() < 10_000);
     }
 
     #[test]

@@ -34,6 +34,15 @@ pub struct Pipeline {
     pub actions: Vec<Action>,
 }
 
+/// A part of a configuration that only others can judge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outside<'a> {
+    /// A script, which must compile.
+    Script(&'a str),
+    /// A workflow, which the tenant must have.
+    Workflow(WorkflowId),
+}
+
 /// One thing that is done with an event.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Action {
@@ -104,6 +113,28 @@ impl Pipeline {
             reader.fault("actions".into(), many);
         }
         if reader.faults.is_empty() { Ok(pipeline) } else { Err(reader.faults) }
+    }
+
+    /// What of a configuration only others can judge, wherever it stands and whatever else is wrong: scripts
+    /// and workflows, each with its field.
+    pub fn outside(config: &Value) -> Vec<(String, Outside<'_>)> {
+        let steps = config.get("actions").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+        let text = |step: &'_ Value, name: &str| Some(step.get(name)?.as_str()?.to_owned());
+        let judged = steps.iter().enumerate().filter_map(|(place, step)| {
+            let field = |name: &str| format!("actions[{place}].{name}");
+            match text(step, "type")?.as_str() {
+                "transform" => {
+                    let code = step.get("code")?.as_str().filter(|code| !code.trim().is_empty())?;
+                    Some((field("code"), Outside::Script(code)))
+                }
+                "trigger_workflow" => {
+                    let id = text(step, "workflowId")?.parse().ok()?;
+                    Some((field("workflowId"), Outside::Workflow(WorkflowId(id))))
+                }
+                _ => None,
+            }
+        });
+        judged.collect()
     }
 
     /// The configuration that [`Self::parse`] reads back to the same.
