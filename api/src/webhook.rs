@@ -52,8 +52,10 @@ pub(crate) async fn handle(
 
 async fn take(app: &App, tenant: &str, path: &str, request: Request) -> Result<Received, Refusal> {
     let (head, body) = request.into_parts();
-    let bytes =
-        body::read(body, NOTICE_BYTES_MAX).await.map_err(|response| Refusal::new("too_large", response))?;
+    let bytes = body::read(body, NOTICE_BYTES_MAX).await.map_err(|response| {
+        let too_large = response.status() == StatusCode::PAYLOAD_TOO_LARGE;
+        Refusal::new(if too_large { "too_large" } else { "broken_off" }, response)
+    })?;
     let mut conn = app.db.acquire().await.map_err(|e| broken(e.into()))?;
     let address = address(&mut conn, tenant, path).await.map_err(broken)?;
     drop(conn);

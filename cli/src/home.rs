@@ -129,7 +129,9 @@ pub(crate) fn write_secret(path: &Path, text: &str) -> Result<()> {
         let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
-        fs::rename(&draft, path)
+        fs::rename(&draft, path)?;
+        // The name is kept by the folder: a machine that stops now must not lose the file with it.
+        path.parent().map_or(Ok(()), |folder| fs::File::open(folder)?.sync_all())
     };
     write().map_err(|e| unwritable(path, &e))
 }

@@ -1,6 +1,6 @@
 //! `millrace job`: look at jobs and act on them.
 
-use jobs::db::PgPool;
+use jobs::db::{PgConnection, PgPool};
 use jobs::queue::Wake;
 use jobs::queue::postgres::control::{self, Cancel};
 use jobs::queue::postgres::look::{self, FailedAttempt, Filter, JobView};
@@ -20,8 +20,8 @@ pub(crate) async fn run(command: Job) -> anyhow::Result<()> {
             list(&db, &Filter { tenant, state, kind, before }, limit, output).await?;
         }
         Job::Show { id, output } => show(&db, JobId(id), output).await?,
-        Job::Cancel { ids, output } => cancel(&db, &ids, output).await?,
-        Job::Retry { ids, output } => retry(&db, &ids, None, output).await?,
+        Job::Cancel { ids, output } => each(&ids, output, async |id| cancel_one(&db, id).await).await?,
+        Job::Retry { ids, output } => each(&ids, output, async |id| retry_one(&db, id).await).await?,
     }
     Ok(())
 }
@@ -29,7 +29,7 @@ pub(crate) async fn run(command: Job) -> anyhow::Result<()> {
 /// Prints a page of jobs.
 pub(crate) async fn list(db: &PgPool, filter: &Filter, limit: i64, output: Output) -> jobs::Result<()> {
     let mut conn = db.acquire().await?;
-    let page = look::page(&mut conn, filter, limit).await?;
+    let page = all_of(&mut conn, filter, limit).await?;
     let rows: Vec<Vec<String>> = page
         .iter()
         .map(|job| {
@@ -46,6 +46,21 @@ pub(crate) async fn list(db: &PgPool, filter: &Filter, limit: i64, output: Outpu
         })
         .collect();
     print(output, &page, &["ID", "STATE", "KIND", "QUEUE", "TRIES", "CREATED", "DUE/ENDED", "ERROR"], &rows)
+}
+
+/// As many jobs as were asked for, however large they are.
+async fn all_of(conn: &mut PgConnection, filter: &Filter, limit: i64) -> jobs::Result<Vec<JobView>> {
+    let mut filter = filter.clone();
+    let mut all: Vec<JobView> = Vec::new();
+    loop {
+        let left = limit.saturating_sub(i64::try_from(all.len()).unwrap_or(i64::MAX));
+        let page = look::page(conn, &filter, left).await?;
+        all.extend(page.rows);
+        if !page.cut {
+            return Ok(all);
+        }
+        filter.before = all.last().map(|job| job.id);
+    }
 }
 
 /// A job with all that is known of it.
@@ -110,58 +125,119 @@ pub(crate) async fn show(db: &PgPool, id: JobId, output: Output) -> jobs::Result
 struct Became {
     id: i64,
     became: &'static str,
+    /// Why nothing did.
+    error: Option<String>,
 }
 
-fn print_became(output: Output, done: &[Became]) -> jobs::Result<()> {
-    let rows: Vec<Vec<String>> = done.iter().map(|d| vec![d.id.to_string(), d.became.to_owned()]).collect();
-    print(output, &done, &["ID", "BECAME"], &rows)
+impl Became {
+    fn of(id: i64, done: jobs::Result<&'static str>) -> Self {
+        match done {
+            Ok(became) => Self { id, became, error: None },
+            Err(error) => Self { id, became: "refused", error: Some(error.to_string()) },
+        }
+    }
 }
 
-async fn cancel(db: &PgPool, ids: &[i64], output: Output) -> jobs::Result<()> {
+/// Tells of each job what became of it, and fails when one was refused.
+fn print_became(output: Output, done: &[Became]) -> anyhow::Result<()> {
+    let row = |d: &Became| vec![d.id.to_string(), d.became.to_owned(), d.error.clone().unwrap_or_default()];
+    print(output, &done, &["ID", "BECAME", "WHY"], &done.iter().map(row).collect::<Vec<_>>())?;
+    let refused: Vec<_> = done.iter().filter(|d| d.error.is_some()).map(|d| d.id.to_string()).collect();
+    if refused.is_empty() {
+        return Ok(());
+    }
+    let (some, all) = (refused.len(), done.len());
+    Err(jobs::Error::conflict(format!(
+        "{some} of {all} refused: {}; the others are done, and why is told of each",
+        refused.join(", ")
+    ))
+    .into())
+}
+
+/// Acts on each job for itself, so that one that cannot be acted on holds up none of the others.
+async fn each(
+    ids: &[i64],
+    output: Output,
+    act: impl AsyncFn(JobId) -> jobs::Result<&'static str>,
+) -> anyhow::Result<()> {
+    if let [only] = ids {
+        let became = act(JobId(*only)).await?;
+        return print_became(output, &[Became::of(*only, Ok(became))]);
+    }
     let mut done = Vec::new();
     for id in ids {
-        let mut tx = jobs::db::begin(db).await?;
-        let cancelled = control::cancel(&mut tx, JobId(*id)).await?;
-        tx.commit().await?;
-        let became = match cancelled {
-            Cancel::Cancelled(woken) => {
-                tell(db, &woken).await;
-                "cancelled"
-            }
-            Cancel::Cancelling => {
-                Wake::tell(db, Hint::Cancelled).await;
-                "cancelling"
-            }
-            Cancel::Ended => "had ended",
-        };
-        done.push(Became { id: *id, became });
+        done.push(Became::of(*id, act(JobId(*id)).await));
     }
     print_became(output, &done)
 }
 
-/// Tries jobs again: waiting ones now, dead ones with new attempts.
-pub(crate) async fn retry(
+async fn cancel_one(db: &PgPool, id: JobId) -> jobs::Result<&'static str> {
+    let mut tx = jobs::db::begin(db).await?;
+    let cancelled = control::cancel(&mut tx, id).await?;
+    tx.commit().await?;
+    Ok(match cancelled {
+        Cancel::Cancelled(woken) => {
+            tell(db, &woken).await;
+            "cancelled"
+        }
+        Cancel::Cancelling => {
+            Wake::tell(db, Hint::Cancelled).await;
+            "cancelling"
+        }
+        Cancel::Ended => "had ended",
+    })
+}
+
+async fn retry_one(db: &PgPool, id: JobId) -> jobs::Result<&'static str> {
+    let mut tx = jobs::db::begin(db).await?;
+    let job = look::job(&mut tx, id, None).await?;
+    let dead = job.state == State::Dead.as_str();
+    let woken = if dead {
+        control::redrive(&mut tx, id, attempts_of(&job, None)).await?
+    } else {
+        control::hasten(&mut tx, id).await?
+    };
+    tx.commit().await?;
+    tell(db, &woken).await;
+    Ok(if dead { "redriven" } else { "due now" })
+}
+
+/// Gives dead letters new attempts.
+pub(crate) async fn redrive(
     db: &PgPool,
     ids: &[i64],
     attempts: Option<u16>,
     output: Output,
-) -> jobs::Result<()> {
-    let mut done = Vec::new();
-    for id in ids {
-        let mut tx = jobs::db::begin(db).await?;
-        let job = look::job(&mut tx, JobId(*id), None).await?;
-        let dead = job.state == State::Dead.as_str();
-        let woken = if dead {
-            let own = job.kind.parse::<Kind>().map_or(1, |kind| Policy::of(kind).max_attempts);
-            control::redrive(&mut tx, JobId(*id), attempts.unwrap_or(own)).await?
-        } else {
-            control::hasten(&mut tx, JobId(*id)).await?
-        };
-        tx.commit().await?;
-        tell(db, &woken).await;
-        done.push(Became { id: *id, became: if dead { "redriven" } else { "due now" } });
+) -> anyhow::Result<()> {
+    each(ids, output, async |id| redrive_one(db, id, attempts).await).await
+}
+
+async fn redrive_one(db: &PgPool, id: JobId, attempts: Option<u16>) -> jobs::Result<&'static str> {
+    let mut tx = jobs::db::begin(db).await?;
+    let job = dead(&mut tx, id).await?;
+    let woken = control::redrive(&mut tx, id, attempts_of(&job, attempts)).await?;
+    tx.commit().await?;
+    tell(db, &woken).await;
+    Ok("redriven")
+}
+
+/// The job, if it is a dead letter.
+///
+/// # Errors
+/// NotFound for an unknown job, Conflict for one in another state.
+pub(crate) async fn dead(conn: &mut PgConnection, id: JobId) -> jobs::Result<JobView> {
+    let found = look::job(conn, id, None).await?;
+    if found.state == State::Dead.as_str() {
+        return Ok(found);
     }
-    print_became(output, &done)
+    Err(jobs::Error::conflict(format!(
+        "job {id} is no dead letter, it is {}; `millrace job show {id}` tells more",
+        found.state.to_lowercase()
+    )))
+}
+
+fn attempts_of(job: &JobView, wanted: Option<u16>) -> u16 {
+    wanted.unwrap_or_else(|| job.kind.parse::<Kind>().map_or(1, |kind| Policy::of(kind).max_attempts))
 }
 
 async fn tell(db: &PgPool, pools: &[i32]) {

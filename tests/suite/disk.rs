@@ -1,21 +1,31 @@
-//! `millrace up` on a disk that is full: refused before anything is made, with the reason and the remedy.
+//! `millrace up` on a disk that is full: at the start it is refused before anything is made, with the reason
+//! and the remedy; later what comes is refused until there is room again, and nothing accepted is lost.
 //!
 //! The disk is a small file system in memory, mounted in a mount namespace of the process' own, which needs
 //! root; without that right the test says so and looks at nothing.
 
+use std::fs::File;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use tests::{Millrace, process};
+use serde_json::{Value, json};
+use tests::http::{Answer, send};
+use tests::{Millrace, process, wait};
 
 /// Less than a start needs.
 const SMALL: &str = "size=64m";
+
+/// Enough for a start, and little to fill.
+const ENOUGH: &str = "size=700m";
 
 /// What runs in the namespace: the mount, then what follows as its arguments.
 const MOUNTED: &str = r#"mount -t tmpfs -o "$1" millrace-test "$2" && shift 2 && exec "$@""#;
 
 /// `millrace up` with a home on a file system of its own; none where this machine does not allow that.
-fn up_on(size: &str, folder: &std::path::Path) -> Option<Command> {
+fn up_on(size: &str, folder: &Path) -> Option<Command> {
     let mounting = |what: &[&str]| {
         let mut command = Command::new("unshare");
         let mount = folder.to_str().expect("text");
@@ -52,4 +62,132 @@ async fn a_start_on_a_disk_without_room_is_refused_with_the_remedy() {
         assert!(told.contains(said), "{said}: {told}");
     }
     assert!(!told.contains("millrace is up"), "{told}");
+}
+
+/// Somebody who starts runs.
+struct Asker {
+    address: SocketAddr,
+    token: String,
+    tenant: String,
+    workflow: String,
+}
+
+impl Asker {
+    async fn ask(&self, query: &str, variables: Value) -> Answer {
+        let body = json!({"query": query, "variables": variables}).to_string();
+        let bearer = format!("Bearer {}", self.token);
+        let headers = [("content-type", "application/json"), ("authorization", bearer.as_str())];
+        send(
+            self.address,
+            "POST",
+            "/graphql",
+            &headers[..if self.token.is_empty() { 1 } else { 2 }],
+            body.as_bytes(),
+        )
+        .await
+    }
+
+    async fn ok(&self, query: &str, variables: Value) -> Value {
+        let answer = self.ask(query, variables).await.json();
+        assert!(answer.get("errors").is_none(), "{answer}");
+        answer["data"].clone()
+    }
+
+    /// Logs in, and makes a tenant with a workflow.
+    async fn enter(address: SocketAddr, password: &str) -> Self {
+        let mut asker =
+            Self { address, token: String::new(), tenant: String::new(), workflow: String::new() };
+        let login = "mutation($p: String!) { login(email: \"admin@localhost\", password: $p) { token } }";
+        let told = asker.ok(login, json!({"p": password})).await;
+        asker.token = told["login"]["token"].as_str().unwrap().to_owned();
+        let make = "mutation { createTenant(slug: \"full\", title: \"Full\") { id } }";
+        asker.tenant = asker.ok(make, json!({})).await["createTenant"]["id"].as_str().unwrap().to_owned();
+        let definition = json!({
+            "nodes": [
+                {"id": "s", "type": "start"},
+                {"id": "n", "type": "script", "config": {"code": "ctx.input.n", "outputVariable": "n"}},
+                {"id": "e", "type": "end", "config": {"outputParameters": [{"name": "n", "sourceVariable": "{{ctx.n}}"}]}}
+            ],
+            "edges": [{"source": "s", "target": "n"}, {"source": "n", "target": "e"}]});
+        let make = "mutation($t: ID!, $d: JSON!) { createWorkflow(tenant: $t, title: \"Full\", definition: $d) { id } }";
+        let told = asker.ok(make, json!({"t": asker.tenant, "d": definition})).await;
+        asker.workflow = told["createWorkflow"]["id"].as_str().unwrap().to_owned();
+        asker
+    }
+
+    /// Starts a run that fills the disk a little more: its id, or the code and words of the refusal.
+    async fn start(&self, n: usize) -> Result<String, (String, String)> {
+        let start = "mutation($t: ID!, $w: ID!, $i: JSON!, $k: String!) {
+            executeWorkflow(tenant: $t, workflow: $w, input: $i, idempotencyKey: $k) { run { id } } }";
+        // Of letters that no compression makes few.
+        let ballast: String = (0..2_000).map(|_| uuid::Uuid::new_v4().simple().to_string()).collect();
+        let variables = json!({"t": self.tenant, "w": self.workflow, "i": {"n": n, "ballast": ballast}, "k": format!("run-{n}")});
+        let answer = self.ask(start, variables).await.json();
+        match answer["data"]["executeWorkflow"]["run"]["id"].as_str() {
+            Some(id) => Ok(id.to_owned()),
+            None => {
+                let error = &answer["errors"][0];
+                let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+                Err((text(&error["extensions"]["code"]), text(&error["message"])))
+            }
+        }
+    }
+
+    async fn status(&self, run: &str) -> Option<String> {
+        let look = "query($t: ID!, $r: ID!) { run(tenant: $t, id: $r) { status output } }";
+        let told = self.ask(look, json!({"t": self.tenant, "r": run})).await.json();
+        told["data"]["run"]["status"].as_str().map(str::to_owned)
+    }
+}
+
+/// Writes into a file until nothing more fits.
+fn fill(path: &Path) {
+    let mut file = File::create(path).unwrap();
+    let block = vec![7u8; 64 << 10];
+    while file.write_all(&block).is_ok() {}
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_fills_under_work_refuses_the_new_and_keeps_the_accepted() {
+    let folder = tempfile::Builder::new().prefix("millrace-disk-").tempdir_in("/tmp").unwrap();
+    let Some(mut command) = up_on(ENOUGH, folder.path()) else { return };
+    let mut up = Millrace::spawn(&mut command);
+    up.printed("millrace is up").await;
+    // Its file system is its own; the kernel shows it to root below its process.
+    let inside = PathBuf::from(format!("/proc/{}/root{}", up.pid(), folder.path().display()));
+    let read =
+        |name: &str| std::fs::read_to_string(inside.join("home").join(name)).unwrap().trim().to_owned();
+    let asker = Asker::enter(read("address").parse().unwrap(), &read("admin-password")).await;
+    let mut accepted = vec![asker.start(0).await.unwrap()];
+
+    let ballast = inside.join("ballast");
+    fill(&ballast);
+    let mut refused = Vec::new();
+    for n in 1..5_000 {
+        match asker.start(n).await {
+            Ok(run) => accepted.push(run),
+            Err(refusal) => refused.push(refusal),
+        }
+        if refused.len() == 20 {
+            break;
+        }
+    }
+    assert_eq!(refused.len(), 20, "the disk never filled: {} were accepted", accepted.len());
+    for (code, told) in &refused {
+        assert_eq!(code, "UNAVAILABLE", "{told}");
+        assert!(told.contains("try again"), "{told}");
+    }
+    assert!(up.is_running(), "{}", up.log());
+
+    std::fs::remove_file(&ballast).unwrap();
+    let again = wait::value("runs are accepted again", || async { asker.start(6_000).await.ok() }).await;
+    accepted.push(again);
+    println!("{} accepted, {} refused while the disk was full", accepted.len(), refused.len());
+    for run in &accepted {
+        wait::until("an accepted run ends well", || async {
+            asker.status(run).await.as_deref() == Some("COMPLETED")
+        })
+        .await;
+    }
+    assert!(up.stop(Duration::from_secs(60)).await.success(), "{}", up.log());
 }

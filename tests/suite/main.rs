@@ -32,6 +32,7 @@ mod lease;
 mod listener;
 mod machine;
 mod model;
+mod much;
 mod nesting;
 mod notices;
 mod operate;

@@ -1,7 +1,7 @@
 //! Holds every value of a request against the type that the schema asks, before anything is executed, and
 //! says of the first that does not fit what it is, what is asked and what to send.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use async_graphql::parser::types::{
     BaseType, ExecutableDocument, Field, OperationDefinition, OperationType, Selection, SelectionSet, Type,
@@ -9,7 +9,7 @@ use async_graphql::parser::types::{
 use async_graphql::{Name, Value, Variables};
 use rules::redact::is_secret;
 
-use super::shape::{Inputs, Shape};
+use super::shape::{Input, Inputs, Shape};
 use crate::error::Fault;
 
 /// The longest value or name that a message repeats, in characters.
@@ -30,7 +30,8 @@ pub(crate) fn check(
     shape: &Shape,
     open: bool,
 ) -> Result<(), Fault> {
-    let mut fitter = Fitter { variables, document, shape, open, seen: HashSet::new() };
+    let mut fitter =
+        Fitter { variables, document, shape, open, seen: HashSet::new(), declared: HashMap::new() };
     for (name, definition) in document.operations.iter() {
         if operation.is_some() && operation != name.map(Name::as_str) {
             continue;
@@ -46,8 +47,10 @@ struct Fitter<'a> {
     shape: &'a Shape,
     /// Whether the schema's names may be told.
     open: bool,
-    /// Fragments that were looked at.
+    /// Fragments that were looked at, for the operation at hand.
     seen: HashSet<&'a Name>,
+    /// The variables of the operation at hand: their types, and whether they have a default.
+    declared: HashMap<&'a str, (&'a Type, bool)>,
 }
 
 impl<'a> Fitter<'a> {
@@ -61,6 +64,8 @@ impl<'a> Fitter<'a> {
                     .into());
             }
         };
+        self.seen.clear();
+        self.declared.clear();
         for definition in &operation.variable_definitions {
             let (name, ty) = (&definition.node.name.node, &definition.node.var_type.node);
             let what = format!("the variable `${name}`");
@@ -70,6 +75,7 @@ impl<'a> Fitter<'a> {
             if let Some(default) = &definition.node.default_value {
                 self.fits(&format!("the default of {what}"), &default.node, ty)?;
             }
+            self.declared.insert(name.as_str(), (ty, definition.node.default_value.is_some()));
         }
         self.set(&operation.selection_set.node, root)
     }
@@ -106,6 +112,10 @@ impl<'a> Fitter<'a> {
             match given {
                 Some((_, value)) => {
                     let what = format!("the argument `{}` of `{name}`", asked.name);
+                    // Written down, only a variable begins so: texts stand in quotes.
+                    if let Some(variable) = value.node.to_string().strip_prefix('$') {
+                        self.stands(&what, variable, asked)?;
+                    }
                     // A variable that is not given stands for its default, which was looked at, or for nothing.
                     let given = |name: Name| self.variables.get(&name).cloned().ok_or(());
                     if let Ok(value) = value.node.clone().into_const_with(given) {
@@ -122,6 +132,21 @@ impl<'a> Fitter<'a> {
             }
         }
         self.set(&field.selection_set.node, &taker.gives)
+    }
+
+    /// Whether a variable may stand for an argument, whatever it holds.
+    fn stands(&self, what: &str, variable: &str, asked: &Input) -> Result<(), String> {
+        // One that is not declared is the executor's to tell.
+        let Some((declared, has_default)) = self.declared.get(variable) else { return Ok(()) };
+        let given = Type { base: declared.base.clone(), nullable: declared.nullable && !has_default };
+        let wanted = Type { base: asked.ty.base.clone(), nullable: asked.ty.nullable || asked.has_default };
+        if goes(&given, &wanted) {
+            return Ok(());
+        }
+        Err(format!(
+            "{what} is `${variable}`, declared as `{declared}`, and `{0}` is asked: declare it as `{0}`",
+            asked.ty
+        ))
     }
 
     /// Whether a value fits a type.
@@ -211,6 +236,16 @@ impl<'a> Fitter<'a> {
         let more = names.len().saturating_sub(TOLD_NAMES);
         if more == 0 { format!("send one of {told}") } else { format!("send one of {told} and {more} more") }
     }
+}
+
+/// Whether every value of one type is one of the other.
+fn goes(given: &Type, wanted: &Type) -> bool {
+    let base = match (&given.base, &wanted.base) {
+        (BaseType::Named(given), BaseType::Named(wanted)) => given == wanted,
+        (BaseType::List(given), BaseType::List(wanted)) => goes(given, wanted),
+        (BaseType::Named(_), BaseType::List(_)) | (BaseType::List(_), BaseType::Named(_)) => false,
+    };
+    base && (wanted.nullable || !given.nullable)
 }
 
 /// A value as a message repeats it: never one that stands under a secret's name, and of lists and objects

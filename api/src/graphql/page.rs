@@ -7,12 +7,13 @@ use async_graphql::OutputType;
 use async_graphql::connection::{Connection, Edge};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jobs::db::Slice;
 
 use super::limit::DEFAULT_PAGE;
 use crate::error::Fault;
 
 /// The largest page.
-pub(crate) const MAX_PAGE: i32 = 100;
+pub(crate) const MAX_PAGE: i32 = jobs::db::MAX_PAGE as i32;
 
 /// The version of the cursors' form: one of another version is refused in place of misread.
 const VERSION: &str = "1";
@@ -49,10 +50,10 @@ impl<K: FromStr + Display> Page<K> {
         i64::try_from(self.first).unwrap_or(i64::MAX).saturating_add(1)
     }
 
-    /// The page of these rows, of which there may be one too many.
+    /// The page of these rows, of which there may be one too many, or fewer where they are large.
     pub(crate) fn of<R, T: OutputType>(
         &self,
-        rows: Vec<R>,
+        rows: impl Into<Slice<R>>,
         key: impl Fn(&R) -> K,
         node: impl Fn(R) -> T,
     ) -> Connection<String, T> {
@@ -68,11 +69,12 @@ impl<K: FromStr + Display> Page<K> {
     /// That of the first unreadable row.
     pub(crate) fn try_of<R, T: OutputType, E>(
         &self,
-        mut rows: Vec<R>,
+        rows: impl Into<Slice<R>>,
         key: impl Fn(&R) -> K,
         node: impl Fn(R) -> Result<T, E>,
     ) -> Result<Connection<String, T>, E> {
-        let more = rows.len() > self.first;
+        let Slice { mut rows, cut } = rows.into();
+        let more = cut || rows.len() > self.first;
         rows.truncate(self.first);
         let mut page = Connection::new(self.after.is_some(), more);
         for row in rows {
@@ -131,5 +133,7 @@ mod tests {
         assert_eq!((full.edges.len(), full.has_next_page), (2, true));
         let last = page.of(vec![1i64, 2], |n| *n, |n| n);
         assert_eq!((last.edges.len(), last.has_next_page), (2, false));
+        let cut = page.of(Slice { rows: vec![1i64], cut: true }, |n| *n, |n| n);
+        assert_eq!((cut.edges.len(), cut.has_next_page), (1, true));
     }
 }

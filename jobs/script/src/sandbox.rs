@@ -49,11 +49,6 @@ impl Sandbox {
         Self { engine: engine::build(&limits), limits, cache: Cache::default() }
     }
 
-    /// The limits that every run keeps.
-    pub const fn limits(&self) -> &Limits {
-        &self.limits
-    }
-
     /// Whether `code` compiles as a script, for the editor and for saving.
     ///
     /// # Errors

@@ -2,14 +2,19 @@
 
 use chrono::{DateTime, Utc};
 use rules::id::{RunId, TenantId, WorkflowId};
+use rules::kept;
 use serde_json::Value;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use crate::db::{MAX_FETCHED, Slice, slice};
 use crate::{Error, Result};
 
-/// The most runs or log lines on one page: a hundred, and one that tells whether there are more.
-pub const MAX_PAGE: i64 = 101;
+/// How long a letter may lie before its run is looked after, in seconds: whoever put it there does it at once.
+const LETTER_LIES_S: i32 = 2;
+
+/// How long a run may stand unbegun before somebody else begins it, in seconds.
+const UNBEGUN_S: i32 = 60;
 
 /// A run that is to be started.
 #[derive(Debug, Clone)]
@@ -254,12 +259,14 @@ pub async fn stranded(conn: &mut PgConnection, limit: i64) -> Result<Vec<Strande
         Stranded,
         r#"select s.id as "id!", s.tenant_id as "tenant_id!", s.trace_parent from (
             (select distinct r.id, r.tenant_id, r.trace_parent from run_inbox i join run r on r.id = i.run_id
-            where i.created_at < now() - interval '2 seconds' and (i.aside_until is null or i.aside_until <= now()) limit $1)
+            where i.created_at < now() - $2::integer * interval '1 second' and (i.aside_until is null or i.aside_until <= now()) limit $1)
             union
             (select id, tenant_id, trace_parent from run
-            where status = 'PENDING' and created_at < now() - interval '1 minute' order by created_at limit $1)
+            where status = 'PENDING' and created_at < now() - $3::integer * interval '1 second' order by created_at limit $1)
         ) s limit $1"#,
-        limit
+        limit,
+        LETTER_LIES_S,
+        UNBEGUN_S
     )
     .fetch_all(conn)
     .await?;
@@ -294,7 +301,7 @@ pub async fn page(
     status: Option<&str>,
     before: Option<RunId>,
     limit: i64,
-) -> Result<Vec<RunView>> {
+) -> Result<Slice<RunView>> {
     let rows = sqlx::query_as!(
         RunView,
         "select id, tenant_id, workflow_id, workflow_version, status, input, output, error, idempotency_key, started_by, created_at, started_at, finished_at
@@ -305,9 +312,8 @@ pub async fn page(
         workflow.map(|w| w.0),
         status,
         before.map(|b| b.0),
-        limit.clamp(1, MAX_PAGE)
+        limit.clamp(1, MAX_FETCHED)
     )
-    .fetch_all(conn)
-    .await?;
-    Ok(rows)
+    .fetch(conn);
+    slice(rows, |r| kept::bytes(&r.input) + r.output.as_ref().map_or(0, kept::bytes)).await
 }

@@ -297,7 +297,8 @@ pub async fn set_active(
     .ok_or_else(|| absent(id))
 }
 
-/// Deletes a listener with its notices and buffers. Jobs of theirs that still wait end among the dead.
+/// Deletes a listener at once. Its notices and buffered events follow in batches, by the scheduler; jobs of
+/// theirs that still wait end among the dead.
 ///
 /// # Errors
 /// NotFound when the tenant has no such listener.

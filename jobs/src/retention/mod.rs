@@ -5,6 +5,7 @@
 mod store;
 
 pub use store::{
-    HEALTH_BATCH, LETTER_BATCH, NOTICE_BATCH, OPERATION_BATCH, RUN_BATCH, allow_removal,
-    remove_health_results, remove_letters, remove_notices, remove_operations, remove_runs,
+    HEALTH_BATCH, LEFT_BEHIND_BATCH, LETTER_BATCH, NOTICE_BATCH, OPERATION_BATCH, RUN_BATCH, allow_removal,
+    forget_removals, remove_health_results, remove_left_behind, remove_letters, remove_notices,
+    remove_operations, remove_runs,
 };

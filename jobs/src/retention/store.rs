@@ -19,6 +19,13 @@ pub const OPERATION_BATCH: i64 = 1_000;
 /// How many results of checks one call removes at most: there are many, and each is small.
 pub const HEALTH_BATCH: i64 = 5_000;
 
+/// How long a removal is remembered after the last of what it left behind, in seconds: a job that began
+/// before it may add to that for as long as a transaction may last.
+const REMOVAL_GRACE_S: i32 = 600;
+
+/// How many notices, and as many buffered events, of listeners that are gone one call removes at most.
+pub const LEFT_BEHIND_BATCH: i64 = 1_000;
+
 /// How old a letter is, in seconds, before its run is taken to be gone: a run and a letter to it may be
 /// committed by different transactions, the letter's first.
 const LETTER_GRACE_S: i32 = 600;
@@ -127,6 +134,54 @@ pub async fn remove_health_results(conn: &mut PgConnection, keep_days: i32) -> R
             select id from health_result where at < now() - $1::integer * interval '1 day' order by at limit $2))",
         keep_days,
         HEALTH_BATCH
+    )
+    .execute(conn)
+    .await?;
+    Ok(gone.rows_affected())
+}
+
+/// Removes at most `limit` notices, and as many buffered events, of a listener that is gone, and tells how
+/// many. None mean that nothing is left of any.
+///
+/// # Errors
+/// Unavailable when nobody answers.
+pub async fn remove_left_behind(conn: &mut PgConnection, limit: i64) -> Result<u64> {
+    let row = sqlx::query!(
+        r#"with gone as materialized (
+            select r.listener_id from listener_removal r
+            where exists (select from notice n where n.listener_id = r.listener_id)
+                or exists (select from buffer_event e where e.listener_id = r.listener_id)
+            order by r.removed_at, r.listener_id limit 1
+        ),
+        notices as (
+            delete from notice where id = any(array(
+                select n.id from notice n where n.listener_id = (select listener_id from gone) limit $1 for update skip locked))
+            returning 1
+        ),
+        events as (
+            delete from buffer_event where id = any(array(
+                select e.id from buffer_event e where e.listener_id = (select listener_id from gone) limit $1 for update skip locked))
+            returning 1
+        )
+        select (select count(*) from notices) + (select count(*) from events) as "removed!""#,
+        limit
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(row.removed.unsigned_abs())
+}
+
+/// Forgets listeners that went some time ago and left nothing behind.
+///
+/// # Errors
+/// Unavailable when nobody answers.
+pub async fn forget_removals(conn: &mut PgConnection) -> Result<u64> {
+    let gone = sqlx::query!(
+        "delete from listener_removal r
+        where r.removed_at < now() - $1::integer * interval '1 second'
+            and not exists (select from notice n where n.listener_id = r.listener_id)
+            and not exists (select from buffer_event e where e.listener_id = r.listener_id)",
+        REMOVAL_GRACE_S
     )
     .execute(conn)
     .await?;

@@ -3,14 +3,13 @@
 use chrono::{DateTime, Utc};
 use rules::dag::Definition;
 use rules::id::{TenantId, WorkflowId};
+use rules::kept;
 use serde_json::Value;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use crate::db::{MAX_FETCHED, Slice, slice};
 use crate::{Error, Result};
-
-/// The most workflows on one page: a hundred, and one that tells whether there are more.
-pub const MAX_PAGE: i64 = 101;
 
 /// A workflow with its latest definition.
 #[derive(Debug, Clone)]
@@ -175,7 +174,7 @@ pub async fn page(
     tenant: TenantId,
     before: Option<WorkflowId>,
     limit: i64,
-) -> Result<Vec<Workflow>> {
+) -> Result<Slice<Workflow>> {
     let rows = sqlx::query_as!(
         Workflow,
         "select w.id, w.tenant_id, w.title, w.version, v.definition, w.disabled_at, w.created_by, w.created_at, w.updated_at
@@ -184,11 +183,10 @@ pub async fn page(
         order by w.id desc limit $3",
         tenant.0,
         before.map(|b| b.0),
-        limit.clamp(1, MAX_PAGE)
+        limit.clamp(1, MAX_FETCHED)
     )
-    .fetch_all(conn)
-    .await?;
-    Ok(rows)
+    .fetch(conn);
+    slice(rows, |w| kept::bytes(&w.definition)).await
 }
 
 /// A pinned version, for the run that pins it.

@@ -1,12 +1,14 @@
 //! Takes away what was outlived: uniqueness keys, workers that are gone, failed logins, dead letters,
-//! notices, ended runs, letters to runs that are gone, ended operations on machines, what checks of them found.
+//! notices, ended runs, letters to runs that are gone, ended operations on machines, what checks of them
+//! found, what listeners left behind.
 
 use jobs::access::store::forget_logins;
 use jobs::db::PgConnection;
 use jobs::queue::postgres::prune::{BATCH, DEAD_LETTER_BATCH, dead_letters, unique_keys, workers};
 use jobs::retention::{
-    HEALTH_BATCH, LETTER_BATCH, NOTICE_BATCH, OPERATION_BATCH, RUN_BATCH, allow_removal,
-    remove_health_results, remove_letters, remove_notices, remove_operations, remove_runs,
+    HEALTH_BATCH, LEFT_BEHIND_BATCH, LETTER_BATCH, NOTICE_BATCH, OPERATION_BATCH, RUN_BATCH, allow_removal,
+    forget_removals, remove_health_results, remove_left_behind, remove_letters, remove_notices,
+    remove_operations, remove_runs,
 };
 use jobs::{Result, metrics};
 
@@ -32,11 +34,12 @@ enum Outlived {
     Letters,
     Operations,
     HealthResults,
+    LeftBehind,
 }
 
 impl Outlived {
     /// Dead letters before the notices that they need, runs before the letters to them.
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::UniqueKeys,
         Self::Workers,
         Self::Logins,
@@ -46,6 +49,7 @@ impl Outlived {
         Self::Letters,
         Self::Operations,
         Self::HealthResults,
+        Self::LeftBehind,
     ];
 
     /// The word in metrics and logs.
@@ -60,6 +64,7 @@ impl Outlived {
             Self::Letters => "letters",
             Self::Operations => "operations",
             Self::HealthResults => "health_results",
+            Self::LeftBehind => "left_behind",
         }
     }
 
@@ -73,6 +78,8 @@ impl Outlived {
             Self::Letters => LETTER_BATCH.unsigned_abs(),
             Self::Operations => OPERATION_BATCH.unsigned_abs(),
             Self::HealthResults => HEALTH_BATCH.unsigned_abs(),
+            // One listener at a time, which may have left less than a batch: only nothing says that no more is.
+            Self::LeftBehind => 1,
         }
     }
 
@@ -92,6 +99,13 @@ impl Outlived {
             Self::Letters => remove_letters(conn).await,
             Self::Operations => remove_operations(conn, config.operation_keep_days).await,
             Self::HealthResults => remove_health_results(conn, config.health_keep_days).await,
+            Self::LeftBehind => match remove_left_behind(conn, LEFT_BEHIND_BATCH).await? {
+                0 => {
+                    forget_removals(conn).await?;
+                    Ok(0)
+                }
+                some => Ok(some),
+            },
         }
     }
 }

@@ -20,13 +20,15 @@ mod idle;
 mod many;
 mod memory;
 mod pickup;
+mod recovery;
 mod settings;
 
 use tests::{Database, Postgres};
 
 /// Every measured part, in order. A word on the command line picks those whose name holds it.
-const PARTS: [&str; 10] =
-    ["baseline", "idle", "enqueue", "crowd", "drain", "pickup", "chain", "memory", "many", "held"];
+const PARTS: [&str; 11] = [
+    "baseline", "idle", "enqueue", "crowd", "drain", "pickup", "chain", "memory", "many", "held", "recovery",
+];
 
 /// Counts what each thread holds, by which scripts are bounded, as in the executable.
 #[global_allocator]
@@ -53,6 +55,8 @@ fn main() {
                 "pickup" => pickup::measure(&database).await,
                 "chain" => chain::measure(&database).await,
                 "memory" => memory::measure(&database).await,
+                // Last, for it kills the server under them all.
+                "recovery" => recovery::measure(&own).await,
                 other => unreachable!("`{other}` is no part"),
             }
         }

@@ -97,7 +97,7 @@ impl Stage {
         let mut entries = Vec::new();
         loop {
             let after = i32::try_from(entries.len()).unwrap();
-            let lines = log::page(&mut conn, run, after, store::MAX_PAGE).await.unwrap();
+            let lines = log::page(&mut conn, run, after, jobs::db::MAX_PAGE).await.unwrap();
             if lines.is_empty() {
                 return entries;
             }

@@ -145,7 +145,13 @@ async fn perform(
 ) -> Result<(Option<RunId>, Vec<Enqueued>)> {
     let tenant = TenantId(notice.tenant_id);
     let listener = ListenerId(notice.listener_id);
-    let event = notice.transformed.as_ref().unwrap_or(&notice.event);
+    // Sent through again meanwhile, the notice holds what that pass made of it.
+    let earlier = if payload.replay == notice.replay {
+        None
+    } else {
+        notices::event_of_pass(conn, payload.notice_id, payload.replay).await?
+    };
+    let event = earlier.as_ref().or(notice.transformed.as_ref()).unwrap_or(&notice.event);
     match act {
         Act::SaveToBuffer { buffer: name, retention } => {
             buffer::store::insert(conn, tenant, listener, name, payload.notice_id, event).await?;

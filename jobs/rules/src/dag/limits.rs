@@ -81,11 +81,6 @@ pub const MAX_INPUT_PLACE_BYTES: usize = 200;
 /// Faults of an input against its schema that are told.
 pub const MAX_INPUT_FAULTS: usize = 20;
 
-/// Entries of one run's log. It holds by construction: every attempt of every node leaves at most three
-/// (dispatched, suspended, then how it ended), a node that is skipped or cancelled one, and the run
-/// itself three.
-pub const MAX_LOG_ENTRIES: usize = MAX_NODES * (3 * (MAX_RETRIES as usize + 1) + 1) + 3;
-
 /// Cuts an error at [`MAX_ERROR_BYTES`], at a character.
 pub fn clip(error: String) -> String {
     cut(error, MAX_ERROR_BYTES)

@@ -6,7 +6,7 @@ use proptest::sample::Index;
 
 use super::change::{Change, Command, Entry, RunEnd};
 use super::graph::Graph;
-use super::limits::{MAX_LOG_ENTRIES, MAX_NODES};
+use super::limits::{MAX_NODES, MAX_RETRIES};
 use super::oracle::{Fate, Plan, PlanKind, PlanNode};
 use super::run::{Illegal, NodeState, Run, Status};
 use super::step::step;
@@ -292,6 +292,11 @@ fn a_cancelled_run_withdraws_what_is_under_way() {
     unstarted.deliver(Change::Started);
     assert_eq!(unstarted.run.status(), Status::Cancelled);
 }
+
+/// Entries of one run's log. It holds by construction: every attempt of every node leaves at most three
+/// (dispatched, suspended, then how it ended), a node that is skipped or cancelled one, and the run
+/// itself three.
+const MAX_LOG_ENTRIES: usize = MAX_NODES * (3 * (MAX_RETRIES as usize + 1) + 1) + 3;
 
 #[test]
 fn the_log_of_the_largest_run_keeps_its_bound() {

@@ -154,22 +154,6 @@ pub fn read_entry(stored: &Value) -> Result<Entry, Unreadable> {
     })
 }
 
-/// The name of an entry's kind, as its stored form has it.
-pub const fn entry_kind(entry: &Entry) -> &'static str {
-    match entry {
-        Entry::RunStarted => "run.started",
-        Entry::NodeDispatched { .. } => "node.dispatched",
-        Entry::NodeSucceeded { .. } => "node.succeeded",
-        Entry::NodeRetried { .. } => "node.retried",
-        Entry::NodeFailed { .. } => "node.failed",
-        Entry::NodeSuspended { .. } => "node.suspended",
-        Entry::NodeSkipped { .. } => "node.skipped",
-        Entry::NodeCancelled { .. } => "node.cancelled",
-        Entry::CancelRequested { .. } => "run.cancel_requested",
-        Entry::RunFinished { .. } => "run.finished",
-    }
-}
-
 /// The stored form of a change.
 pub fn write_change(change: &Change) -> Value {
     write(match change.clone() {

@@ -3,9 +3,11 @@
 use chrono::{DateTime, Utc};
 use futures::TryStreamExt;
 use rules::id::RunId;
+use rules::kept;
 use serde_json::Value;
 use sqlx::PgConnection;
 
+use crate::db::{MAX_FETCHED, Slice, slice};
 use crate::{Error, Result};
 
 /// A line of a run's log.
@@ -77,18 +79,17 @@ pub async fn append(conn: &mut PgConnection, id: RunId, lines: &[NewLine]) -> Re
 ///
 /// # Errors
 /// Unavailable when nobody answers.
-pub async fn page(conn: &mut PgConnection, id: RunId, after: i32, limit: i64) -> Result<Vec<Line>> {
+pub async fn page(conn: &mut PgConnection, id: RunId, after: i32, limit: i64) -> Result<Slice<Line>> {
     let rows = sqlx::query_as!(
         Line,
         "select seq, at, node_id, entry, output_variable, output from run_log
         where run_id = $1 and seq > $2 order by seq limit $3",
         id.0,
         after,
-        limit
+        limit.clamp(1, MAX_FETCHED)
     )
-    .fetch_all(conn)
-    .await?;
-    Ok(rows)
+    .fetch(conn);
+    slice(rows, |line| kept::bytes(&line.entry) + line.output.as_ref().map_or(0, kept::bytes)).await
 }
 
 /// What scripts of a run see of it: each output under its variable, in order; the later one wins. None

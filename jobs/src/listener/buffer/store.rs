@@ -2,12 +2,14 @@
 
 use chrono::{DateTime, Utc};
 use rules::id::{ListenerId, NoticeId, TenantId};
+use rules::kept;
 use rules::listener::{BufferName, Retention};
 use serde_json::Value;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::Result;
+use crate::db::{MAX_FETCHED, Slice, slice};
 
 /// How many events one save prunes at most: more than it adds, so that a shortened retention is caught up
 /// with, and few enough to stay quick.
@@ -96,7 +98,7 @@ pub async fn page(
     buffer: &BufferName,
     before: Option<i64>,
     limit: i64,
-) -> Result<Vec<BufferEvent>> {
+) -> Result<Slice<BufferEvent>> {
     let rows = sqlx::query_as!(
         BufferEvent,
         "select id, notice_id, stored_at, event from buffer_event
@@ -106,9 +108,8 @@ pub async fn page(
         buffer.as_str(),
         tenant.0,
         before,
-        limit
+        limit.clamp(1, MAX_FETCHED)
     )
-    .fetch_all(conn)
-    .await?;
-    Ok(rows)
+    .fetch(conn);
+    slice(rows, |e| kept::bytes(&e.event)).await
 }

@@ -2,10 +2,12 @@
 
 use chrono::{DateTime, Utc};
 use rules::id::{ActionId, ListenerId, NoticeId, RunId, TenantId};
+use rules::kept;
 use serde_json::Value;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use crate::db::{MAX_FETCHED, Slice, slice};
 use crate::{Error, Result};
 
 /// The longest error that is kept with a notice, in characters.
@@ -184,7 +186,7 @@ pub async fn page(
     listener: Option<ListenerId>,
     before: Option<NoticeId>,
     limit: i64,
-) -> Result<Vec<Notice>> {
+) -> Result<Slice<Notice>> {
     let rows = sqlx::query_as!(
         Notice,
         "select id, tenant_id, listener_id, delivery_id, received_at, headers, event, transformed, state, replay,
@@ -194,11 +196,10 @@ pub async fn page(
         tenant.0,
         listener.map(|l| l.0),
         before.map(|n| n.0),
-        limit
+        limit.clamp(1, MAX_FETCHED)
     )
-    .fetch_all(conn)
-    .await?;
-    Ok(rows)
+    .fetch(conn);
+    slice(rows, |n| kept::bytes(&n.event) + n.transformed.as_ref().map_or(0, kept::bytes)).await
 }
 
 /// What became of a notice's actions, the latest time first.
@@ -219,9 +220,8 @@ pub async fn actions(conn: &mut PgConnection, tenant: TenantId, id: NoticeId) ->
     Ok(rows)
 }
 
-/// Says what a notice's transform came to. When it was sent through again since, that time says what state
-/// it is in; what an earlier one made of the event is then kept only while the later has not made anything
-/// for its actions, for the earlier one's actions need it.
+/// Says what a notice's transform came to. When it was sent through again since, that pass says what state
+/// it is in, and what this one made of the event is kept aside, for its own actions.
 ///
 /// # Errors
 /// Unavailable when nobody answers.
@@ -233,11 +233,12 @@ pub async fn settle(
     transformed: Option<&Value>,
 ) -> Result<()> {
     sqlx::query!(
-        "update notice set transformed = $4,
-            state = case when replay = $2 then $3 else state end,
-            error = case when replay = $2 then null else error end,
-            settled_at = case when replay = $2 then now() else settled_at end
-        where id = $1 and (replay = $2 or state <> 'DISPATCHED')",
+        "with latest as (
+            update notice set transformed = $4, state = $3, error = null, settled_at = now()
+            where id = $1 and replay = $2 returning id)
+        insert into notice_pass (notice_id, tenant_id, replay, transformed)
+        select n.id, n.tenant_id, $2, $4 from notice n where n.id = $1 and not exists (select from latest)
+        on conflict (notice_id, replay) do update set transformed = excluded.transformed",
         id.0,
         replay,
         state.as_str(),
@@ -246,6 +247,23 @@ pub async fn settle(
     .execute(conn)
     .await?;
     Ok(())
+}
+
+/// What the actions of an earlier pass see: what the transform made of the event in that pass, or the event
+/// as it came where the pipeline had none. None when that was not kept.
+///
+/// # Errors
+/// Unavailable when nobody answers.
+pub async fn event_of_pass(conn: &mut PgConnection, id: NoticeId, replay: i32) -> Result<Option<Value>> {
+    let row = sqlx::query!(
+        r#"select coalesce(p.transformed, n.event) as "event!" from notice_pass p join notice n on n.id = p.notice_id
+        where p.notice_id = $1 and p.replay = $2"#,
+        id.0,
+        replay
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(row.map(|r| r.event))
 }
 
 /// Says that a notice's transform failed for good, unless it was sent through again since.
@@ -264,7 +282,8 @@ pub async fn bury(conn: &mut PgConnection, id: NoticeId, replay: i32, error: &st
     Ok(())
 }
 
-/// Marks a tenant's notice as received again and counts the time.
+/// Marks a tenant's notice as received again and counts the pass. What the one before made of the event is
+/// kept for its actions.
 ///
 /// # Errors
 /// NotFound when the tenant has no such notice.
@@ -274,8 +293,13 @@ pub(in crate::listener) async fn again(
     id: NoticeId,
 ) -> Result<i32> {
     let row = sqlx::query!(
-        "update notice set replay = replay + 1, state = 'RECEIVED', error = null, settled_at = null
-        where tenant_id = $1 and id = $2 returning replay",
+        "with before as (
+            select id, tenant_id, replay, transformed, state from notice where tenant_id = $1 and id = $2 for update),
+        aside as (
+            insert into notice_pass (notice_id, tenant_id, replay, transformed)
+            select id, tenant_id, replay, transformed from before where state = 'DISPATCHED' on conflict do nothing)
+        update notice n set replay = n.replay + 1, state = 'RECEIVED', error = null, settled_at = null
+        from before b where n.id = b.id returning n.replay",
         tenant.0,
         id.0
     )
@@ -336,24 +360,6 @@ pub async fn settle_action(
     .execute(conn)
     .await?;
     Ok(())
-}
-
-/// Deletes at most `limit` notices heard longer ago than this, with what became of their actions; answers
-/// how many. Their deliveries are then no longer known, and would be taken as new.
-///
-/// # Errors
-/// Unavailable when nobody answers.
-pub async fn prune(conn: &mut PgConnection, older_than_days: i32, limit: i64) -> Result<u64> {
-    let done = sqlx::query!(
-        "delete from notice where id = any(array(
-            select id from notice where received_at < now() - make_interval(days => $1) order by received_at limit $2
-            for update skip locked))",
-        older_than_days,
-        limit
-    )
-    .execute(conn)
-    .await?;
-    Ok(done.rows_affected())
 }
 
 fn clip(error: &str) -> String {

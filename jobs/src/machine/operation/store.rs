@@ -8,6 +8,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::NewOperation;
+use crate::queue::postgres::worker::SEEN_WITHIN_S;
 use crate::{Error, Result};
 
 /// An operation as people see it.
@@ -186,8 +187,8 @@ pub async fn why(conn: &mut PgConnection, machine: MachineId) -> Result<Vec<Wait
                 when b.job_id is not null then 'BLOCKED' when l.job_id is not null then 'LEASED' end as state,
             coalesce(q.paused_at is not null, false) as "paused!", s.run_at as "run_at?", coalesce(s.reason = 1, false) as "retrying!",
             (select k.head_id from job_key k where k.key = j.order_key) as key_head,
-            exists (select from job_worker w where j.pool_id = any(w.pools) and w.seen_at > now() - interval '30 seconds') as "served!",
-            exists (select from job_worker w where j.pool_id = any(w.pools) and j.kind = any(w.kinds) and w.seen_at > now() - interval '30 seconds') as "known!",
+            exists (select from job_worker w where j.pool_id = any(w.pools) and w.seen_at > now() - $2::integer * interval '1 second') as "served!",
+            exists (select from job_worker w where j.pool_id = any(w.pools) and j.kind = any(w.kinds) and w.seen_at > now() - $2::integer * interval '1 second') as "known!",
             (select count(*) from (select from job_ready x where x.pool_id = r.pool_id and (x.priority, x.pos) < (r.priority, r.pos) limit 10000) y) as "ahead!"
         from machine_operation o
         join machine m on m.id = o.machine_id
@@ -201,7 +202,8 @@ pub async fn why(conn: &mut PgConnection, machine: MachineId) -> Result<Vec<Wait
         left join job_lease l on l.job_id = j.id
         where o.machine_id = $1 and o.ended_at is null
         order by o.generation"#,
-        machine.0
+        machine.0,
+        SEEN_WITHIN_S
     )
     .fetch_all(conn)
     .await?;

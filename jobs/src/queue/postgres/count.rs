@@ -4,6 +4,7 @@
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
+use super::worker::SEEN_WITHIN_S;
 use crate::Result;
 
 /// What stands in one queue.
@@ -45,7 +46,7 @@ pub async fn queues(conn: &mut PgConnection) -> Result<Vec<QueueDepth>> {
         r#"select q.id, q.name, p.name as pool, q.paused_at, q.paused_by,
             coalesce(r.n, 0) as "ready!", coalesce(s.n, 0) as "scheduled!", coalesce(b.n, 0) as "blocked!",
             coalesce(l.n, 0) as "leased!", coalesce(d.n, 0) as "dead!", r.oldest as oldest_ready_at,
-            (select count(*) from job_worker w where q.pool_id = any(w.pools) and w.seen_at > now() - interval '30 seconds') as "workers!"
+            (select count(*) from job_worker w where q.pool_id = any(w.pools) and w.seen_at > now() - $1::integer * interval '1 second') as "workers!"
         from job_queue q
         join job_pool p on p.id = q.pool_id
         left join (select queue_id, count(*) as n, min(ready_at) as oldest from job_ready group by queue_id) r on r.queue_id = q.id
@@ -53,7 +54,8 @@ pub async fn queues(conn: &mut PgConnection) -> Result<Vec<QueueDepth>> {
         left join (select queue_id, count(*) as n from job_blocked group by queue_id) b on b.queue_id = q.id
         left join (select queue_id, count(*) as n from job_lease group by queue_id) l on l.queue_id = q.id
         left join (select queue_id, count(*) as n from job_dead group by queue_id) d on d.queue_id = q.id
-        order by q.name"#
+        order by q.name"#,
+        SEEN_WITHIN_S
     )
     .fetch_all(conn)
     .await?;
@@ -67,8 +69,9 @@ pub async fn queues(conn: &mut PgConnection) -> Result<Vec<QueueDepth>> {
 pub async fn unknown_kinds(conn: &mut PgConnection) -> Result<Vec<(String, i64)>> {
     let rows = sqlx::query!(
         r#"select r.kind, count(*) as "count!" from job_ready r
-        where not exists (select from job_worker w where r.kind = any(w.kinds) and r.pool_id = any(w.pools) and w.seen_at > now() - interval '30 seconds')
-        group by r.kind"#
+        where not exists (select from job_worker w where r.kind = any(w.kinds) and r.pool_id = any(w.pools) and w.seen_at > now() - $1::integer * interval '1 second')
+        group by r.kind"#,
+        SEEN_WITHIN_S
     )
     .fetch_all(conn)
     .await?;

@@ -2,13 +2,13 @@
 
 use chrono::{DateTime, Utc};
 use rules::id::{JobId, TenantId};
+use rules::kept;
 use rules::queue::{Facts, State, Why};
 use sqlx::PgConnection;
 
+use super::worker::SEEN_WITHIN_S;
+use crate::db::{MAX_FETCHED, Slice, slice};
 use crate::{Error, Result};
-
-/// The most jobs on one page: a hundred, and one that tells whether there are more.
-pub const MAX_PAGE: i64 = 101;
 
 /// A job as people see it, whatever its state.
 #[derive(Debug, Clone, serde::Serialize)]
@@ -83,7 +83,7 @@ pub struct Filter {
 ///
 /// # Errors
 /// Unavailable when nobody answers.
-pub async fn page(conn: &mut PgConnection, filter: &Filter, limit: i64) -> Result<Vec<JobView>> {
+pub async fn page(conn: &mut PgConnection, filter: &Filter, limit: i64) -> Result<Slice<JobView>> {
     let state = filter.state.map(State::as_str);
     let rows = sqlx::query_as!(
         JobView,
@@ -134,11 +134,10 @@ pub async fn page(conn: &mut PgConnection, filter: &Filter, limit: i64) -> Resul
         filter.before.unwrap_or(i64::MAX),
         filter.tenant.map(|t| t.0),
         filter.kind,
-        limit.clamp(1, MAX_PAGE),
+        limit.clamp(1, MAX_FETCHED),
     )
-    .fetch_all(conn)
-    .await?;
-    Ok(rows)
+    .fetch(conn);
+    slice(rows, |job| kept::bytes(&job.payload)).await
 }
 
 /// One job, whatever its state; with a tenant, only if it is that tenant's.
@@ -150,6 +149,7 @@ pub async fn job(conn: &mut PgConnection, id: JobId, tenant: Option<TenantId>) -
     // The page before id + 1 begins with the job itself, if it is there.
     page(conn, &filter, 1)
         .await?
+        .rows
         .into_iter()
         .find(|j| j.id == id.0)
         .ok_or_else(|| Error::not_found(format!("there is no job {id}")))
@@ -184,8 +184,8 @@ pub async fn why(conn: &mut PgConnection, id: JobId) -> Result<Option<Why>> {
                 when b.job_id is not null then 'BLOCKED' when l.job_id is not null then 'LEASED' end as state,
             q.paused_at is not null as "paused!", s.run_at as "run_at?", coalesce(s.reason = 1, false) as "retrying!",
             (select k.head_id from job_key k where k.key = j.order_key) as key_head,
-            exists (select from job_worker w where j.pool_id = any(w.pools) and w.seen_at > now() - interval '30 seconds') as "served!",
-            exists (select from job_worker w where j.pool_id = any(w.pools) and j.kind = any(w.kinds) and w.seen_at > now() - interval '30 seconds') as "known!",
+            exists (select from job_worker w where j.pool_id = any(w.pools) and w.seen_at > now() - $2::integer * interval '1 second') as "served!",
+            exists (select from job_worker w where j.pool_id = any(w.pools) and j.kind = any(w.kinds) and w.seen_at > now() - $2::integer * interval '1 second') as "known!",
             (select count(*) from (
                 select from job_ready x where x.pool_id = r.pool_id and (x.priority, x.pos) < (r.priority, r.pos) limit 10000) y) as "ahead!"
         from job j
@@ -195,7 +195,8 @@ pub async fn why(conn: &mut PgConnection, id: JobId) -> Result<Option<Why>> {
         left join job_blocked b on b.job_id = j.id
         left join job_lease l on l.job_id = j.id
         where j.id = $1"#,
-        id.0
+        id.0,
+        SEEN_WITHIN_S
     )
     .fetch_optional(conn)
     .await?;

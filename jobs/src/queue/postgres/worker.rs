@@ -6,6 +6,9 @@ use sqlx::PgConnection;
 
 use crate::Result;
 
+/// How long ago a worker may have been seen that counts as there, in seconds: three of its beats.
+pub const SEEN_WITHIN_S: i32 = 30;
+
 /// A worker process as others see it.
 #[derive(Debug, Clone)]
 pub struct Worker {
