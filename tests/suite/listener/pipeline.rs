@@ -1,7 +1,6 @@
 //! From a signed delivery to what its listener's pipeline does with it.
 
 use jobs::listener;
-use jobs::listener::notice::store as notices;
 use jobs::workflow::store as workflows;
 use rules::id::ListenerId;
 use rules::listener::NOTICE_BYTES_MAX;
