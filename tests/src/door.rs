@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use api::{ApiConfig, App};
+use jobs::db::PgPool;
 use jobs::queue::Wake;
 use rules::seal::{KEY_BYTES, Keyring};
 use script::Sandbox;
@@ -71,7 +72,22 @@ impl Door {
     /// # Panics
     /// When it cannot start.
     pub async fn empty(database: &Database, change: impl FnOnce(&mut ApiConfig)) -> Self {
-        let db = database.behind_wall().await;
+        Self::on(database.behind_wall().await, change).await
+    }
+
+    /// An API whose connections no policy holds, as where the roles cannot be had: what keeps tenants apart is
+    /// what its statements say. With the default settings and an administrator.
+    ///
+    /// # Panics
+    /// When it cannot start.
+    pub async fn without_wall(database: &Database) -> Self {
+        let db = database.pool().await;
+        let made = api::bootstrap_admin(&db, ADMIN, PASSWORD.into()).await;
+        made.expect("an administrator can be made");
+        Self::on(db, |_| {}).await
+    }
+
+    async fn on(db: PgPool, change: impl FnOnce(&mut ApiConfig)) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("an address");
         let mut config = ApiConfig::new(address, JWT_SECRET.into());
