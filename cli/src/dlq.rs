@@ -11,7 +11,7 @@ pub(crate) async fn run(command: Dlq) -> anyhow::Result<()> {
     let db = settings::operator().await?;
     match command {
         Dlq::List { kind, tenant, before, limit, output } => {
-            let filter = Filter { tenant, state: Some(State::Dead), kind, before };
+            let filter = Filter { tenant, state: Some(State::Dead), kind, before, from: None };
             job::list(&db, &filter, limit, output).await?;
         }
         Dlq::Show { id, output } => {

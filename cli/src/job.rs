@@ -17,7 +17,7 @@ pub(crate) async fn run(command: Job) -> anyhow::Result<()> {
     let db = settings::operator().await?;
     match command {
         Job::List { state, kind, tenant, before, limit, output } => {
-            list(&db, &Filter { tenant, state, kind, before }, limit, output).await?;
+            list(&db, &Filter { tenant, state, kind, before, from: None }, limit, output).await?;
         }
         Job::Show { id, output } => show(&db, JobId(id), output).await?,
         Job::Cancel { ids, output } => each(&ids, output, async |id| cancel_one(&db, id).await).await?,

@@ -39,6 +39,15 @@ async fn a_scheduler_shows_the_figures_of_the_installation_and_nothing_else() {
     };
     assert!(value("millrace_pg_xid_age_transactions") > 0.0);
     assert!(value("millrace_pg_table_vacuum_age_seconds{table=\"job_ready\"}") > 0.0);
+    assert!(value("millrace_pg_table_bytes{table=\"job_ready\"}") > 0.0);
+    assert!(value("millrace_pg_table_bytes{table=\"job_history\"}") > 0.0);
+    // The scheduler itself has waited for its connections, if only for a moment.
+    assert!(value("millrace_db_pool_wait_seconds_count") > 0.0);
+    let pool = "millrace_worker_heartbeat_age_seconds{pool=\"audit\"}";
+    let mut worker = Millrace::start(&["worker", "--pools", "audit"], &[("DATABASE_URL", database.url())]);
+    wait::until("the worker's heart is seen", || async { get(at, "/metrics").await.text.contains(pool) })
+        .await;
+    assert!(worker.stop(wait::LIMIT).await.success());
     assert!(value("millrace_db_pool_connections{state=\"max\"}") > 0.0);
     assert_eq!(get(at, "/livez").await.status, 200);
     for path in ["/graphql", "/readyz", "/hooks/a/b", "/"] {

@@ -18,6 +18,7 @@ mod api_words;
 mod api_work;
 mod contract;
 mod dag;
+mod defaults;
 mod deliveries;
 mod demo;
 mod disk;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use jobs::db::PgConnection;
 use jobs::payload::noop::Noop;
 use jobs::queue::postgres::claim::{Want, claim};
@@ -269,6 +270,36 @@ async fn what_is_beyond_a_bound_is_refused_with_the_bound() {
     let long = noop("long").ordered("k".repeat(513));
     let refused = enqueue(&mut conn, &[long]).await.unwrap_err().to_string();
     assert_eq!(refused, "a key of a `queue.noop` job has 513 bytes; it must have between 1 and 512");
+    for absurd in [Utc::now() + chrono::TimeDelta::days(367), DateTime::<Utc>::MAX_UTC] {
+        let refused = enqueue(&mut conn, &[noop("far").at(absurd)]).await.unwrap_err();
+        assert_eq!(refused.code, jobs::Code::Invalid);
+        assert_eq!(
+            refused.to_string(),
+            "the due time of a `queue.noop` job is more than 366 days away; name an earlier one"
+        );
+    }
+    let kept = noop("kept").unique("k", Some(Duration::MAX));
+    let refused = enqueue(&mut conn, &[kept]).await.unwrap_err().to_string();
+    assert!(refused.contains("is to be kept for more than 366 days"), "{refused}");
+    // The past is now, and a delay without end is cut.
+    let past = noop("past").at(DateTime::<Utc>::UNIX_EPOCH);
+    let put = enqueue(&mut conn, &[past, noop("late").after(Duration::MAX)]).await.unwrap();
+    let (live,): (i64,) =
+        sqlx::query_as("select count(*) from job_scheduled where run_at < now() + interval '367 days'")
+            .fetch_one(&mut conn)
+            .await
+            .unwrap();
+    assert_eq!((put.len(), live), (2, 1), "only the late one waits for its time");
+}
+
+#[tokio::test]
+async fn whoever_waits_no_more_need_not_know_whether_the_job_is_still_known() {
+    let database = Database::new().await;
+    let mut conn = database.connect().await;
+    let nobodys = JobId(i64::MAX);
+    assert_eq!(control::withdraw(&mut conn, nobodys).await.unwrap(), control::Cancel::Ended);
+    let refused = control::cancel(&mut conn, nobodys).await.unwrap_err();
+    assert_eq!(refused.code, jobs::Code::NotFound);
 }
 
 /// What a job is and where it stands, without what is drawn anew for each.

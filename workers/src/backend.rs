@@ -102,6 +102,7 @@ impl Backend for Claims {
     fn poll_close(&mut self, cx: &mut PollContext<'_>, _: &WorkerContext) -> Poll<Result<(), Infallible>> {
         // The fetcher ends with the shutdown and closes its side; until then more may come.
         while let Some(attempt) = ready!(self.inlet.poll_recv(cx)) {
+            self.held.unload(&attempt);
             self.held.through(attempt.pool);
             attempt.settling.set();
             if let Some(settler) = &self.settler

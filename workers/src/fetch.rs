@@ -48,6 +48,8 @@ struct Fetcher {
     worker: WorkerId,
     kinds: Vec<Kind>,
     pools: Vec<Source>,
+    /// Which pool is asked for first, in turn: when memory is short, the first is served and not the last.
+    turn: usize,
     /// The next claim is the poll, which promotes what is due on its way.
     polling: bool,
 }
@@ -87,7 +89,7 @@ pub(crate) async fn run(
     let source = |feed| Source { feed, trail: Trail::new(), more: true, few_since: None };
     let pools = feeds.into_iter().map(source).collect();
     let kinds = registry::handled();
-    let mut fetcher = Fetcher { context, held, due, settler, worker, kinds, pools, polling: true };
+    let mut fetcher = Fetcher { context, held, due, settler, worker, kinds, pools, turn: 0, polling: true };
     let mut patience = Patience::default();
     let mut paced = Instant::now();
     let mut poll_at = Instant::now();
@@ -181,7 +183,11 @@ impl Fetcher {
     /// What to ask of which pool, where to start, and whether a pool waits for more free slots.
     fn wants(&mut self, now: Instant) -> (Vec<Want>, Vec<(usize, Start)>, bool) {
         let (mut wants, mut starts, mut waiting) = (Vec::new(), Vec::new(), false);
-        for (place, source) in self.pools.iter_mut().enumerate().filter(|(_, s)| s.more) {
+        let mut room = self.held.room();
+        self.turn = (self.turn + 1) % self.pools.len().max(1);
+        let (before, from_turn) = self.pools.split_at_mut(self.turn);
+        let places = (self.turn..).zip(from_turn).chain((0..).zip(before));
+        for (place, source) in places.filter(|(_, s)| s.more) {
             let limit = match self.held.wanted(source.feed.pool) {
                 Wanted::None => continue,
                 Wanted::Many(limit) => limit,
@@ -195,6 +201,12 @@ impl Fetcher {
                 }
             };
             source.few_since = None;
+            // What finds no room in memory is told when there is some.
+            let limit = limit.min(room);
+            if limit == 0 {
+                continue;
+            }
+            room -= limit;
             let start = source.trail.start(now);
             wants.push(Want { pool: source.feed.pool, limit, marks: start.marks });
             starts.push((place, start));
@@ -249,6 +261,7 @@ impl Source {
 fn feed(feed: &Feed, held: &Held, settler: &Settler, attempt: Attempt, sent: Instant) {
     held.take(&attempt, Since::claimed(sent));
     if let Err(SendError(attempt)) = feed.to.send(attempt) {
+        held.unload(&attempt);
         held.through(attempt.pool);
         attempt.settling.set();
         tracing::warn!(job.id = %attempt.id, pool = %feed.pool, "a claimed job found its pool closed; it is handed back");

@@ -50,6 +50,7 @@ impl Heirs {
                 Err(SendError(attempt)) => attempt,
             },
         };
+        held.unload(&attempt);
         held.through(attempt.pool);
         attempt.settling.set();
         Some(released(attempt.id, attempt.token).ack)

@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::mem::discriminant;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use jobs::queue::{Attempt, Settling, StopReason};
+use jobs::queue::{Attempt, MAX_PAYLOAD_BYTES, Settling, StopReason};
 use rules::id::{JobId, LeaseToken};
 use rules::queue::{Kind, LEASE_MS, Pool};
 use std::sync::Arc;
@@ -29,10 +29,16 @@ const MAX_AHEAD: i64 = 2_000;
 /// For how long ahead jobs are fetched: about one claim and its acknowledgement.
 const AHEAD: Duration = Duration::from_millis(25);
 
+/// The most bytes of payloads that this process holds for jobs that are not through their handlers. Nothing is
+/// claimed for which there would be no room if every payload were as large as may be.
+const MAX_PAYLOADS_BYTES: usize = 128 * 1024 * 1024;
+
 /// The leases of this process.
 pub(crate) struct Held {
     leases: Mutex<HashMap<(JobId, LeaseToken), Lease>>,
     pools: Vec<Load>,
+    /// Bytes of the payloads in hand.
+    payload_bytes: AtomicUsize,
     /// What may have been leased to this process without its knowledge.
     pub(crate) astray: Astray,
     /// Told whenever a slot becomes free or a pool opens.
@@ -108,6 +114,7 @@ impl Held {
         Self {
             leases: Mutex::default(),
             pools: posts.iter().map(load).collect(),
+            payload_bytes: AtomicUsize::new(0),
             freed: Notify::new(),
             stalled: AtomicBool::new(false),
             absences: Absences::default(),
@@ -126,6 +133,7 @@ impl Held {
             reason: Arc::default(),
         };
         self.leases().insert((attempt.id, attempt.token), lease);
+        self.payload_bytes.fetch_add(bytes_of(attempt), Ordering::Relaxed);
         if let Some(load) = self.load(attempt.pool) {
             load.in_hand.fetch_add(1, Ordering::Relaxed);
         }
@@ -273,6 +281,21 @@ impl Held {
         self.pools.iter().for_each(|load| load.open.store(false, Ordering::Release));
     }
 
+    /// Notes that nobody needs the payload of an attempt any more.
+    pub(crate) fn unload(&self, attempt: &Attempt) {
+        let bytes = bytes_of(attempt);
+        let full = self.payload_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        if room(full) == 0 && room(full.saturating_sub(bytes)) > 0 {
+            self.freed.notify_one();
+        }
+    }
+
+    /// How many jobs may be claimed now, of all pools together, for which there is room in memory whatever
+    /// their payloads are.
+    pub(crate) fn room(&self) -> i32 {
+        room(self.payload_bytes.load(Ordering::Relaxed))
+    }
+
     /// Lets this process claim for a pool, or no more. What it has claimed is not touched.
     pub(crate) fn open(&self, pool: Pool, open: bool) {
         if let Some(load) = self.load(pool) {
@@ -332,6 +355,15 @@ impl Lease {
     }
 }
 
+/// How many of the largest payloads fit beside this many bytes.
+fn room(bytes: usize) -> i32 {
+    i32::try_from(MAX_PAYLOADS_BYTES.saturating_sub(bytes) / MAX_PAYLOAD_BYTES).unwrap_or(i32::MAX)
+}
+
+fn bytes_of(attempt: &Attempt) -> usize {
+    attempt.payload.get().len()
+}
+
 fn lease() -> Duration {
     Duration::from_millis(LEASE_MS.unsigned_abs().into())
 }
@@ -369,6 +401,25 @@ pub(crate) mod tests {
 
     pub(crate) fn held() -> Held {
         Held::new(&[Post { pool: Pool::Maintenance, slots: 1 }])
+    }
+
+    #[tokio::test]
+    async fn large_payloads_leave_less_room_until_they_are_through() {
+        let held = held();
+        let all = held.room();
+        assert_eq!(usize::try_from(all).unwrap() * MAX_PAYLOAD_BYTES, MAX_PAYLOADS_BYTES);
+        let large = |id| {
+            let payload = format!("\"{}\"", "x".repeat(MAX_PAYLOAD_BYTES - 2));
+            Attempt { payload: RawValue::from_string(payload).unwrap(), ..attempt(id) }
+        };
+        let taken: Vec<Attempt> = (0..i64::from(all)).map(large).collect();
+        taken.iter().for_each(|attempt| held.take(attempt, Since::claimed(Instant::now())));
+        assert_eq!(held.room(), 0);
+        held.unload(&taken[0]);
+        assert_eq!(held.room(), 1);
+        held.freed.notified().await;
+        taken[1..].iter().for_each(|attempt| held.unload(attempt));
+        assert_eq!(held.room(), all);
     }
 
     #[test]

@@ -29,6 +29,7 @@ pub(crate) async fn perform(context: &Context, held: &Held, settler: &Settler, a
     let outcome =
         carry(attempt.trace_parent.clone(), conduct(context, held, &attempt)).instrument(span.clone()).await;
     let ran = began.elapsed();
+    held.unload(&attempt);
     let done = matches!(outcome, Some(Outcome::Done));
     let keeps = if done { held.keeps_slot(&attempt, Instant::now()) } else { None };
     match keeps {

@@ -39,7 +39,7 @@ impl DeadLetterQuery {
         let page = Page::<i64>::read("deadLetters", first, after.as_deref())?;
         let mut conn = app(ctx).db.acquire().await?;
         let tenant = enter_or_all(ctx, &mut conn, tenant.as_ref(), InTenant::Look).await?;
-        let filter = Filter { tenant, state: Some(State::Dead), kind, before: page.after };
+        let filter = Filter { tenant, state: Some(State::Dead), kind, before: page.after, from: None };
         let rows = look::page(&mut conn, &filter, page.limit()).await?;
         page.try_of(rows, |j| j.id, Job::try_from)
     }

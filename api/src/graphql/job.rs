@@ -96,7 +96,8 @@ pub(crate) struct JobAttempt {
 /// Why a job waits.
 #[derive(SimpleObject)]
 pub(crate) struct WhyWaiting {
-    /// QUEUE_PAUSED, NOT_DUE, RETRYING, KEY_BUSY, NO_WORKER, KIND_UNKNOWN, IN_LINE or RUNNING.
+    /// QUEUE_PAUSED, NOT_DUE, RETRYING, KEY_BUSY, HOST_DRAINING, HOST_NOT_HELD, HOST_UNREACHABLE, HOST_DEGRADED,
+    /// NO_WORKER, KIND_UNKNOWN, IN_LINE or RUNNING.
     code: &'static str,
     /// The same in words.
     message: String,
@@ -106,6 +107,10 @@ pub(crate) struct WhyWaiting {
     behind: Option<ID>,
     /// How many ready jobs go first, if that is the reason.
     ahead: Option<i64>,
+    /// The host that begins nothing, if that is the reason.
+    host: Option<String>,
+    /// Since when the host begins nothing, if that is the reason and known.
+    since: Option<DateTime<Utc>>,
 }
 
 /// What a cancellation came to.
@@ -162,12 +167,20 @@ impl From<FailedAttempt> for JobAttempt {
 
 impl From<Why> for WhyWaiting {
     fn from(why: Why) -> Self {
-        let mut told =
-            Self { code: why.code(), message: why.to_string(), until: None, behind: None, ahead: None };
+        let mut told = Self {
+            code: why.code(),
+            message: why.to_string(),
+            until: None,
+            behind: None,
+            ahead: None,
+            host: None,
+            since: None,
+        };
         match why {
             Why::NotDue(time) | Why::Retrying(time) => told.until = Some(time),
             Why::KeyBusy(head) => told.behind = Some(head.into()),
             Why::InLine(ahead) => told.ahead = Some(ahead),
+            Why::HostDown(down) => (told.host, told.since) = (Some(down.host), down.since),
             Why::QueuePaused | Why::NoWorker | Why::KindUnknown | Why::Running => {}
         }
         told
@@ -243,7 +256,7 @@ impl JobQuery {
         let page = Page::<i64>::read("jobs", first, after.as_deref())?;
         let mut conn = app(ctx).db.acquire().await?;
         let tenant = enter_or_all(ctx, &mut conn, tenant.as_ref(), InTenant::Look).await?;
-        let filter = Filter { tenant, state: state.map(Into::into), kind, before: page.after };
+        let filter = Filter { tenant, state: state.map(Into::into), kind, before: page.after, from: None };
         let rows = look::page(&mut conn, &filter, page.limit()).await?;
         page.try_of(rows, |j| j.id, Job::try_from)
     }

@@ -39,6 +39,10 @@ pub fn connect_options(config: &DatabaseConfig) -> Result<PgConnectOptions> {
         ("idle_in_transaction_session_timeout", IDLE_IN_TRANSACTION_TIMEOUT),
         // Compiling a query costs more than any of ours runs.
         ("jit", "off"),
+        // What a default of the role or of the database must not change: the queue's statements wait for each
+        // other's rows and then see them, which stricter isolation refuses; and what was acknowledged is on disk.
+        ("default_transaction_isolation", "read committed"),
+        ("synchronous_commit", "on"),
     ]))
 }
 
@@ -109,6 +113,8 @@ fn limited(config: &DatabaseConfig) -> PgPoolOptions {
     PgPoolOptions::new()
         .max_connections(config.connections)
         .acquire_timeout(ACQUIRE_TIMEOUT)
+        // Told of each acquisition, from which the waits are measured; no log shows it.
+        .acquire_time_level(log::LevelFilter::Trace)
         .test_before_acquire(false)
         // A connection used a moment ago is not asked whether it lives: that would cost each call a
         // round trip. One that rested is, so that a restart of Postgres is not a user's error.

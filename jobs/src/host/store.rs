@@ -132,6 +132,7 @@ pub async fn report(conn: &mut PgConnection, host: HostId, claim: &Claim, taken:
     let done = sqlx::query!(
         "update host set uri = $4, vm_slots = $5, health_slots = $6, hypervisor = coalesce($7, hypervisor),
             cpus = coalesce($8, cpus), memory_mib = coalesce($9, memory_mib), reach = $10, reach_reason = $11,
+            reach_since = case when reach = $10 then coalesce(reach_since, now()) else now() end,
             epoch = $3, reported_at = now()
         where id = $1 and epoch <= $3 and exists (
             select from lease l where l.name = 'host:' || $1::text and l.holder = $2 and l.epoch = $3 and l.lease_until > clock_timestamp())",

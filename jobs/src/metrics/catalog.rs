@@ -127,6 +127,12 @@ pub(super) const DB_POOL: Metric = gauge(
     &["state"],
     "Database connections of this process: in_use, idle, and max.",
 );
+pub(super) const DB_POOL_WAIT: Metric = histogram(
+    "millrace_db_pool_wait_seconds",
+    &[],
+    ANSWER_S,
+    "How long callers waited for a database connection of this process' pool.",
+);
 pub(super) const SCHEDULER_LEADER: Metric =
     gauge("millrace_scheduler_leader", &[], "1 where the leader of the schedulers runs, else 0.");
 pub(super) const DUTY: Metric =
@@ -154,6 +160,11 @@ pub(super) const QUEUE_PAUSED: Metric =
     gauge("millrace_queue_paused", &["queue"], "1 while the queue is paused.");
 pub(super) const QUEUE_WORKERS: Metric =
     gauge("millrace_workers_alive", &["queue"], "Worker processes seen lately that serve the queue.");
+pub(super) const WORKER_HEARTBEAT: Metric = gauge(
+    "millrace_worker_heartbeat_age_seconds",
+    &["pool"],
+    "Age of the oldest sign of life among the workers entered for the pool; 0 without one. One that died stays entered for ten minutes.",
+);
 pub(super) const UNKNOWN_KINDS: Metric =
     gauge("millrace_jobs_of_unknown_kind", &[], "Ready jobs of a kind that no live worker knows.");
 pub(super) const DLQ_DEPTH: Metric = gauge("millrace_dlq_depth", &["queue"], "Dead letters.");
@@ -189,6 +200,11 @@ pub(super) const PG_XID_AGE: Metric = gauge(
     &[],
     "Transactions since the oldest one that no vacuum has frozen, in any database of the server. Postgres stops writing before 2 billion.",
 );
+pub(super) const PG_TABLE_BYTES: Metric = gauge(
+    "millrace_pg_table_bytes",
+    &["table"],
+    "Bytes on disk of the queue's tables, and of the history of all days, with their indexes.",
+);
 pub(super) const PG_XMIN_AGE: Metric = gauge(
     "millrace_pg_xmin_horizon_age_seconds",
     &["blocker"],
@@ -223,6 +239,7 @@ pub const CATALOG: &[Metric] = &[
     AUTH_FAILURES,
     RATE_LIMITED,
     DB_POOL,
+    DB_POOL_WAIT,
     SCHEDULER_LEADER,
     DUTY,
     PRUNED,
@@ -231,6 +248,7 @@ pub const CATALOG: &[Metric] = &[
     QUEUE_OLDEST_READY,
     QUEUE_PAUSED,
     QUEUE_WORKERS,
+    WORKER_HEARTBEAT,
     UNKNOWN_KINDS,
     DLQ_DEPTH,
     DLQ_OLDEST,
@@ -238,6 +256,7 @@ pub const CATALOG: &[Metric] = &[
     MACHINES_BY_HEALTH,
     PG_DEAD_TUPLES,
     PG_LIVE_TUPLES,
+    PG_TABLE_BYTES,
     PG_VACUUM_AGE,
     PG_XID_AGE,
     PG_XMIN_AGE,

@@ -144,6 +144,11 @@ pub fn db_pool(db: &PgPool) {
     gauge!(c::DB_POOL.name, "state" => "max").set(f64::from(db.options().get_max_connections()));
 }
 
+/// Somebody waited this long for a connection.
+pub fn db_pool_wait(waited: Duration) {
+    histogram!(c::DB_POOL_WAIT.name).record(waited);
+}
+
 /// Whether this process leads the schedulers.
 pub fn scheduler_leader(leads: bool) {
     gauge!(c::SCHEDULER_LEADER.name).set(if leads { 1.0 } else { 0.0 });
@@ -220,6 +225,16 @@ pub fn machines(counts: &[(Status, i64)]) {
         let count = counts.iter().find(|(of, _)| *of == status).map_or(0, |(_, count)| *count);
         gauge!(c::MACHINES_BY_HEALTH.name, "health" => status.as_str()).set(count as f64);
     }
+}
+
+/// Reports how long ago the longest silent worker of a pool gave a sign of life. From the leader only.
+pub fn worker_heartbeat(pool: &str, age_s: f64) {
+    gauge!(c::WORKER_HEARTBEAT.name, "pool" => pool.to_owned()).set(age_s);
+}
+
+/// Reports what one of our tables takes on disk. From the leader only.
+pub fn table_bytes(name: &str, bytes: i64) {
+    gauge!(c::PG_TABLE_BYTES.name, "table" => name.to_owned()).set(bytes as f64);
 }
 
 /// Reports one of our tables, with the seconds since its last vacuum. From the leader only.

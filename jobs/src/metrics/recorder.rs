@@ -124,6 +124,9 @@ mod tests {
         });
         record::cluster(&record::ClusterFigures::default());
         record::table("job_ready", 1, 2, 3.0);
+        record::table_bytes("job_history", 8_192);
+        record::worker_heartbeat("dag", 2.5);
+        record::db_pool_wait(MS);
     }
 
     fn rendered() -> String {

@@ -47,7 +47,7 @@ mod tests {
         assert_eq!(about(Kind::RunNode, &*raw), wanted);
         let value: serde_json::Value = serde_json::from_str(&stored).unwrap();
         assert_eq!(about(Kind::RunNode, &value), wanted);
-        assert_eq!(about(Kind::RunNode, &json!({ "run_id": "none" })), About::default());
+        assert_eq!(about(Kind::RunNode, json!({ "run_id": "none" })), About::default());
         assert_eq!(about(Kind::Noop, &value), About::default());
     }
 }

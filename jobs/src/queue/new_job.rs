@@ -15,8 +15,11 @@ pub const MAX_PAYLOAD_BYTES: usize = 256 * 1024;
 /// The longest order or uniqueness key, in bytes.
 pub const MAX_KEY_BYTES: usize = 512;
 
-/// The farthest a job may be put off.
-pub const MAX_DELAY: Duration = Duration::from_secs(366 * 24 * 3600);
+/// Seconds of a day.
+const DAY_S: u64 = 24 * 3600;
+
+/// The farthest a job may be put off, and the longest that a uniqueness key may outlive its job.
+pub const MAX_DELAY: Duration = Duration::from_secs(366 * DAY_S);
 
 /// A job that is to be enqueued: a payload and what deviates from its kind's policy.
 #[derive(Debug, Clone)]
@@ -123,7 +126,8 @@ impl NewJob {
         self
     }
 
-    /// Not before this time, by the database's clock.
+    /// Not before this time, by the database's clock; one that has passed is now. At most [`MAX_DELAY`] from
+    /// now, or the job is refused.
     #[must_use]
     pub fn at(mut self, time: DateTime<Utc>) -> Self {
         self.due = Due::At(time);
@@ -138,7 +142,7 @@ impl NewJob {
     }
 
     /// At most one live job under this key, per tenant and kind: a second enqueue returns the first.
-    /// With `keep`, the key outlives its job until that long after the enqueue.
+    /// With `keep`, the key outlives its job until that long after the enqueue, at most [`MAX_DELAY`].
     #[must_use]
     pub fn unique(mut self, key: impl Into<String>, keep: Option<Duration>) -> Self {
         self.unique = Some((key.into(), keep));
@@ -185,7 +189,26 @@ impl NewJob {
         self.order_key.is_none() && self.unique.is_none() && self.due == Due::Now
     }
 
-    pub(super) fn check(&self) -> Result<()> {
+    /// Refuses what cannot be kept. `now` need be true to the day only: it bounds a year.
+    pub(super) fn check(&self, now: DateTime<Utc>) -> Result<()> {
+        let far = match self.due {
+            Due::Now | Due::After(_) => false,
+            Due::At(time) => (time - now).to_std().is_ok_and(|wait| wait > MAX_DELAY),
+        };
+        if far {
+            return Err(Error::invalid(format!(
+                "the due time of a `{}` job is more than {} days away; name an earlier one",
+                self.kind,
+                MAX_DELAY.as_secs() / DAY_S
+            )));
+        }
+        if self.unique.as_ref().and_then(|(_, keep)| *keep).is_some_and(|keep| keep > MAX_DELAY) {
+            return Err(Error::invalid(format!(
+                "the uniqueness key of a `{}` job is to be kept for more than {} days; keep it for fewer",
+                self.kind,
+                MAX_DELAY.as_secs() / DAY_S
+            )));
+        }
         let keys = [self.order_key.as_deref(), self.unique.as_ref().map(|(k, _)| k.as_str())];
         for key in keys.into_iter().flatten() {
             if key.is_empty() || key.len() > MAX_KEY_BYTES {

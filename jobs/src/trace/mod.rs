@@ -5,6 +5,7 @@
 
 mod carry;
 mod context;
+mod pool_wait;
 mod subscriber;
 
 pub use carry::{carried, carry};

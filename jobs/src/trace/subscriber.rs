@@ -3,9 +3,13 @@
 use std::io::IsTerminal;
 use std::str::FromStr;
 
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::FmtSpan;
+use tracing_subscriber::fmt::layer;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer};
 
+use super::pool_wait::PoolWait;
 use crate::config::Reader;
 use crate::{Error, Result};
 
@@ -64,15 +68,17 @@ impl LogConfig {
 pub fn init(config: &LogConfig) -> Result<()> {
     let filter = EnvFilter::try_new(&config.filter)
         .map_err(|reason| Error::invalid(format!("`LOG` cannot be read: {reason}")))?;
-    let lines = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_span_events(FmtSpan::NONE)
-        .with_writer(std::io::stderr);
+    let lines = layer().with_span_events(FmtSpan::NONE).with_writer(std::io::stderr);
+    let waits = tracing_subscriber::registry().with(PoolWait.with_filter(PoolWait::filter()));
     let begun = match config.format {
-        LogFormat::Text => lines.with_ansi(std::io::stderr().is_terminal()).try_init(),
+        LogFormat::Text => {
+            let lines = lines.with_ansi(std::io::stderr().is_terminal());
+            waits.with(lines.with_filter(filter)).try_init()
+        }
         // Fields at the top of the object and the spans beside them: `job.id` is found in one place.
         LogFormat::Json => {
-            lines.json().flatten_event(true).with_current_span(false).with_span_list(true).try_init()
+            let lines = lines.json().flatten_event(true).with_current_span(false).with_span_list(true);
+            waits.with(lines.with_filter(filter)).try_init()
         }
     };
     begun.map_err(Error::internal)

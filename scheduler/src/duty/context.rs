@@ -23,6 +23,8 @@ pub(crate) struct Context {
 struct Reported {
     queues: Vec<String>,
     tables: Vec<String>,
+    sized: Vec<String>,
+    pools: Vec<String>,
 }
 
 impl Context {
@@ -55,9 +57,26 @@ impl Context {
         reported.tables = tables.iter().map(|t| t.name.clone()).collect();
     }
 
+    /// Reports the bytes of each table and the seconds for which workers of each pool are silent, and zeros for
+    /// those that are gone.
+    pub(crate) fn report_sizes(&self, bytes: Vec<(String, i64)>, silent: Vec<(String, f64)>) {
+        bytes.iter().for_each(|(table, bytes)| metrics::table_bytes(table, *bytes));
+        silent.iter().for_each(|(pool, age_s)| metrics::worker_heartbeat(pool, *age_s));
+        let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
+        for gone in reported.sized.iter().filter(|name| bytes.iter().all(|(table, _)| table != *name)) {
+            metrics::table_bytes(gone, 0);
+        }
+        for gone in reported.pools.iter().filter(|name| silent.iter().all(|(pool, _)| pool != *name)) {
+            metrics::worker_heartbeat(gone, 0.0);
+        }
+        reported.sized = bytes.into_iter().map(|(table, _)| table).collect();
+        reported.pools = silent.into_iter().map(|(pool, _)| pool).collect();
+    }
+
     /// Takes back what only a leader reports: a sum over all processes would count it twice.
     pub(crate) fn resign(&self) {
         self.report(&[], &[]);
+        self.report_sizes(Vec::new(), Vec::new());
         metrics::cluster(&ClusterFigures::default());
         metrics::machines(&[]);
     }

@@ -1,9 +1,9 @@
 //! Reports figures of the whole installation, which only one process may.
 
 use chrono::{DateTime, Utc};
-use jobs::db::vitals::{hot_tables, vitals};
+use jobs::db::vitals::{hot_tables, table_bytes, vitals};
 use jobs::metrics::{self, ClusterFigures, QueueFigures};
-use jobs::queue::postgres::count::{QueueDepth, oldest_dead_at, queues, unknown_kinds};
+use jobs::queue::postgres::count::{QueueDepth, last_heartbeats, oldest_dead_at, queues, unknown_kinds};
 use jobs::queue::postgres::partition::days_ahead;
 
 use crate::duty::Context;
@@ -18,10 +18,14 @@ pub(crate) async fn perform(context: &Context) -> jobs::Result<()> {
     let history_days_ahead = days_ahead(&mut conn).await?;
     let tables = hot_tables(&mut conn).await?;
     let machines = jobs::health::store::count(&mut conn, None).await?;
+    let bytes = table_bytes(&mut conn).await?;
+    let heartbeats = last_heartbeats(&mut conn).await?;
     drop(conn);
 
     let figures: Vec<QueueFigures> = depths.iter().map(|depth| figures(depth, vitals.now)).collect();
     context.report(&figures, &tables);
+    let silent = heartbeats.into_iter().map(|(pool, at)| (pool, age_s(at, vitals.now))).collect();
+    context.report_sizes(bytes, silent);
     metrics::cluster(&ClusterFigures {
         unknown_kinds: unknown.iter().map(|(_, count)| count).sum(),
         dlq_oldest_age_s: oldest_dead_at.map_or(0.0, |at| age_s(at, vitals.now)),

@@ -1,7 +1,9 @@
 //! Who holds a host: takeover, fencing, draining, moving machines between hosts.
 
+use jobs::queue::postgres::look;
 use rules::id::HostId;
 use rules::machine::Action;
+use rules::queue::{Trouble, Why};
 use tests::wait;
 
 use super::stage::{Stage, simulated};
@@ -85,6 +87,11 @@ async fn a_drained_host_begins_nothing_until_it_is_resumed() {
     let mut conn = stage.conn().await;
     let waiting = jobs::machine::operation::store::why(&mut conn, machine).await.unwrap();
     assert_eq!(waiting[0].why.code(), "HOST_DRAINING");
+    // The job says the same, whoever asks the queue alone.
+    let job = rules::id::JobId(waiting[0].job_id.unwrap());
+    let Some(Why::HostDown(down)) = look::why(&mut conn, job).await.unwrap() else { panic!("{waiting:?}") };
+    let since = jobs::host::store::by_name(&mut conn, "a").await.unwrap().draining_at;
+    assert_eq!((down.host.as_str(), down.trouble, down.since), ("a", Trouble::Draining, since));
     let spec = super::stage::spec("other");
     let new = jobs::machine::NewMachine {
         tenant: stage.tenant,
@@ -119,6 +126,10 @@ async fn a_moved_machine_takes_its_waiting_operations_along() {
     let waiting = jobs::machine::operation::store::why(&mut conn, machine).await.unwrap();
     let codes: Vec<_> = waiting.iter().map(|w| w.why.code()).collect();
     assert_eq!(codes, ["HOST_NOT_HELD", "KEY_BUSY"]);
+    let job = rules::id::JobId(waiting[0].job_id.unwrap());
+    let Some(Why::HostDown(down)) = look::why(&mut conn, job).await.unwrap() else { panic!("{waiting:?}") };
+    assert_eq!((down.host.as_str(), down.trouble), ("a", Trouble::NotHeld));
+    assert!(down.since.is_some_and(|since| since <= chrono::Utc::now()), "{down:?}");
     stage.relocate(machine, "b", false).await.unwrap();
     assert_eq!(stage.ended(start).await.state, "SUCCEEDED");
     assert_eq!(stage.ended(suspend).await.state, "SUCCEEDED");

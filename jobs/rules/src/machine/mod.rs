@@ -28,4 +28,4 @@ pub use relocation::{Stays, Whereabouts};
 pub use seen::{Seen, Wanted};
 pub use spec::{BadSpec, Draft, MAX_DISK_GIB, MAX_MEMORY_MIB, MAX_VCPUS, MIN_MEMORY_MIB, Os, Spec};
 pub use uri::{BadUri, HostUri, MAX_URI_BYTES};
-pub use why::{WaitFacts, WhyWaits};
+pub use why::WhyWaits;

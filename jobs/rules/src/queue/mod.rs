@@ -1,6 +1,7 @@
 //! A job's life, decided purely: which kinds there are, what may follow what, and when to try again.
 
 mod about;
+mod down;
 mod job;
 mod kind;
 mod outcome;
@@ -10,6 +11,7 @@ mod state;
 mod why;
 
 pub use about::About;
+pub use down::{HostDown, Standing, Trouble};
 pub use job::Job;
 pub use kind::{Kind, Priority, Queue, UnknownKind};
 pub use outcome::Outcome;

@@ -4,7 +4,7 @@ use std::fmt;
 
 use chrono::{DateTime, Utc};
 
-use super::State;
+use super::{HostDown, Standing, State};
 
 /// What is known of a live job.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +19,8 @@ pub struct Facts {
     pub kind_known: bool,
     /// The job that holds its order key.
     pub key_head: Option<i64>,
+    /// What is known of the host in whose pool it stands, if it stands in a host's.
+    pub host: Option<Standing>,
     /// When it falls due.
     pub run_at: Option<DateTime<Utc>>,
     /// It has failed before and waits for its next attempt.
@@ -38,6 +40,8 @@ pub enum Why {
     Retrying(DateTime<Utc>),
     /// Another job of its order key goes first.
     KeyBusy(i64),
+    /// It stands in the pool of a host that begins nothing.
+    HostDown(HostDown),
     /// No worker serves its pool.
     NoWorker,
     /// Workers serve its pool, and none knows its kind.
@@ -52,12 +56,16 @@ impl Why {
     /// The reason for these facts; none when the job has ended.
     pub fn of(facts: &Facts) -> Option<Self> {
         let paused = facts.queue_paused.then_some(Self::QueuePaused);
+        // Said before that its queue is paused: whoever drains a host pauses it.
+        let down = facts.host.as_ref().and_then(HostDown::of);
         match facts.state {
             State::Leased => Some(Self::Running),
             State::Scheduled => {
                 facts.run_at.map(|t| if facts.retrying { Self::Retrying(t) } else { Self::NotDue(t) })
             }
+            // Wherever its host is: the job that goes first waits for the host.
             State::Blocked => Some(Self::KeyBusy(facts.key_head.unwrap_or_default())),
+            State::Ready if down.is_some() => down.map(Self::HostDown),
             State::Ready if !facts.pool_served => paused.or(Some(Self::NoWorker)),
             State::Ready if !facts.kind_known => paused.or(Some(Self::KindUnknown)),
             State::Ready => paused.or(Some(Self::InLine(facts.ahead))),
@@ -72,6 +80,7 @@ impl Why {
             Self::NotDue(_) => "NOT_DUE",
             Self::Retrying(_) => "RETRYING",
             Self::KeyBusy(_) => "KEY_BUSY",
+            Self::HostDown(down) => down.code(),
             Self::NoWorker => "NO_WORKER",
             Self::KindUnknown => "KIND_UNKNOWN",
             Self::InLine(_) => "IN_LINE",
@@ -89,6 +98,7 @@ impl fmt::Display for Why {
                 write!(f, "its last attempt failed; it is tried again at {}", time.to_rfc3339())
             }
             Self::KeyBusy(head) => write!(f, "job {head} holds its order key and goes first"),
+            Self::HostDown(down) => down.fmt(f),
             Self::NoWorker => f.write_str("no worker serves its pool; start one"),
             Self::KindUnknown => f.write_str("no worker of its pool knows its kind; start a newer one"),
             Self::InLine(0) => f.write_str("it is next in line"),
@@ -101,6 +111,8 @@ impl fmt::Display for Why {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::machine::Reach;
+    use crate::queue::Class;
 
     fn facts(state: State) -> Facts {
         Facts {
@@ -109,10 +121,32 @@ mod tests {
             pool_served: true,
             kind_known: true,
             key_head: None,
+            host: None,
             run_at: None,
             retrying: false,
             ahead: 0,
         }
+    }
+
+    #[test]
+    fn the_host_is_blamed_only_for_what_it_keeps_waiting() {
+        let host = Standing {
+            host: "a".into(),
+            class: Class::Vm,
+            draining_at: None,
+            held: false,
+            left_at: None,
+            reach: Reach::Online,
+            reach_since: None,
+        };
+        let code = |facts: &Facts| Why::of(facts).map(|why| why.code());
+        let ready = Facts { host: Some(host.clone()), queue_paused: true, ..facts(State::Ready) };
+        assert_eq!(code(&ready), Some("HOST_NOT_HELD"));
+        let served = Facts { host: Some(Standing { held: true, ..host }), ..ready.clone() };
+        assert_eq!(code(&served), Some("QUEUE_PAUSED"));
+        let behind = Facts { state: State::Blocked, key_head: Some(7), ..ready.clone() };
+        assert_eq!(Why::of(&behind), Some(Why::KeyBusy(7)));
+        assert_eq!(code(&Facts { state: State::Leased, ..ready }), Some("RUNNING"));
     }
 
     #[test]

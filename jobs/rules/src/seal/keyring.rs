@@ -170,6 +170,20 @@ mod tests {
         }
 
         #[test]
+        fn any_flipped_bit_and_any_other_row_is_refused(
+            plain: Vec<u8>, iv: [u8; IV_BYTES], at: prop::sample::Index, bit in 0..8u8, row in 3u128..,
+        ) {
+            let ring = ring(&[("k1", 1)]);
+            let stored = ring.seal(&HERE, iv, &plain);
+            let mut changed = stored.clone();
+            let at = at.index(changed.len());
+            changed[at] ^= 1 << bit;
+            prop_assert!(ring.open(&HERE, &changed).is_err(), "bit {} of byte {}", bit, at);
+            let moved = Place { row: Uuid::from_u128(row), ..HERE };
+            prop_assert_eq!(ring.open(&moved, &stored).err(), Some(OpenError::Refused));
+        }
+
+        #[test]
         fn rubbish_never_opens(stored: Vec<u8>) {
             prop_assert!(ring(&[("k1", 1)]).open(&HERE, &stored).is_err());
         }

@@ -1,14 +1,16 @@
 //! Keeps operations, and tells why one has not begun.
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, Utc};
 use rules::id::{JobId, MachineId, OperationId, TenantId};
-use rules::machine::{ActionName, OperationState, Pending, Reach, WaitFacts, WhyWaits};
-use rules::queue::{Facts, State, Why};
+use rules::machine::{ActionName, OperationState, Pending, WhyWaits};
+use rules::queue::Why;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::NewOperation;
-use crate::queue::postgres::worker::SEEN_WITHIN_S;
+use crate::queue::postgres::why::whys;
 use crate::{Error, Result};
 
 /// An operation as people see it.
@@ -182,57 +184,19 @@ pub async fn page(
 /// Unavailable when nobody answers.
 pub async fn why(conn: &mut PgConnection, machine: MachineId) -> Result<Vec<Waiting>> {
     let rows = sqlx::query!(
-        r#"select o.id, o.action, o.job_id, o.created_at, h.draining_at is not null as "draining!", coalesce(e.lease_until > now(), false) as "held!", h.reach,
-            case when r.job_id is not null then 'READY' when s.job_id is not null then 'SCHEDULED'
-                when b.job_id is not null then 'BLOCKED' when l.job_id is not null then 'LEASED' end as state,
-            coalesce(q.paused_at is not null, false) as "paused!", s.run_at as "run_at?", coalesce(s.reason = 1, false) as "retrying!",
-            (select k.head_id from job_key k where k.key = j.order_key) as key_head,
-            exists (select from job_worker w where j.pool_id = any(w.pools) and w.seen_at > now() - $2::integer * interval '1 second') as "served!",
-            exists (select from job_worker w where j.pool_id = any(w.pools) and j.kind = any(w.kinds) and w.seen_at > now() - $2::integer * interval '1 second') as "known!",
-            (select count(*) from (select from job_ready x where x.pool_id = r.pool_id and (x.priority, x.pos) < (r.priority, r.pos) limit 10000) y) as "ahead!"
-        from machine_operation o
-        join machine m on m.id = o.machine_id
-        join host h on h.id = m.host_id
-        left join lease e on e.name = 'host:' || h.id::text
-        left join job j on j.id = o.job_id
-        left join job_queue q on q.id = j.queue_id
-        left join job_ready r on r.job_id = j.id
-        left join job_scheduled s on s.job_id = j.id
-        left join job_blocked b on b.job_id = j.id
-        left join job_lease l on l.job_id = j.id
-        where o.machine_id = $1 and o.ended_at is null
-        order by o.generation"#,
-        machine.0,
-        SEEN_WITHIN_S
+        "select id, action, job_id, created_at from machine_operation where machine_id = $1 and ended_at is null order by generation",
+        machine.0
     )
-    .fetch_all(conn)
+    .fetch_all(&mut *conn)
     .await?;
-    let waiting = rows.into_iter().map(|row| {
-        let job = row.state.as_deref().and_then(State::from_name).and_then(|state| {
-            Why::of(&Facts {
-                state,
-                queue_paused: row.paused,
-                pool_served: row.served,
-                kind_known: row.known,
-                key_head: row.key_head,
-                run_at: row.run_at,
-                retrying: row.retrying,
-                ahead: row.ahead,
-            })
-        });
-        let facts = WaitFacts {
-            draining: row.draining,
-            held: row.held,
-            reach: Reach::from_name(&row.reach).unwrap_or(Reach::Unreachable),
-            job,
-        };
-        Waiting {
-            id: row.id,
-            action: row.action,
-            job_id: row.job_id,
-            created_at: row.created_at,
-            why: WhyWaits::of(&facts),
-        }
+    let jobs: Vec<i64> = rows.iter().filter_map(|row| row.job_id).collect();
+    let mut told: HashMap<JobId, Why> = whys(conn, &jobs).await?.into_iter().collect();
+    let waiting = rows.into_iter().map(|row| Waiting {
+        id: row.id,
+        action: row.action,
+        job_id: row.job_id,
+        created_at: row.created_at,
+        why: WhyWaits::of(row.job_id.and_then(|job| told.remove(&JobId(job)))),
     });
     Ok(waiting.collect())
 }

@@ -13,9 +13,9 @@ use rules::queue::{Kind, Outcome, Pool};
 use sqlx::PgConnection;
 
 use crate::Result;
-use crate::queue::Attempt;
 use crate::queue::postgres::done::settle_done;
 use crate::queue::postgres::enqueue::whole_ms;
+use crate::queue::{Attempt, MAX_DELAY};
 
 /// What one attempt came to.
 #[derive(Debug, Clone)]
@@ -26,7 +26,8 @@ pub struct Ack {
     pub token: LeaseToken,
     /// What it came to.
     pub outcome: Outcome,
-    /// How long to wait before the next attempt, for [`Outcome::Retry`] and [`Outcome::Snooze`].
+    /// How long to wait before the next attempt, for [`Outcome::Retry`] and [`Outcome::Snooze`]. Capped at
+    /// [`MAX_DELAY`].
     pub delay: Duration,
     /// How long the attempt ran.
     pub ran: Duration,
@@ -149,7 +150,7 @@ async fn settle_distinct(
     let ids: Vec<i64> = acks.keys().map(|id| id.0).collect();
     let tokens: Vec<uuid::Uuid> = acks.values().map(|a| a.token.0).collect();
     let outcomes: Vec<i16> = acks.values().map(|a| a.outcome.code()).collect();
-    let delays: Vec<i64> = acks.values().map(|a| whole_ms(a.delay)).collect();
+    let delays: Vec<i64> = acks.values().map(|a| whole_ms(a.delay.min(MAX_DELAY))).collect();
     let errors: Vec<Option<String>> = acks.values().map(|a| error_of(&a.outcome)).collect();
     let ran: Vec<i32> = acks.values().map(|a| ran_ms(a)).collect();
     let row = sqlx::query!(

@@ -30,23 +30,29 @@ pub async fn cancel(conn: &mut PgConnection, id: JobId) -> Result<Cancel> {
             "job {id} is a `{kind}`, which somebody waits for; {instead} instead"
         )));
     }
-    withdraw(conn, id).await
+    end(conn, id).await?.ok_or_else(|| unknown(id))
 }
 
-/// Cancels a job of whatever kind: for whoever waits for it and has stopped waiting.
+/// Cancels a job of whatever kind: for whoever waits for it and has stopped waiting. One that nobody knows
+/// any more has ended: the history keeps it for some days only.
 ///
 /// # Errors
-/// NotFound for an unknown job; Unavailable when nobody answers.
+/// Unavailable when nobody answers.
 pub async fn withdraw(conn: &mut PgConnection, id: JobId) -> Result<Cancel> {
+    Ok(end(conn, id).await?.unwrap_or(Cancel::Ended))
+}
+
+/// Cancels a job; none when it is unknown.
+async fn end(conn: &mut PgConnection, id: JobId) -> Result<Option<Cancel>> {
     let row = sqlx::query!(r#"select became as "became!", woken as "woken!" from job_cancel_v1($1)"#, id.0)
         .fetch_one(conn)
         .await?;
-    match row.became.as_str() {
-        "cancelled" => Ok(Cancel::Cancelled(row.woken)),
-        "cancelling" => Ok(Cancel::Cancelling),
-        "ended" => Ok(Cancel::Ended),
-        _ => Err(unknown(id)),
-    }
+    Ok(match row.became.as_str() {
+        "cancelled" => Some(Cancel::Cancelled(row.woken)),
+        "cancelling" => Some(Cancel::Cancelling),
+        "ended" => Some(Cancel::Ended),
+        _ => None,
+    })
 }
 
 async fn live_kind(conn: &mut PgConnection, id: JobId) -> Result<Option<String>> {

@@ -86,3 +86,17 @@ pub async fn oldest_dead_at(conn: &mut PgConnection) -> Result<Option<DateTime<U
     let died_at = sqlx::query_scalar!("select min(died_at) from job_dead").fetch_one(conn).await?;
     Ok(died_at)
 }
+
+/// When the longest silent worker of each pool gave its last sign of life. A worker that died stays entered
+/// for a while.
+///
+/// # Errors
+/// Unavailable when nobody answers.
+pub async fn last_heartbeats(conn: &mut PgConnection) -> Result<Vec<(String, DateTime<Utc>)>> {
+    let rows = sqlx::query!(
+        r#"select p.name, min(w.seen_at) as "seen_at!" from job_worker w join job_pool p on p.id = any(w.pools) group by p.name"#
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.name, row.seen_at)).collect())
+}

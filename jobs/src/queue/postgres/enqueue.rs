@@ -70,7 +70,8 @@ fn check(jobs: &[NewJob]) -> Result<()> {
             jobs.len()
         )));
     }
-    jobs.iter().try_for_each(NewJob::check)
+    let now = chrono::Utc::now();
+    jobs.iter().try_for_each(|job| job.check(now))
 }
 
 fn new(id: i64, job: &NewJob) -> Enqueued {

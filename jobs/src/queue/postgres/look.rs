@@ -3,10 +3,10 @@
 use chrono::{DateTime, Utc};
 use rules::id::{JobId, TenantId};
 use rules::kept;
-use rules::queue::{Facts, State, Why};
+use rules::queue::State;
 use sqlx::PgConnection;
 
-use super::worker::SEEN_WITHIN_S;
+pub use super::why::why;
 use crate::db::{MAX_FETCHED, Slice, slice};
 use crate::{Error, Result};
 
@@ -77,14 +77,17 @@ pub struct Filter {
     pub kind: Option<String>,
     /// Only those with a smaller id: the last id of the page before.
     pub before: Option<i64>,
+    /// Only those with this id or a larger one.
+    pub from: Option<i64>,
 }
 
-/// A page of jobs, newest first.
+/// A page of jobs, newest first. What has ended is asked for twice, of all and of a tenant, so that each has its
+/// index whatever plan the session has come to: with either in one condition, or a range of ids that the index
+/// of all serves too, a tenant's page is looked for among the jobs of all.
 ///
 /// # Errors
 /// Unavailable when nobody answers.
 pub async fn page(conn: &mut PgConnection, filter: &Filter, limit: i64) -> Result<Slice<JobView>> {
-    let state = filter.state.map(State::as_str);
     let rows = sqlx::query_as!(
         JobView,
         r#"select v.id as "id!", v.state as "state!", v.kind as "kind!", q.name as queue, v.tenant_id, v.priority as "priority!",
@@ -95,46 +98,60 @@ pub async fn page(conn: &mut PgConnection, filter: &Filter, limit: i64) -> Resul
                 null::timestamptz as run_at, null::timestamptz as started_at, null::timestamptz as finished_at, null::integer as run_ms,
                 null::uuid as worker_id, null::text as error, j.trace_parent, j.payload
             from job_ready t join job j on j.id = t.job_id
-            where coalesce($1, 'READY') = 'READY' and t.job_id < $2 and ($3::uuid is null or j.tenant_id = $3) and ($4::text is null or j.kind = $4)
+            where coalesce($1, 'READY') = 'READY' and t.job_id < $2 and t.job_id >= $6 and ($3::uuid is null or j.tenant_id = $3) and ($4::text is null or j.kind = $4)
             order by t.job_id desc limit $5)
             union all
             (select j.id, 'SCHEDULED', j.kind, j.queue_id, j.tenant_id, j.priority, t.attempt, t.crashes, j.created_at,
                 t.run_at, null, null, null, null, null, j.trace_parent, j.payload
             from job_scheduled t join job j on j.id = t.job_id
-            where coalesce($1, 'SCHEDULED') = 'SCHEDULED' and t.job_id < $2 and ($3::uuid is null or j.tenant_id = $3) and ($4::text is null or j.kind = $4)
+            where coalesce($1, 'SCHEDULED') = 'SCHEDULED' and t.job_id < $2 and t.job_id >= $6 and ($3::uuid is null or j.tenant_id = $3) and ($4::text is null or j.kind = $4)
             order by t.job_id desc limit $5)
             union all
             (select j.id, 'BLOCKED', j.kind, j.queue_id, j.tenant_id, j.priority, t.attempt, t.crashes, j.created_at,
                 null, null, null, null, null, null, j.trace_parent, j.payload
             from job_blocked t join job j on j.id = t.job_id
-            where coalesce($1, 'BLOCKED') = 'BLOCKED' and t.job_id < $2 and ($3::uuid is null or j.tenant_id = $3) and ($4::text is null or j.kind = $4)
+            where coalesce($1, 'BLOCKED') = 'BLOCKED' and t.job_id < $2 and t.job_id >= $6 and ($3::uuid is null or j.tenant_id = $3) and ($4::text is null or j.kind = $4)
             order by t.job_id desc limit $5)
             union all
             (select j.id, 'LEASED', j.kind, j.queue_id, j.tenant_id, j.priority, t.attempt, t.crashes, j.created_at,
                 null, t.leased_at, null, null, t.worker_id, null, j.trace_parent, j.payload
             from job_lease t join job j on j.id = t.job_id
-            where coalesce($1, 'LEASED') = 'LEASED' and t.job_id < $2 and ($3::uuid is null or j.tenant_id = $3) and ($4::text is null or j.kind = $4)
+            where coalesce($1, 'LEASED') = 'LEASED' and t.job_id < $2 and t.job_id >= $6 and ($3::uuid is null or j.tenant_id = $3) and ($4::text is null or j.kind = $4)
             order by t.job_id desc limit $5)
             union all
             (select t.job_id, 'DEAD', t.kind, t.queue_id, t.tenant_id, t.priority, t.attempt, t.crashes, t.created_at,
                 null, null, t.died_at, null, null, t.error, t.trace_parent, t.payload
             from job_dead t
-            where coalesce($1, 'DEAD') = 'DEAD' and t.job_id < $2 and ($3::uuid is null or t.tenant_id = $3) and ($4::text is null or t.kind = $4)
+            where coalesce($1, 'DEAD') = 'DEAD' and t.job_id < $2 and t.job_id >= $6 and $3::uuid is null and ($4::text is null or t.kind = $4)
+            order by t.job_id desc limit $5)
+            union all
+            (select t.job_id, 'DEAD', t.kind, t.queue_id, t.tenant_id, t.priority, t.attempt, t.crashes, t.created_at,
+                null, null, t.died_at, null, null, t.error, t.trace_parent, t.payload
+            from job_dead t
+            where coalesce($1, 'DEAD') = 'DEAD' and t.tenant_id = $3 and (t.tenant_id, t.job_id) < ($3, $2) and (t.tenant_id, t.job_id) >= ($3, $6) and ($4::text is null or t.kind = $4)
             order by t.job_id desc limit $5)
             union all
             (select t.job_id, case t.outcome when 0 then 'DONE' else 'CANCELLED' end, t.kind, t.queue_id, t.tenant_id, t.priority, t.attempt, t.crashes,
                 t.created_at, null, t.started_at, t.finished_at, t.run_ms, t.worker_id, null, t.trace_parent, t.payload
             from job_history t
             where ($1::text is null or ($1 = 'DONE' and t.outcome = 0) or ($1 = 'CANCELLED' and t.outcome = 4))
-                and t.job_id < $2 and ($3::uuid is null or t.tenant_id = $3) and ($4::text is null or t.kind = $4)
+                and t.job_id < $2 and t.job_id >= $6 and $3::uuid is null and ($4::text is null or t.kind = $4)
+            order by t.job_id desc limit $5)
+            union all
+            (select t.job_id, case t.outcome when 0 then 'DONE' else 'CANCELLED' end, t.kind, t.queue_id, t.tenant_id, t.priority, t.attempt, t.crashes,
+                t.created_at, null, t.started_at, t.finished_at, t.run_ms, t.worker_id, null, t.trace_parent, t.payload
+            from job_history t
+            where ($1::text is null or ($1 = 'DONE' and t.outcome = 0) or ($1 = 'CANCELLED' and t.outcome = 4))
+                and t.tenant_id = $3 and (t.tenant_id, t.job_id) < ($3, $2) and (t.tenant_id, t.job_id) >= ($3, $6) and ($4::text is null or t.kind = $4)
             order by t.job_id desc limit $5)
         ) v join job_queue q on q.id = v.queue_id
         order by v.id desc limit $5"#,
-        state,
+        filter.state.map(State::as_str),
         filter.before.unwrap_or(i64::MAX),
         filter.tenant.map(|t| t.0),
         filter.kind,
         limit.clamp(1, MAX_FETCHED),
+        filter.from.unwrap_or(i64::MIN),
     )
     .fetch(conn);
     slice(rows, |job| kept::bytes(&job.payload)).await
@@ -145,8 +162,9 @@ pub async fn page(conn: &mut PgConnection, filter: &Filter, limit: i64) -> Resul
 /// # Errors
 /// NotFound when there is none, or it belongs to another tenant.
 pub async fn job(conn: &mut PgConnection, id: JobId, tenant: Option<TenantId>) -> Result<JobView> {
-    let filter = Filter { tenant, before: Some(id.0.saturating_add(1)), ..Filter::default() };
-    // The page before id + 1 begins with the job itself, if it is there.
+    // Bounded on both sides, or what is not there would be looked for in all of the history.
+    let (from, before) = (Some(id.0), Some(id.0.saturating_add(1)));
+    let filter = Filter { tenant, from, before, ..Filter::default() };
     page(conn, &filter, 1)
         .await?
         .rows
@@ -171,45 +189,4 @@ pub async fn attempts(conn: &mut PgConnection, id: JobId) -> Result<Vec<FailedAt
     .fetch_one(conn)
     .await?;
     serde_json::from_value(row.attempts).map_err(Error::internal)
-}
-
-/// Why a live job waits; none when it has ended or does not exist.
-///
-/// # Errors
-/// Unavailable when nobody answers.
-pub async fn why(conn: &mut PgConnection, id: JobId) -> Result<Option<Why>> {
-    let row = sqlx::query!(
-        r#"select
-            case when r.job_id is not null then 'READY' when s.job_id is not null then 'SCHEDULED'
-                when b.job_id is not null then 'BLOCKED' when l.job_id is not null then 'LEASED' end as state,
-            q.paused_at is not null as "paused!", s.run_at as "run_at?", coalesce(s.reason = 1, false) as "retrying!",
-            (select k.head_id from job_key k where k.key = j.order_key) as key_head,
-            exists (select from job_worker w where j.pool_id = any(w.pools) and w.seen_at > now() - $2::integer * interval '1 second') as "served!",
-            exists (select from job_worker w where j.pool_id = any(w.pools) and j.kind = any(w.kinds) and w.seen_at > now() - $2::integer * interval '1 second') as "known!",
-            (select count(*) from (
-                select from job_ready x where x.pool_id = r.pool_id and (x.priority, x.pos) < (r.priority, r.pos) limit 10000) y) as "ahead!"
-        from job j
-        join job_queue q on q.id = j.queue_id
-        left join job_ready r on r.job_id = j.id
-        left join job_scheduled s on s.job_id = j.id
-        left join job_blocked b on b.job_id = j.id
-        left join job_lease l on l.job_id = j.id
-        where j.id = $1"#,
-        id.0,
-        SEEN_WITHIN_S
-    )
-    .fetch_optional(conn)
-    .await?;
-    Ok(row.and_then(|row| {
-        Why::of(&Facts {
-            state: row.state.as_deref().and_then(State::from_name)?,
-            queue_paused: row.paused,
-            pool_served: row.served,
-            kind_known: row.known,
-            key_head: row.key_head,
-            run_at: row.run_at,
-            retrying: row.retrying,
-            ahead: row.ahead,
-        })
-    }))
 }

@@ -13,4 +13,5 @@ pub mod partition;
 pub mod promote;
 pub mod prune;
 pub mod rescue;
+pub mod why;
 pub mod worker;
