@@ -16,7 +16,7 @@ use crate::enqueue::clear;
 
 /// Jobs offered per second, by so many clients.
 const RATE: u32 = 800;
-const CLIENTS: u32 = 4;
+const CLIENTS: u32 = 8;
 
 /// How long they are offered without the transaction, and how long beside it.
 const FREE: Duration = Duration::from_secs(20);
