@@ -11,10 +11,10 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 ALL := --workspace --locked
 MILLRACE := $(or $(CARGO_TARGET_DIR),target)/debug/millrace
 
-.PHONY: help setup build up demo down reset test check bench chaos sqlx
+.PHONY: help setup build up demo down reset test check check-slim bench chaos sqlx
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
 setup: ## install what is missing, by apt only; does nothing when all is there
 	@.ci/setup
@@ -54,6 +54,16 @@ test: setup ## the whole gate
 check: setup ## the quick part of the gate: format and lints
 	cargo fmt --all --check
 	cargo clippy $(ALL) --all-targets -- -D warnings
+
+# A build of its own, with other features, so it is no part of the gate; there a test of the dependencies says
+# the same. It has a folder of its own, or the next build would begin anew.
+SLIM := $(or $(CARGO_TARGET_DIR),target)/slim
+
+check-slim: ## build without libvirt, and see that nothing of it is linked
+	cargo build -p cli --no-default-features --locked --bin millrace --target-dir $(SLIM)
+	@linked="$$(ldd $(SLIM)/debug/millrace)" && grep -q libc.so <<<"$$linked" || { echo "ldd tells nothing"; exit 1; }; \
+	if grep libvirt <<<"$$linked"; then echo "built without libvirt, and linked with it"; exit 1; fi; \
+	echo "no libvirt in $(SLIM)/debug/millrace"
 
 bench: setup ## measure on a durable private Postgres, release build
 	cargo bench $(ALL) --bench figures

@@ -60,7 +60,7 @@ async fn list(db: &PgPool, output: Output) -> jobs::Result<()> {
                 cell(host.memory_mib),
                 host.promised_mib.to_string(),
                 cell(host.listed_at.map(time)),
-                cell(host.reach_reason.as_deref()),
+                cell(host.reason()),
             ]
         })
         .collect();
@@ -78,7 +78,7 @@ async fn show(db: &PgPool, name: &str, output: Output) -> jobs::Result<()> {
     let lines = [
         ("host", host.name.clone()),
         ("state", shown.state.to_lowercase()),
-        ("reason", cell(host.reach_reason.as_deref())),
+        ("reason", cell(host.reason())),
         ("draining", cell(draining)),
         ("uri", host.uri.clone()),
         ("hypervisor", cell(host.hypervisor.as_deref())),

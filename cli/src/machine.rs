@@ -87,8 +87,9 @@ async fn show(db: &PgPool, id: MachineId, output: Output) -> jobs::Result<()> {
     ];
     for asked in &operations {
         let error = asked.error.as_deref().map(|e| format!(": {e}")).unwrap_or_default();
+        let reason = asked.reason.as_deref().map(|r| format!(" because {r}")).unwrap_or_default();
         let told = format!(
-            "{} {} at {} by {}{error}",
+            "{} {} at {} by {}{reason}{error}",
             asked.action.to_lowercase(),
             asked.state.to_lowercase(),
             time(asked.created_at),

@@ -52,7 +52,8 @@ use crate::settle::Desk;
 /// None while running: faults of the database are waited out. Kept for what a later start may refuse.
 pub async fn run(config: WorkerConfig, context: Context, shutdown: CancellationToken) -> Result<()> {
     let worker = WorkerId(uuid::Uuid::new_v4());
-    tracing::info!(worker.id = %worker, pools = ?config.pools, "worker started");
+    let served: Vec<&str> = config.hosts.iter().map(|host| host.name.as_str()).collect();
+    tracing::info!(worker.id = %worker, pools = ?config.pools, hosts = ?served, "worker started");
     let hosts = Hosts::register(&context.db, &config.hosts, &shutdown).await;
     let context = Arc::new(Context { hosts, thresholds: config.thresholds, ..context });
     let posts = config.posts(&context.hosts);

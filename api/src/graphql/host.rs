@@ -56,9 +56,9 @@ impl From<store::Host> for Host {
     fn from(h: store::Host) -> Self {
         Self {
             state: h.state().as_str().into(),
+            reason: h.reason().map(ToOwned::to_owned),
             id: h.id.into(),
             name: h.name,
-            reason: h.reach_reason,
             uri: h.uri,
             hypervisor: h.hypervisor,
             cpus: h.cpus,

@@ -72,6 +72,11 @@ impl Host {
         })
     }
 
+    /// Why it is not online, as far as anybody knows.
+    pub fn reason(&self) -> Option<&str> {
+        if self.held { self.reach_reason.as_deref() } else { Some("no worker holds it") }
+    }
+
     /// Why a machine of its own can never run here.
     pub fn refuses(&self, spec: &Spec) -> Option<String> {
         let cpus = u32::try_from(self.cpus?).unwrap_or(0);
@@ -177,9 +182,11 @@ pub async fn all(conn: &mut PgConnection) -> Result<Vec<Host>> {
 /// NotFound when there is none.
 pub async fn by_name(conn: &mut PgConnection, name: &str) -> Result<Host> {
     let found = all(conn).await?.into_iter().find(|h| h.name == name);
-    found.ok_or_else(|| {
-        Error::not_found(format!("there is no host `{name}`; `millrace host list` names those there are"))
-    })
+    found.ok_or_else(|| absent(name))
+}
+
+fn absent(name: &str) -> Error {
+    Error::not_found(format!("there is no host `{name}`; `millrace host list` names those there are"))
 }
 
 /// Stops new work on a host, or lets it go on: its queues are paused or resumed with it. Draining again
@@ -198,7 +205,7 @@ pub async fn drain(conn: &mut PgConnection, name: &str, draining: bool, by: &str
     )
     .fetch_optional(&mut *conn)
     .await?
-    .ok_or_else(|| Error::not_found(format!("there is no host `{name}`")))?;
+    .ok_or_else(|| absent(name))?;
     pause_operations(conn, no, draining, by).await
 }
 

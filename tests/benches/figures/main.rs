@@ -17,6 +17,7 @@ mod drain;
 mod enqueue;
 mod held;
 mod idle;
+mod machines;
 mod many;
 mod memory;
 mod pickup;
@@ -26,8 +27,9 @@ mod settings;
 use tests::{Database, Postgres};
 
 /// Every measured part, in order. A word on the command line picks those whose name holds it.
-const PARTS: [&str; 11] = [
-    "baseline", "idle", "enqueue", "crowd", "drain", "pickup", "chain", "memory", "many", "held", "recovery",
+const PARTS: [&str; 12] = [
+    "baseline", "idle", "enqueue", "crowd", "drain", "pickup", "chain", "memory", "many", "held", "machines",
+    "recovery",
 ];
 
 /// Counts what each thread holds, by which scripts are bounded, as in the executable.
@@ -55,6 +57,7 @@ fn main() {
                 "pickup" => pickup::measure(&database).await,
                 "chain" => chain::measure(&database).await,
                 "memory" => memory::measure(&database).await,
+                "machines" => machines::measure(&database).await,
                 // Last, for it kills the server under them all.
                 "recovery" => recovery::measure(&own).await,
                 other => unreachable!("`{other}` is no part"),

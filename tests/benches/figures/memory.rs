@@ -75,7 +75,7 @@ async fn full(database: &Database) {
 }
 
 /// What a process holds, as cells of a table.
-fn held(process: &Millrace) -> String {
+pub(crate) fn held(process: &Millrace) -> String {
     let rollup = std::fs::read_to_string(format!("/proc/{}/smaps_rollup", process.pid())).unwrap();
     let mib = |name: &str| -> f64 {
         let lines = rollup.lines().filter_map(|l| l.strip_prefix(name));

@@ -5,6 +5,10 @@ mod daemon;
 #[cfg(feature = "libvirt")]
 mod guest;
 #[cfg(feature = "libvirt")]
+mod halting;
+#[cfg(feature = "libvirt")]
+mod pipeline;
+#[cfg(feature = "libvirt")]
 mod stage;
 #[cfg(feature = "libvirt")]
 mod two_hosts;

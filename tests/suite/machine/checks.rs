@@ -134,7 +134,7 @@ async fn a_guest_that_died_is_critical_and_one_that_nobody_can_ask_about_is_unkn
     let (machine, made) = stage.create("web", "a").await;
     stage.ended(made).await;
     host.crash_guest(machine);
-    stage.becomes(machine, "OFF").await;
+    stage.becomes(machine, "CRASHED").await;
     let view = stage.checked(machine, Check::State).await;
     assert_eq!(view.verdict.as_deref(), Some("CRITICAL"), "{view:?}");
     assert_eq!(stage.checked(machine, Check::CpuUsage).await.verdict.as_deref(), Some("UNKNOWN"));

@@ -123,13 +123,20 @@ async fn what_happens_to_a_guest_is_seen_and_not_mended_unasked() {
     let hands = stage.hold("a", &host).await;
     let (machine, made) = stage.create("web", "a").await;
     stage.ended(made).await;
-    host.crash_guest(machine);
-    stage.becomes(machine, "OFF").await;
-    let now = stage.machine(machine).await;
-    assert_eq!(now.drift.as_deref(), Some("shall be RUNNING and is OFF"));
-    assert_eq!(now.seen_reason.as_deref(), Some("crashed"));
-    stage.done(machine, Action::Start).await;
-    assert_eq!(stage.machine(machine).await.drift, None);
+    // Each finds it crashed, and comes to its end.
+    for action in
+        [Action::Start, Action::Stop, Action::Start, Action::ForceOff, Action::Start, Action::Destroy]
+    {
+        if action != Action::Start {
+            host.crash_guest(machine);
+            stage.becomes(machine, "CRASHED").await;
+            let now = stage.machine(machine).await;
+            assert_eq!(now.drift.as_deref(), Some("shall be RUNNING and is CRASHED"));
+            assert_eq!(now.seen_reason.as_deref(), Some("crashed"));
+        }
+        stage.done(machine, action).await;
+        assert_eq!(stage.machine(machine).await.drift, None, "{action}");
+    }
     hands.stop().await;
 }
 

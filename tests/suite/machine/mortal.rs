@@ -65,7 +65,7 @@ pub(crate) async fn expire(db: &PgPool, host: &str) {
             "update lease set {past} where name = (select 'host:' || id from host where name = '{host}')"
         ),
         format!(
-            "update job_lease set {past} where pool_id in (select id from job_pool where name like '%@{host}')"
+            "update job_lease set {past}, crashes = 0 where pool_id in (select id from job_pool where name like '%@{host}')"
         ),
         "select job_rescue_v2(1000, 5)".to_owned(),
     ] {

@@ -144,7 +144,7 @@ async fn remove_foreign(
     drop(conn);
     for (machine, generation) in foreign {
         let seen = listed.iter().find(|l| l.machine.0 == machine.0);
-        if seen.is_none_or(|l| l.observed.state != Seen::Off) {
+        if seen.is_none_or(|l| !matches!(l.observed.state, Seen::Off | Seen::Crashed)) {
             tracing::error!(machine.id = %machine, host = %hold.config.name, "a machine runs on a host that is not its own; switch it off there");
             continue;
         }

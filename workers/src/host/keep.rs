@@ -82,7 +82,10 @@ pub(crate) async fn keep(
             () = shutdown.cancelled(), if !shutdown.is_cancelled() => {}
             () = tokio::time::sleep(next.saturating_duration_since(Instant::now())) => {}
             changed = standing.changed() => match changed {
-                Ok(()) => next = Instant::now(),
+                Ok(()) => {
+                    tell(&keeper.hold, &standing.borrow());
+                    next = Instant::now();
+                }
                 // Nobody tells any more how it stands; what it said last is kept.
                 Err(_) => tokio::time::sleep(next.saturating_duration_since(Instant::now())).await,
             },
@@ -98,6 +101,20 @@ pub(crate) async fn keep(
         }
     }
     keeper.leave().await;
+}
+
+/// Says how a host's hypervisor has come to answer.
+fn tell(hold: &Hold, standing: &Standing) {
+    let (host, why) = (&hold.config.name, standing.why.as_str());
+    match standing.reach {
+        Reach::Online => tracing::info!(%host, "a host answers"),
+        Reach::Degraded => {
+            tracing::warn!(%host, why, "a host does not answer in time; nothing is begun on it until it does");
+        }
+        Reach::Unreachable => {
+            tracing::warn!(%host, why, "a host cannot be reached; its operations wait");
+        }
+    }
 }
 
 /// Closes the pools of holds that are about to end unrenewed, and stops what is under way. A task of its

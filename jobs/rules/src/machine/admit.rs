@@ -96,8 +96,9 @@ impl fmt::Display for Refused {
             }
             Self::NotRunning(action, wanted) => write!(
                 f,
-                "`{action}` needs a running machine, and this one shall be {}; start it first",
-                wanted.as_str().to_lowercase()
+                "`{action}` needs a running machine, and this one shall be {}; {} it first",
+                wanted.as_str().to_lowercase(),
+                if *wanted == Wanted::Suspended { "resume" } else { "start" }
             ),
         }
     }

@@ -105,7 +105,7 @@ pub fn plan(action: Action, facts: &Facts) -> Step {
         (Action::Define, _) => Step::Done,
         (Action::Create | Action::Start, seen) => start(seen),
         (Action::Stop, seen) => stop(seen, facts).unwrap_or(Step::Done),
-        (Action::ForceOff, Seen::Off) => Step::Done,
+        (Action::ForceOff, Seen::Off | Seen::Crashed) => Step::Done,
         (Action::ForceOff, _) => Step::Call(Call::ForceOff),
         (Action::Restart, seen) => restart(seen, facts),
         (Action::Suspend, seen) => match seen {
@@ -151,8 +151,8 @@ pub fn plan(action: Action, facts: &Facts) -> Step {
 const fn start(seen: Seen) -> Step {
     match seen {
         Seen::Absent => Step::Call(Call::Define),
-        Seen::Off => Step::Call(Call::Start),
-        Seen::Crashed => Step::Call(Call::ForceOff),
+        // What is left of one that crashed is cleared away by its start.
+        Seen::Off | Seen::Crashed => Step::Call(Call::Start),
         Seen::Paused | Seen::Sleeping => Step::Call(Call::Resume),
         Seen::ShuttingDown | Seen::Unknown => Step::Wait,
         Seen::Running | Seen::Blocked => Step::Done,
@@ -161,13 +161,11 @@ const fn start(seen: Seen) -> Step {
 
 /// Towards off, asking first; none when it is off.
 fn stop(seen: Seen, facts: &Facts) -> Option<Step> {
-    if seen == Seen::Off {
+    if matches!(seen, Seen::Off | Seen::Crashed) {
         return None;
     }
     let asked = facts.stage >= Stage::Asked;
     Some(match seen {
-        // Nobody is there to be asked.
-        Seen::Crashed => Step::Call(Call::ForceOff),
         _ if asked && facts.asked_for >= facts.patience => Step::Call(Call::ForceOff),
         // Held still it cannot hear.
         Seen::Paused | Seen::Sleeping => Step::Call(Call::Resume),
@@ -189,13 +187,10 @@ const fn destroy(seen: Seen) -> Step {
     match seen {
         Seen::Absent => Step::Done,
         Seen::Unknown => Step::Wait,
-        Seen::Off => Step::Call(Call::Undefine),
-        Seen::Running
-        | Seen::Blocked
-        | Seen::Paused
-        | Seen::ShuttingDown
-        | Seen::Sleeping
-        | Seen::Crashed => Step::Call(Call::ForceOff),
+        Seen::Off | Seen::Crashed => Step::Call(Call::Undefine),
+        Seen::Running | Seen::Blocked | Seen::Paused | Seen::ShuttingDown | Seen::Sleeping => {
+            Step::Call(Call::ForceOff)
+        }
     }
 }
 

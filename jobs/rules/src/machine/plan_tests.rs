@@ -28,6 +28,10 @@ struct Kept {
     asked_for: Duration,
 }
 
+fn is_off(seen: Seen) -> bool {
+    matches!(seen, Seen::Off | Seen::Crashed)
+}
+
 fn running(seen: Seen) -> bool {
     matches!(seen, Seen::Running | Seen::Blocked)
 }
@@ -36,15 +40,16 @@ impl Host {
     fn call(&mut self, call: Call) {
         match call {
             Call::Define if self.seen == Seen::Absent => self.seen = Seen::Off,
-            Call::Start if self.seen == Seen::Off => {
+            Call::Start if is_off(self.seen) => {
                 self.seen = Seen::Running;
                 self.starts += 1;
             }
             Call::AskToStop if running(self.seen) && !self.deaf => self.seen = Seen::ShuttingDown,
-            Call::ForceOff if self.seen != Seen::Absent => self.seen = Seen::Off,
+            // Of one that crashed nothing runs: there is nothing to be switched off, and it stays what it is.
+            Call::ForceOff if self.seen != Seen::Absent && !is_off(self.seen) => self.seen = Seen::Off,
             Call::Suspend if running(self.seen) => self.seen = Seen::Paused,
             Call::Resume if matches!(self.seen, Seen::Paused | Seen::Sleeping) => self.seen = Seen::Running,
-            Call::Undefine if self.seen == Seen::Off => {
+            Call::Undefine if is_off(self.seen) => {
                 self.seen = Seen::Absent;
                 self.snapshot = false;
             }

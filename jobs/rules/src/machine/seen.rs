@@ -72,7 +72,8 @@ impl Wanted {
         match (self, seen) {
             (_, Seen::Unknown)
             | (Self::Running, Seen::Running | Seen::Blocked | Seen::Sleeping)
-            | (Self::Off, Seen::Off)
+            // One that crashed does not run either.
+            | (Self::Off, Seen::Off | Seen::Crashed)
             | (Self::Suspended, Seen::Paused)
             | (Self::Destroyed, Seen::Absent) => true,
             (
@@ -150,7 +151,7 @@ mod tests {
         }
         for seen in Seen::ALL {
             assert_eq!(Seen::from_name(seen.as_str()), Some(seen));
-            let settled = !matches!(seen, Seen::Crashed | Seen::ShuttingDown);
+            let settled = seen != Seen::ShuttingDown;
             assert!(!settled || Wanted::of(seen).is_none_or(|wanted| wanted.is_met_by(seen)), "{seen}");
         }
         assert!(!Wanted::Running.is_met_by(Seen::Off));

@@ -2,7 +2,7 @@
 //! a crash.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -129,18 +129,23 @@ impl Simulated {
 
     /// Ends the guest as a fault of its own would.
     pub fn crash_guest(&self, machine: MachineId) {
-        self.world().set(machine, Seen::Off, Reason::Crashed);
+        self.world().set(machine, Seen::Crashed, Reason::Crashed);
         self.tell(HostEvent::Changed(machine));
     }
 
     /// Every act that took effect, in order.
     pub fn acts(&self) -> Vec<(MachineId, &'static str)> {
-        self.world().acts.iter().map(|(machine, act, _)| (*machine, *act)).collect()
+        self.world().acts.iter().map(|(machine, act, ..)| (*machine, *act)).collect()
     }
 
     /// Every act that took effect, in order, with the operation that it was for.
     pub fn acts_by_operation(&self) -> Vec<(MachineId, &'static str, OperationId)> {
-        self.world().acts.clone()
+        self.world().acts.iter().map(|(machine, act, operation, _)| (*machine, *act, *operation)).collect()
+    }
+
+    /// When each act took effect, with the operation that it was for, in order.
+    pub fn act_times(&self) -> Vec<(OperationId, Instant)> {
+        self.world().acts.iter().map(|(_, _, operation, at)| (*operation, *at)).collect()
     }
 
     /// How many of the failures that were ordered have not happened yet.

@@ -1,6 +1,7 @@
 //! What the simulated host knows, and how its acts change it.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Instant;
 
 use chrono::{DateTime, Utc};
 use rules::id::{MachineId, OperationId, SnapshotId};
@@ -64,8 +65,8 @@ pub(super) struct World {
     pub(super) crashes: VecDeque<Crash>,
     pub(super) deaf: BTreeSet<MachineId>,
     pub(super) is_cut: bool,
-    /// Every act that took effect, with the operation that it was for.
-    pub(super) acts: Vec<(MachineId, &'static str, OperationId)>,
+    /// Every act that took effect, with the operation that it was for and its time.
+    pub(super) acts: Vec<(MachineId, &'static str, OperationId, Instant)>,
     /// Counts up by a second per snapshot, so that times are the same at every run.
     clock: i64,
 }
@@ -165,7 +166,7 @@ impl World {
         known.definition = definition.clone();
         known.seen.mark = Some(mark);
         let seen = known.seen;
-        self.acts.push((machine, "define", mark.operation));
+        self.acts.push((machine, "define", mark.operation, Instant::now()));
         Ok(seen)
     }
 
@@ -177,7 +178,7 @@ impl World {
             if act == Act::Start && needed > self.free_mib() {
                 return Err(fault(Fault::Exhausted, "start", machine));
             }
-            self.acts.push((machine, act.as_str(), mark.operation));
+            self.acts.push((machine, act.as_str(), mark.operation, Instant::now()));
             let is_deaf = self.deaf.contains(&machine);
             match act {
                 Act::Start => self.set(machine, Seen::Running, Reason::Booted),
@@ -225,7 +226,7 @@ impl World {
             known.snapshots.insert(snapshot, taken);
             known.current = Some(snapshot);
             self.clock += 1;
-            self.acts.push((machine, act, mark.operation));
+            self.acts.push((machine, act, mark.operation, Instant::now()));
         }
         let known = self.known(act, machine, None)?;
         known.snapshot(snapshot).ok_or_else(|| fault(Fault::NoThing, act, machine))
@@ -249,7 +250,7 @@ impl World {
         known.seen = Observed { state: taken.state, reason: Reason::Reverted, mark: Some(mark) };
         known.current = Some(snapshot);
         let seen = known.seen;
-        self.acts.push((machine, "revert", mark.operation));
+        self.acts.push((machine, "revert", mark.operation, Instant::now()));
         Ok(seen)
     }
 
@@ -267,7 +268,7 @@ impl World {
         if known.current == Some(snapshot) {
             known.current = gone.parent;
         }
-        self.acts.push((machine, "delete snapshot", mark.operation));
+        self.acts.push((machine, "delete snapshot", mark.operation, Instant::now()));
         Ok(())
     }
 
