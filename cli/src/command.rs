@@ -266,6 +266,13 @@ pub(crate) enum Machine {
         #[command(flatten)]
         output: Output,
     },
+    /// How a machine is, and what each of its checks found last
+    Health {
+        /// Its id
+        id: rules::id::MachineId,
+        #[command(flatten)]
+        output: Output,
+    },
     /// Put a machine that is off on another host, with all that waits for it; its disks are not copied
     Move {
         /// Its id
@@ -341,6 +348,7 @@ impl Command {
                 Machine::List { output, .. }
                 | Machine::Show { output, .. }
                 | Machine::Why { output, .. }
+                | Machine::Health { output, .. }
                 | Machine::Move { output, .. },
             ) => output,
             Self::Webhook(Webhook::Sign { output, .. }) => output,

@@ -1,6 +1,7 @@
 //! `millrace machine`: look at machines, see why what was asked of one has not begun, and move one.
 
 use jobs::db::PgPool;
+use jobs::health::{CheckView, HealthView};
 use jobs::machine::operation::{self, Operation};
 use jobs::machine::store::{self, Filter, Machine as MachineView};
 use jobs::machine::{Relocation, relocate};
@@ -26,6 +27,7 @@ pub(crate) async fn run(command: Machine) -> anyhow::Result<()> {
         }
         Machine::Show { id, output } => show(&db, id, output).await?,
         Machine::Why { id, output } => why(&db, id, output).await?,
+        Machine::Health { id, output } => health(&db, id, output).await?,
         Machine::Move { id, host, host_has_no_power, output } => {
             put(&db, id, &host, host_has_no_power).await?;
             let said = format!("machine {id} is on host `{host}` now, and what waits for it too");
@@ -143,4 +145,38 @@ async fn why(db: &PgPool, id: MachineId, output: Output) -> jobs::Result<()> {
         })
         .collect();
     print(output, &waiting, &["OPERATION", "ACTION", "JOB", "CODE", "WHY"], &rows)
+}
+
+/// How a machine is, with what each check found last.
+#[derive(Serialize)]
+struct Health {
+    #[serde(flatten)]
+    health: HealthView,
+    checks: Vec<CheckView>,
+}
+
+async fn health(db: &PgPool, id: MachineId, output: Output) -> jobs::Result<()> {
+    let mut conn = db.acquire().await?;
+    let health = jobs::health::store::get(&mut conn, None, id).await?;
+    let checks = jobs::health::store::checks(&mut conn, id).await?;
+    let since = health.since.map(|at| format!(" since {}", time(at))).unwrap_or_default();
+    let mut lines = vec![
+        ("machine", format!("{} ({})", health.machine, health.machine_id)),
+        ("host", health.host.clone()),
+        ("health", format!("{}{since}", health.status.to_lowercase())),
+        ("because", cell(health.reason.as_deref())),
+    ];
+    for check in &checks {
+        let verdict = check.verdict.as_deref().unwrap_or("not checked yet").to_lowercase();
+        let when = check.checked_at.map(|at| format!(" at {}", time(at))).unwrap_or_default();
+        let detail = check.detail.as_deref().map(|told| format!(": {told}")).unwrap_or_default();
+        let next = match (check.enabled, &check.job_state, check.due_at) {
+            (_, Some(state), _) => format!("its job is {}", state.to_lowercase()),
+            (false, None, _) => "switched off".to_owned(),
+            (true, None, Some(at)) => format!("next at {}", time(at)),
+            (true, None, None) => "parked".to_owned(),
+        };
+        lines.push(("check", format!("{} {verdict}{when}{detail} ({next})", check.name.to_lowercase())));
+    }
+    print_one(output, &Health { health, checks }, &lines)
 }

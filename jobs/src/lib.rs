@@ -1,10 +1,11 @@
 //! The heart: how what `rules` decides is kept in Postgres.
 //!
 //! Imports go downward only: `error` ← `config, metrics, trace, shutdown` ← `db` ← `tenant, access, seal,
-//! lease, workflow` ← `queue` ← `payload` ← `host, department, machine` ← `health` ← `dag` ← `listener, retention` ←
-//! `doctor`.
+//! lease, workflow` ← `queue` ← `payload` ← `awaited` ← `host, department, machine` ← `health` ← `dag` ←
+//! `listener, retention` ← `doctor`.
 
 pub mod access;
+pub mod awaited;
 pub mod config;
 pub mod dag;
 pub mod db;

@@ -18,7 +18,7 @@ const OPERATION: &str =
     "query($t: ID!, $id: ID!) { machineOperation(tenant: $t, id: $id) { state error supersededBy } }";
 
 /// Every operation of machines within a tenant, with the thing that it names by id.
-pub(crate) const OPERATIONS: [(&str, &str); 25] = [
+pub(crate) const OPERATIONS: [(&str, &str); 35] = [
     ("", "query($t: ID) { departments(tenant: $t) { nodes { id } } }"),
     ("", "query($t: ID) { findDepartmentByName(tenant: $t, name: \"D\") { id } }"),
     ("department", "query($t: ID, $id: ID!) { department(tenant: $t, id: $id) { id } }"),
@@ -58,6 +58,25 @@ pub(crate) const OPERATIONS: [(&str, &str); 25] = [
     (
         "machine",
         "mutation($t: ID, $id: ID!) { deleteSnapshot(tenant: $t, machineId: $id, snapshotName: \"s\") { operation { id } } }",
+    ),
+    ("machine", "query($t: ID, $id: ID!) { getVMHealthStatus(tenant: $t, vmId: $id) { status } }"),
+    ("machine", "query($t: ID, $id: ID!) { latestVMHealthSnapshot(tenant: $t, machineId: $id) { name } }"),
+    ("machine", "query($t: ID, $id: ID!) { vmHealthHistory(tenant: $t, machineId: $id) { nodes { name } } }"),
+    ("machine", "query($t: ID, $id: ID!) { vmHealthStats(tenant: $t, machineId: $id) { name } }"),
+    ("machine", "query($t: ID, $id: ID!) { vmHealthCheckQueue(tenant: $t, machineId: $id) { name } }"),
+    ("", "query($t: ID) { healthStatistics(tenant: $t) { machines } }"),
+    (
+        "machine",
+        "mutation($t: ID, $id: ID!) { runHealthCheck(tenant: $t, vmId: $id, checkName: STATE) { jobId } }",
+    ),
+    (
+        "machine",
+        "mutation($t: ID, $id: ID!) { queueAllVMHealthChecks(tenant: $t, machineId: $id) { jobId } }",
+    ),
+    ("", "mutation($t: ID) { triggerHealthCheckRound(tenant: $t) }"),
+    (
+        "machine",
+        "mutation($t: ID, $id: ID!) { setHealthCheck(tenant: $t, machineId: $id, checkName: STATE, enabled: true) { name } }",
     ),
 ];
 

@@ -38,6 +38,7 @@ mod nesting;
 mod notices;
 mod operate;
 mod order;
+mod orders;
 mod pages;
 mod plans;
 mod queue;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jobs::config::Reader;
+use rules::access::Wildcard;
 use rules::health::{Levels, Thresholds};
 use rules::machine::{HostUri, Name};
 use rules::queue::{Class, Pool};
@@ -26,6 +27,8 @@ pub struct WorkerConfig {
     pub hosts: Vec<HostConfig>,
     /// From which figures on the health of a machine is no longer good.
     pub thresholds: Thresholds,
+    /// How `*` in grants is read, where a workflow acts with its author's rights.
+    pub wildcard: Wildcard,
     /// How long running jobs may go on after the shutdown before they are handed back.
     pub grace: Duration,
 }
@@ -55,7 +58,14 @@ pub(crate) struct Post {
 impl WorkerConfig {
     /// A worker of these pools that serves no host.
     pub fn of_pools(pools: Vec<Pool>, slots: u32, grace: Duration) -> Self {
-        Self { pools, slots, hosts: Vec::new(), thresholds: Thresholds::default(), grace }
+        Self {
+            pools,
+            slots,
+            hosts: Vec::new(),
+            thresholds: Thresholds::default(),
+            wildcard: Wildcard::default(),
+            grace,
+        }
     }
 
     /// Every pool with its slots: the fixed ones, and those of the hosts.
@@ -68,12 +78,13 @@ impl WorkerConfig {
         fixed.chain(of_hosts).collect()
     }
 
-    /// Reads `WORKER_SLOTS`, `SHUTDOWN_GRACE_SECONDS` and the thresholds of health; the pools and the hosts come
+    /// Reads `WORKER_SLOTS`, `SHUTDOWN_GRACE_SECONDS`, `PERMISSION_WILDCARD` and the thresholds of health; the pools and the hosts come
     /// from the command line.
     pub fn read(reader: &mut Reader<'_>, pools: Vec<Pool>) -> Self {
         let slots = reader.number("WORKER_SLOTS", SLOTS, 1..=1_000);
         let grace = reader.seconds("SHUTDOWN_GRACE_SECONDS", jobs::shutdown::GRACE.as_secs(), 0..=3_600);
-        Self { pools, slots, hosts: Vec::new(), thresholds: thresholds(reader), grace }
+        let wildcard = reader.parsed("PERMISSION_WILDCARD", Wildcard::default());
+        Self { pools, slots, hosts: Vec::new(), thresholds: thresholds(reader), wildcard, grace }
     }
 }
 

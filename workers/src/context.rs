@@ -6,6 +6,7 @@ use jobs::dag::Graphs;
 use jobs::dag::patrol::Beat;
 use jobs::db::PgPool;
 use jobs::queue::Wake;
+use rules::access::Wildcard;
 use rules::health::Thresholds;
 use script::{Limits, Sandbox};
 
@@ -28,6 +29,8 @@ pub struct Context {
     /// From which figures on the health of a machine is no longer good; taken from the settings when the
     /// worker starts.
     pub thresholds: Thresholds,
+    /// How `*` in grants is read; taken from the settings when the worker starts.
+    pub wildcard: Wildcard,
 }
 
 impl Context {
@@ -41,6 +44,7 @@ impl Context {
             beat: Mutex::default(),
             hosts: Hosts::default(),
             thresholds: Thresholds::default(),
+            wildcard: Wildcard::default(),
         }
     }
 

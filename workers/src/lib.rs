@@ -55,7 +55,8 @@ pub async fn run(config: WorkerConfig, context: Context, shutdown: CancellationT
     let served: Vec<&str> = config.hosts.iter().map(|host| host.name.as_str()).collect();
     tracing::info!(worker.id = %worker, pools = ?config.pools, hosts = ?served, "worker started");
     let hosts = Hosts::register(&context.db, &config.hosts, &shutdown).await;
-    let context = Arc::new(Context { hosts, thresholds: config.thresholds, ..context });
+    let context =
+        Arc::new(Context { hosts, thresholds: config.thresholds, wildcard: config.wildcard, ..context });
     let posts = config.posts(&context.hosts);
     let held = Arc::new(Held::new(&posts));
     // A host's pools are opened by whoever comes to hold the host.

@@ -130,6 +130,17 @@ pub(crate) const OPERATIONS: &[(&str, Needs)] = &[
     ("createSnapshot", Needs::Tenant(SnapshotCreate)),
     ("restoreSnapshot", Needs::Tenant(SnapshotRestore)),
     ("deleteSnapshot", Needs::Tenant(SnapshotDelete)),
+    // The health of machines.
+    ("getVMHealthStatus", Needs::Tenant(HealthRead)),
+    ("latestVMHealthSnapshot", Needs::Tenant(HealthRead)),
+    ("vmHealthHistory", Needs::Tenant(HealthRead)),
+    ("vmHealthStats", Needs::Tenant(HealthRead)),
+    ("vmHealthCheckQueue", Needs::Tenant(HealthRead)),
+    ("healthStatistics", Needs::Tenant(HealthRead)),
+    ("runHealthCheck", Needs::Tenant(HealthExecute)),
+    ("queueAllVMHealthChecks", Needs::Tenant(HealthExecute)),
+    ("triggerHealthCheckRound", Needs::Tenant(HealthExecute)),
+    ("setHealthCheck", Needs::Tenant(HealthUpdate)),
 ];
 
 /// What an operation needs; none for one that is not in the list.

@@ -6,6 +6,7 @@ mod deadletter;
 mod department;
 mod fit;
 mod handle;
+mod health;
 mod host;
 mod invitation;
 mod job;

@@ -5,6 +5,7 @@ use async_graphql::{EmptySubscription, MergedObject, Schema};
 use super::apikey::{ApiKeyMutation, ApiKeyQuery};
 use super::deadletter::{DeadLetterMutation, DeadLetterQuery};
 use super::department::{DepartmentMutation, DepartmentQuery};
+use super::health::{HealthMutation, HealthQuery};
 use super::host::{HostMutation, HostQuery};
 use super::invitation::{InvitationMutation, InvitationQuery};
 use super::job::{JobMutation, JobQuery};
@@ -43,6 +44,7 @@ pub(crate) struct Query(
     MachineQuery,
     OperationQuery,
     SnapshotQuery,
+    HealthQuery,
 );
 
 /// Everything that can be changed.
@@ -66,6 +68,7 @@ pub(crate) struct Mutation(
     MachineMutation,
     OperationMutation,
     SnapshotMutation,
+    HealthMutation,
 );
 
 /// The schema of the API.

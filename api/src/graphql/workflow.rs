@@ -167,6 +167,7 @@ impl WorkflowMutation {
         let mut tx = jobs::db::begin(&app(ctx).db).await?;
         let scope = enter(ctx, &mut tx, tenant.as_ref(), InTenant::Work).await?;
         let definition = valid(app(ctx), definition.0).await?;
+        scope.must_hold(definition.needs())?;
         let (id, by) = (WorkflowId(Uuid::now_v7()), scope.by.to_string());
         store::create(&mut tx, id, scope.tenant, title.as_str(), &definition, &by).await?;
         let saved = store::get(&mut tx, id, scope.tenant).await?;
@@ -192,6 +193,7 @@ impl WorkflowMutation {
         let scope = enter(ctx, &mut tx, tenant.as_ref(), InTenant::Work).await?;
         let before = store::get(&mut tx, id, scope.tenant).await?;
         let definition = valid(app(ctx), definition.0).await?;
+        scope.must_hold(definition.needs())?;
         let title = title.as_ref().map_or(before.title.as_str(), Title::as_str);
         let by = scope.by.to_string();
         store::save(&mut tx, id, scope.tenant, version, title, &definition, &by).await?;

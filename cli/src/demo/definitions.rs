@@ -76,6 +76,43 @@ pub(super) fn orders(workflow: &str) -> Value {
     ] })
 }
 
+/// A machine for a person: it is made on this host, checked, and kept as it is in a snapshot.
+pub(super) fn desktop(host: &str) -> Value {
+    let made = "{{ctx.made.machineId}}";
+    json!({
+        "nodes": [
+            { "id": "start", "type": "start", "config": { "inputSchema": {
+                "type": "object", "required": ["name"], "properties": { "name": { "type": "string" } } } } },
+            { "id": "make", "type": "machineOperation", "config": {
+                "operation": "createMachine", "name": "desktop-{{ctx.input.name}}", "os": "UBUNTU", "vcpus": 1,
+                "memoryMib": 64, "diskGib": 1, "host": host, "outputVariable": "made" } },
+            { "id": "health", "type": "healthCheck", "config": {
+                "machineId": made, "checkName": "STATE", "outputVariable": "health" } },
+            { "id": "keep", "type": "machineOperation", "config": {
+                "operation": "createSnapshot", "machineId": made, "snapshotName": "clean",
+                "description": "As {{ctx.input.name}} got it" } },
+            { "id": "end", "type": "end", "config": { "outputParameters": [
+                { "name": "machine", "sourceVariable": made },
+                { "name": "host", "sourceVariable": "{{ctx.made.host}}" },
+                { "name": "verdict", "sourceVariable": "{{ctx.health.verdict}}" } ] } },
+        ],
+        "edges": [
+            { "source": "start", "target": "make" },
+            { "source": "make", "target": "health" },
+            { "source": "health", "target": "keep" },
+            { "source": "keep", "target": "end" },
+        ],
+    })
+}
+
+/// Gives each person that is told of a machine.
+pub(super) fn desktops(workflow: &str) -> Value {
+    json!({ "actions": [
+        { "type": "transform", "code": "#{ name: event.person.name }" },
+        { "type": "trigger_workflow", "workflowId": workflow, "inputValues": { "name": "{{event.name}}" } },
+    ] })
+}
+
 /// A transform that fails whatever it is given, until it is [`mended`].
 pub(super) fn broken() -> Value {
     json!({ "actions": [

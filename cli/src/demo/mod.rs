@@ -1,11 +1,12 @@
 //! `millrace demo`: tells the whole story on the running system, and fails if any part is untrue.
 //!
 //! `story` is the order of events; `operations` asks the system, over HTTP as any client would;
-//! `definitions` are the workflows and pipelines; `timeline` tells what happened and when; `worker` is
-//! the process that is killed.
+//! `definitions` are the workflows and pipelines; `machine` is the part about machines; `timeline` tells what
+//! happened and when; `worker` is the process that is killed.
 
 mod client;
 mod definitions;
+mod machine;
 mod operations;
 mod story;
 mod timeline;

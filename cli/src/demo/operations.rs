@@ -274,6 +274,46 @@ impl Tenant {
     }
 }
 
+impl Tenant {
+    /// Asks something of a machine by the mutation of that name, and gives the operation's id.
+    pub(super) async fn ask_of_machine(&self, mutation: &str, machine: &str) -> anyhow::Result<String> {
+        let query = format!("mutation($id: ID!) {{ {mutation}(id: $id) {{ operation {{ id }} }} }}");
+        let answer = self.client.graphql(&query, json!({ "id": machine })).await?;
+        text(&answer, &format!("/{mutation}/operation/id"))
+    }
+
+    pub(super) async fn machine(&self, id: &str) -> anyhow::Result<Value> {
+        let query = "query($id: ID!) { machine(id: $id) { name host wanted seen } }";
+        Ok(self.client.graphql(query, json!({ "id": id })).await?["machine"].clone())
+    }
+
+    /// How many machines the tenant has.
+    pub(super) async fn machines(&self) -> anyhow::Result<usize> {
+        let answer =
+            self.client.graphql("query { machines(first: 100) { nodes { id } } }", json!({})).await?;
+        list(&answer, "/machines/nodes").map(Vec::len)
+    }
+
+    pub(super) async fn snapshots(&self, machine: &str) -> anyhow::Result<Value> {
+        let query = "query($id: ID!) { machineSnapshots(machineId: $id) { name state } }";
+        Ok(self.client.graphql(query, json!({ "id": machine })).await?["machineSnapshots"].clone())
+    }
+
+    /// What was asked of a machine, newest first.
+    pub(super) async fn machine_operations(&self, machine: &str) -> anyhow::Result<Vec<Value>> {
+        let query = "query($id: ID!) { machineOperations(machineId: $id, first: 100) {
+            nodes { id action state error createdAt startedAt endedAt } } }";
+        let answer = self.client.graphql(query, json!({ "id": machine })).await?;
+        list(&answer, "/machineOperations/nodes").cloned()
+    }
+
+    /// The health of a machine as a whole.
+    pub(super) async fn health(&self, machine: &str) -> anyhow::Result<String> {
+        let query = "query($id: ID!) { getVMHealthStatus(vmId: $id) { status } }";
+        text(&self.client.graphql(query, json!({ "id": machine })).await?, "/getVMHealthStatus/status")
+    }
+}
+
 impl Run {
     /// Whether it goes on.
     pub(super) fn is_live(&self) -> bool {
@@ -288,7 +328,7 @@ impl Log {
     }
 }
 
-fn text(value: &Value, pointer: &str) -> anyhow::Result<String> {
+pub(super) fn text(value: &Value, pointer: &str) -> anyhow::Result<String> {
     let found = value.pointer(pointer).and_then(Value::as_str);
     found.map(str::to_owned).with_context(|| format!("the answer has no text at `{pointer}`: {value}"))
 }

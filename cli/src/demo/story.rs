@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::client::Client;
 use super::definitions::{self, CHAIN_STEPS};
+use super::machine::machine;
 use super::operations::{Log, Tenant};
 use super::timeline::Timeline;
 use super::worker::Worker;
@@ -17,7 +18,7 @@ use crate::table::say;
 use crate::{admin, settings};
 
 /// How long what needs no retry may take; generous, for a machine that is busy with a build.
-const SOON: Duration = Duration::from_secs(20);
+pub(super) const SOON: Duration = Duration::from_secs(20);
 /// How long three attempts with their waits may take.
 const ATTEMPTS: Duration = Duration::from_secs(60);
 /// How long the work of a killed worker may take to be done by others: its leases end after 30 s.
@@ -36,6 +37,7 @@ pub(crate) async fn run() -> anyhow::Result<()> {
     let shop = order(time, &tenant).await?;
     repeat(time, &tenant, &shop).await?;
     bury_and_redrive(time, &tenant).await?;
+    machine(time, &tenant).await?;
     kill(time, &tenant).await?;
     say("\nall of it was true");
     Ok(())
@@ -259,7 +261,12 @@ async fn all_ended(tenant: &Tenant, runs: &[String]) -> anyhow::Result<bool> {
 }
 
 /// The output of a run, once it has completed.
-async fn ended(time: Timeline, tenant: &Tenant, run: &str, limit: Duration) -> anyhow::Result<Value> {
+pub(super) async fn ended(
+    time: Timeline,
+    tenant: &Tenant,
+    run: &str,
+    limit: Duration,
+) -> anyhow::Result<Value> {
     let found = time
         .until(&format!("run {run} ends"), limit, async || {
             Ok(Some(tenant.run(run).await?).filter(|run| !run.is_live()))
@@ -276,7 +283,7 @@ async fn ended(time: Timeline, tenant: &Tenant, run: &str, limit: Duration) -> a
 
 impl Log {
     /// Refuses unless each of these nodes completed exactly once.
-    fn once(&self, nodes: &[&str]) -> anyhow::Result<()> {
+    pub(super) fn once(&self, nodes: &[&str]) -> anyhow::Result<()> {
         let counts: BTreeMap<&str, usize> =
             nodes.iter().map(|node| (*node, self.completions(node))).collect();
         let wrong: Vec<String> = counts

@@ -206,6 +206,18 @@ pub async fn glimpse(conn: &mut PgConnection, id: RunId) -> Result<Option<Glimps
     Ok(row)
 }
 
+/// Keeps a run from ending until the transaction does, and tells its status and the database's clock; none
+/// where there is no such run. Steps of others wait for whoever holds it, so do not hold it for long.
+///
+/// # Errors
+/// Unavailable when nobody answers.
+pub async fn hold(conn: &mut PgConnection, id: RunId) -> Result<Option<(String, DateTime<Utc>)>> {
+    let row = sqlx::query!(r#"select status, now() as "now!" from run where id = $1 for share"#, id.0)
+        .fetch_optional(conn)
+        .await?;
+    Ok(row.map(|r| (r.status, r.now)))
+}
+
 /// Saves a step: compare and swap on the version. Tells whether it was saved.
 ///
 /// # Errors

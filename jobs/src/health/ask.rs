@@ -37,6 +37,8 @@ pub async fn ask(
         return Err(Error::conflict("the machine is being destroyed; nothing of it is checked any more"));
     }
     store::hold(conn, tenant, machine).await?;
+    // Before the jobs, as the schedule does: whoever came to the keys of the jobs first would wait for the other.
+    store::hold_checks(conn, machine).await?;
     let jobs = checks
         .iter()
         .map(|check| {

@@ -10,4 +10,4 @@ pub mod schedule;
 pub mod store;
 
 pub use ask::{Asked, ask};
-pub use store::{CheckView, HealthView, ResultView};
+pub use store::{CheckView, HealthView, ResultView, hold};

@@ -129,7 +129,7 @@ pub(super) async fn place(conn: &mut PgConnection, tenant: TenantId, id: Machine
 ///
 /// # Errors
 /// Unavailable when nobody answers.
-pub(super) async fn hold(conn: &mut PgConnection, tenant: TenantId, id: MachineId) -> Result<()> {
+pub async fn hold(conn: &mut PgConnection, tenant: TenantId, id: MachineId) -> Result<()> {
     sqlx::query!(
         "insert into machine_health (machine_id, tenant_id, reason, wanted, seen, host_answers)
         values ($1, $2, 'it was not checked yet', '', '', true) on conflict (machine_id) do update set machine_id = excluded.machine_id",
@@ -138,6 +138,17 @@ pub(super) async fn hold(conn: &mut PgConnection, tenant: TenantId, id: MachineI
     )
     .execute(conn)
     .await?;
+    Ok(())
+}
+
+/// Holds the checks of a machine until the transaction ends, so that the schedule passes them by.
+///
+/// # Errors
+/// Unavailable when nobody answers.
+pub(super) async fn hold_checks(conn: &mut PgConnection, id: MachineId) -> Result<()> {
+    sqlx::query!("select name from health_check where machine_id = $1 order by name for update", id.0)
+        .fetch_all(conn)
+        .await?;
     Ok(())
 }
 

@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::operation::{self, NewOperation};
 use super::{order_key, store};
+use crate::awaited;
 use crate::payload::machine::MachineOperate;
 use crate::queue::postgres::control::{self, Cancel};
 use crate::queue::wake::Hint;
@@ -81,8 +82,11 @@ pub async fn request(conn: &mut PgConnection, asked: &Request<'_>) -> Result<Req
     };
     let mut woken = Vec::new();
     let mut stopping = false;
+    let mut overtaken = Vec::new();
     for before in &instead_of {
-        let Some(job) = operation::store::supersede(conn, *before, id).await? else { continue };
+        let superseded = operation::store::supersede(conn, *before, id).await?;
+        overtaken.push(*before);
+        let Some(job) = superseded else { continue };
         match control::withdraw(conn, job).await? {
             Cancel::Cancelled(pools) => woken.extend(pools),
             Cancel::Cancelling => stopping = true,
@@ -97,8 +101,12 @@ pub async fn request(conn: &mut PgConnection, asked: &Request<'_>) -> Result<Req
         .ordered(order_key(asked.machine))
         .priority(if urgent { Priority::High } else { Priority::Medium })
         .trace(asked.trace_parent.map(ToOwned::to_owned));
-    let enqueued = enqueue(conn, &[job]).await?;
+    let mut enqueued = enqueue(conn, &[job]).await?;
     let job = enqueued.first().map(|job| job.id);
     operation::store::insert(conn, &row, OperationState::Waiting, generation, job, None).await?;
+    // Now that what took their place is there to be named.
+    for before in overtaken {
+        enqueued.extend(awaited::operation_ended(conn, before).await?);
+    }
     Ok(Requested { operation: id, enqueued, woken, stopping })
 }

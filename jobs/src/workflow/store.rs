@@ -219,3 +219,18 @@ fn named(error: sqlx::Error, title: &str) -> Error {
         _ => error.into(),
     }
 }
+
+/// Who saved a version: `user:<id>` or `key:<id>`.
+///
+/// # Errors
+/// NotFound for an unknown version.
+pub async fn author(conn: &mut PgConnection, workflow: WorkflowId, number: i32) -> Result<String> {
+    sqlx::query_scalar!(
+        "select created_by from workflow_version where workflow_id = $1 and version = $2",
+        workflow.0,
+        number
+    )
+    .fetch_optional(conn)
+    .await?
+    .ok_or_else(|| Error::not_found(format!("there is no version {number} of workflow `{workflow}`")))
+}

@@ -7,7 +7,7 @@ use jobs::queue::{DeadJob, Enqueued};
 use jobs::trace::TraceContext;
 use rules::queue::Kind;
 
-use super::{listener, machine};
+use super::{health, listener, machine};
 
 /// Tells whoever waits for these jobs that they died, in the transaction in which they do.
 pub(crate) async fn jobs_died(conn: &mut PgConnection, dead: &[DeadJob]) -> jobs::Result<Vec<Enqueued>> {
@@ -16,7 +16,8 @@ pub(crate) async fn jobs_died(conn: &mut PgConnection, dead: &[DeadJob]) -> jobs
         match job.kind.parse::<Kind>() {
             Ok(kind) => {
                 listener::died(conn, kind, job).await?;
-                machine::died(conn, kind, job).await?;
+                told.extend(machine::died(conn, kind, job).await?);
+                told.extend(health::died(conn, kind, job).await?);
                 told.extend(start::job_died(conn, kind, job).await?);
             }
             // Only a later version can have enqueued it, and only a later one waits for it.

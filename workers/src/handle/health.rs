@@ -5,15 +5,18 @@
 
 use std::time::{Duration, Instant};
 
+use jobs::awaited;
+use jobs::db::PgConnection;
+use jobs::health;
 use jobs::health::report::store;
 use jobs::health::report::{Begun, Found, Recorded, Task};
-use jobs::health::{self};
 use jobs::payload::health::HealthCheck;
-use jobs::queue::{Attempt, Enqueued, finish};
+use jobs::queue::{Attempt, DeadJob, Enqueued, finish};
 use jobs::{Code, Error, Result, metrics};
 use rules::health::{Check, Finding, Verdict};
 use rules::id::MachineId;
-use rules::queue::Outcome;
+use rules::queue::{Kind, Outcome};
+use serde_json::json;
 use tracing::Span;
 use tracing::field::display;
 
@@ -50,7 +53,7 @@ pub(crate) async fn check(context: &Context, attempt: &Attempt) -> Result<Handle
         }
         Begun::Gone => {
             tx.rollback().await?;
-            return Ok(Handled::Outcome(Outcome::Done));
+            return gone(context, attempt, machine, check, began).await;
         }
         Begun::Elsewhere => {
             tx.rollback().await?;
@@ -96,7 +99,7 @@ async fn keep(
         Recorded::Kept => {}
         Recorded::Gone => {
             tx.rollback().await?;
-            return Ok(Handled::Outcome(Outcome::Done));
+            return gone(context, attempt, found.machine, found.check, began).await;
         }
         Recorded::Elsewhere => {
             tx.rollback().await?;
@@ -107,11 +110,46 @@ async fn keep(
             return Ok(Handled::Outcome(Outcome::Released));
         }
     }
+    let told = json!({
+        "machineId": found.machine, "checkName": found.check.as_str(), "verdict": found.finding.verdict.as_str(),
+        "detail": found.finding.detail, "figures": found.figures,
+    });
+    let told = awaited::check_ended(&mut tx, found.machine, found.check, Ok(told)).await?;
     let woken = finish(&mut tx, attempt, began.elapsed()).await?;
     tx.commit().await?;
     context.wake.pools(&woken);
+    context.wake.send(&told);
     metrics::health_checked(found.check, found.finding.verdict);
     Ok(Handled::Settled)
+}
+
+/// Tells those who wait for a check of a machine that is destroyed.
+async fn gone(
+    context: &Context,
+    attempt: &Attempt,
+    machine: MachineId,
+    check: Check,
+    began: Instant,
+) -> Result<Handled> {
+    let mut tx = jobs::db::begin(&context.db).await?;
+    let error = Err("its machine is destroyed".to_owned());
+    let told = awaited::check_ended(&mut tx, machine, check, error).await?;
+    let woken = finish(&mut tx, attempt, began.elapsed()).await?;
+    tx.commit().await?;
+    context.wake.pools(&woken);
+    context.wake.send(&told);
+    Ok(Handled::Settled)
+}
+
+/// Tells those who wait for a check that its job died.
+pub(crate) async fn died(conn: &mut PgConnection, kind: Kind, dead: &DeadJob) -> Result<Vec<Enqueued>> {
+    if kind == Kind::HealthCheck
+        && let Ok(payload) = serde_json::from_value::<HealthCheck>(dead.payload.clone())
+        && let Ok(check) = payload.check()
+    {
+        return awaited::check_ended(conn, payload.machine_id, check, Err(dead.error.clone())).await;
+    }
+    Ok(Vec::new())
 }
 
 /// Has a machine that was moved meanwhile checked where it is now: this job ends, and one there begins.
@@ -124,13 +162,17 @@ async fn follow(
 ) -> Result<Handled> {
     let Some(tenant) = attempt.tenant else { return Ok(Handled::Outcome(Outcome::Done)) };
     let mut tx = jobs::db::begin(&context.db).await?;
+    // In this order, as everybody: the machine's health, then the keys of its jobs.
+    health::hold(&mut tx, tenant, machine).await?;
     // Before the other is enqueued, which would otherwise find this one under its key.
     let woken = finish(&mut tx, attempt, began.elapsed()).await?;
     let trace = attempt.trace_parent.as_deref();
     let enqueued: Vec<Enqueued> = match health::ask(&mut tx, tenant, machine, &[check], trace).await {
         Ok((_, enqueued)) => enqueued,
         // Destroyed meanwhile, or about to be.
-        Err(error) if matches!(error.code, Code::NotFound | Code::Conflict) => Vec::new(),
+        Err(error) if matches!(error.code, Code::NotFound | Code::Conflict) => {
+            awaited::check_ended(&mut tx, machine, check, Err(error.to_string())).await?
+        }
         Err(error) => return Err(error),
     };
     tx.commit().await?;

@@ -5,12 +5,13 @@
 
 use std::time::{Duration, Instant};
 
+use jobs::awaited;
 use jobs::db::patience::bounded;
 use jobs::db::{CALL_TIMEOUT, PgConnection};
 use jobs::machine::report::store;
 use jobs::machine::report::{Begun, Sight, Task};
 use jobs::payload::machine::MachineOperate;
-use jobs::queue::{Attempt, DeadJob, finish};
+use jobs::queue::{Attempt, DeadJob, Enqueued, finish};
 use jobs::{Error, Result};
 use rules::machine::{Action, Call, Facts, KEEPS_SLOT, PATIENCE, Seen, Stage, Step, plan};
 use rules::queue::{Kind, Outcome};
@@ -60,9 +61,11 @@ pub(crate) async fn operate(context: &Context, attempt: &Attempt) -> Result<Hand
             return Err(Error::conflict("its machine is on another host, and its job is not"));
         }
         Begun::Stale => {
-            let mut conn = context.db.acquire().await?;
-            store::fail(&mut conn, payload.operation_id, "a later operation has acted on the machine")
-                .await?;
+            let mut tx = jobs::db::begin(&context.db).await?;
+            store::fail(&mut tx, payload.operation_id, "a later operation has acted on the machine").await?;
+            let told = awaited::operation_ended(&mut tx, payload.operation_id).await?;
+            tx.commit().await?;
+            context.wake.send(&told);
             return Ok(Handled::Outcome(Outcome::Done));
         }
     };
@@ -79,13 +82,14 @@ pub(crate) async fn operate(context: &Context, attempt: &Attempt) -> Result<Hand
 }
 
 /// Tells the operation whose job died.
-pub(crate) async fn died(conn: &mut PgConnection, kind: Kind, dead: &DeadJob) -> Result<()> {
+pub(crate) async fn died(conn: &mut PgConnection, kind: Kind, dead: &DeadJob) -> Result<Vec<Enqueued>> {
     if kind == Kind::MachineOperate
         && let Ok(payload) = serde_json::from_value::<MachineOperate>(dead.payload.clone())
     {
         store::fail(conn, payload.operation_id, &dead.error).await?;
+        return awaited::operation_ended(conn, payload.operation_id).await;
     }
-    Ok(())
+    Ok(Vec::new())
 }
 
 /// An operation that is being performed.
@@ -235,9 +239,11 @@ impl Work<'_> {
             // Superseded, and about to be told so, or the host is another's.
             return Ok(Handled::Outcome(Outcome::Released));
         }
+        let told = awaited::operation_ended(&mut tx, id).await?;
         let woken = finish(&mut tx, attempt, self.began.elapsed()).await?;
         tx.commit().await?;
         self.context.wake.pools(&woken);
+        self.context.wake.send(&told);
         Ok(Handled::Settled)
     }
 }

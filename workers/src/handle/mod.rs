@@ -7,6 +7,7 @@ pub(crate) mod host;
 pub(crate) mod listener;
 pub(crate) mod machine;
 pub(crate) mod noop;
+mod order;
 mod reading;
 pub(crate) mod run;
 mod script;

@@ -11,12 +11,13 @@ use jobs::queue::wake::Hint;
 use jobs::queue::{Attempt, finish};
 use jobs::{Error, Result};
 use rules::dag::limits::MAX_CONTEXT_BYTES;
-use rules::dag::{Change, Status};
+use rules::dag::{Change, Status, Task};
 use rules::id::{RunId, WorkflowId};
 use rules::queue::Outcome;
 use serde_json::{Map, Value};
 
 use super::Handled;
+use super::order::{Place, order};
 use super::task::perform;
 use crate::context::Context;
 
@@ -46,15 +47,17 @@ pub(crate) async fn node(context: &Context, attempt: &Attempt) -> Result<Handled
     let place = graph
         .place(&job.node_id)
         .ok_or_else(|| Error::invalid(format!("the workflow has no node `{}`", job.node_id)))?;
-    let limit = Duration::from_secs(graph.node(place).policy.timeout_s);
+    let node = graph.node(place);
+    if let Task::Order(task) = &node.task {
+        let place = Place { job: &job, seen: &seen, node, task };
+        return order(context, attempt, began, &place, &ctx).await;
+    }
+    let limit = Duration::from_secs(node.policy.timeout_s);
     let sandbox = Arc::clone(&context.sandbox);
     let working = perform(sandbox, Arc::clone(&graph), place, ctx, seen.now, job.attempt);
     let arrival = match tokio::time::timeout(limit, working).await {
         Ok(arrival) => arrival?,
-        Err(_) => {
-            let error = format!("timed out after {} s", limit.as_secs());
-            failed(&job, error, true)
-        }
+        Err(_) => failed(&job, node.policy.timed_out(), true),
     };
     settle(context, attempt, began, job.run_id, Some(arrival)).await
 }
@@ -73,7 +76,7 @@ pub(crate) async fn wake(context: &Context, attempt: &Attempt) -> Result<Handled
 }
 
 /// Acknowledges the job and moves its run, in one transaction.
-async fn settle(
+pub(super) async fn settle(
     context: &Context,
     attempt: &Attempt,
     began: Instant,
@@ -89,12 +92,17 @@ async fn settle(
     let woken = finish(&mut tx, attempt, began.elapsed()).await?;
     tx.commit().await?;
     context.wake.pools(&woken);
-    tell(context, &moved);
+    moved_on(context, run, &moved).await;
+    Ok(Handled::Settled)
+}
+
+/// Tells of a step after its commit, and looks whether more is to be taken in.
+pub(super) async fn moved_on(context: &Context, run: RunId, moved: &Moved) {
+    tell(context, moved);
     // From here on the job is done; what is left lying is found by the sweep.
     if let Err(error) = look_after(context, run).await {
         tracing::debug!(%error, "the inbox could not be looked into; the sweep will");
     }
-    Ok(Handled::Settled)
 }
 
 /// Looks into the inbox after a commit, until it is empty or somebody else holds the run, who will look.
@@ -136,7 +144,7 @@ fn context_of(outputs: Vec<(String, Value)>, seen: &Glimpse) -> Value {
     Value::Object(ctx)
 }
 
-fn failed(job: &RunNode, error: String, again: bool) -> Arrival {
+pub(super) fn failed(job: &RunNode, error: String, again: bool) -> Arrival {
     let change = Change::Failed { node: job.node_id.clone(), attempt: job.attempt, error, again };
     Arrival { change, output: None }
 }

@@ -61,6 +61,10 @@ fn act(sandbox: &Sandbox, node: &Node, ctx: Value, now: DateTime<Utc>) -> Result
             Ok(due) => Done::Suspended(due),
             Err(error) => Done::Failed(error, false),
         }),
+        // They wait, and are performed where a transaction is.
+        Task::Order(_) => {
+            Err(Error::internal("a node that orders something was performed as one that works"))
+        }
         Task::End(end) => Ok(match end.output(&ctx) {
             Ok(output) => bounded(None, Value::Object(output), MAX_OUTPUT_BYTES),
             Err(error) => Done::Failed(error, false),

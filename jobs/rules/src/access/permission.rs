@@ -222,6 +222,9 @@ registry! {
     DepartmentRead "tenant:department:read" Machine Look;
     DepartmentUpdate "tenant:department:update" Machine Manage;
     DepartmentDelete "tenant:department:delete" Machine Manage;
+    HealthRead "tenant:health:read" Machine Look;
+    HealthUpdate "tenant:health:update" Machine Work;
+    HealthExecute "tenant:health:execute" Machine Work;
 }
 
 impl FromStr for Permission {

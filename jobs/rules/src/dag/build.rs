@@ -12,6 +12,7 @@ use super::reach::Reach;
 use super::read;
 use super::task::{ERROR, OnFailure, Task};
 use super::template::Step;
+use crate::access::Permissions;
 
 /// What tells whether code compiles; the error names line and column.
 pub struct Compilers<'a> {
@@ -42,12 +43,20 @@ pub fn build(draft: &Value, compilers: &Compilers<'_>) -> Result<Graph, Vec<Faul
 
 /// A definition that was found right. Only [`validate`] makes one, so that nothing else is saved.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Definition(Value);
+pub struct Definition {
+    json: Value,
+    needs: Permissions,
+}
 
 impl Definition {
     /// The definition, as it was written.
     pub const fn as_json(&self) -> &Value {
-        &self.0
+        &self.json
+    }
+
+    /// What its nodes do for whoever saves it: they must hold it then, and again whenever it is done.
+    pub const fn needs(&self) -> Permissions {
+        self.needs
     }
 }
 
@@ -56,8 +65,10 @@ impl Definition {
 /// # Errors
 /// Every fault, at most [`MAX_FAULTS`] of them.
 pub fn validate(draft: Value, compilers: &Compilers<'_>) -> Result<Definition, Vec<Fault>> {
-    build(&draft, compilers)?;
-    Ok(Definition(draft))
+    let graph = build(&draft, compilers)?;
+    let needs = graph.nodes().iter().filter_map(|node| node.task.needs());
+    let needs = needs.fold(Permissions::NONE, |all, one| all.or(Permissions::only(one)));
+    Ok(Definition { json: draft, needs })
 }
 
 /// Builds a graph from a definition that was built before: its code is known to compile.
@@ -188,7 +199,7 @@ fn leaving(fields: &mut Fields<'_, '_>, node: Option<&Node>, handle: Option<&str
     let Some(handle) = handle.or(node.task.main_handle()) else {
         let message = match node.task {
             Task::End(_) => "an end node leads nowhere".into(),
-            Task::Start(_) | Task::Script(_) | Task::Condition(_) | Task::Delay(_) => {
+            Task::Start(_) | Task::Script(_) | Task::Condition(_) | Task::Delay(_) | Task::Order(_) => {
                 format!("must name one of {list}")
             }
         };

@@ -102,9 +102,12 @@ impl Graph {
     pub fn check_input(&self, input: &serde_json::Value) -> Result<(), Vec<super::schema::InputFault>> {
         match &self.nodes[self.start].task {
             Task::Start(Some(schema)) => schema.check(input),
-            Task::Start(None) | Task::Script(_) | Task::Condition(_) | Task::Delay(_) | Task::End(_) => {
-                Ok(())
-            }
+            Task::Start(None)
+            | Task::Script(_)
+            | Task::Condition(_)
+            | Task::Delay(_)
+            | Task::Order(_)
+            | Task::End(_) => Ok(()),
         }
     }
 }

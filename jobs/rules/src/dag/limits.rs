@@ -30,6 +30,9 @@ pub const MAX_FAULTS: usize = 200;
 /// Seconds that one attempt of a node may take; a job of a node is given half a minute more.
 pub const MAX_TIMEOUT_S: u64 = 300;
 
+/// Seconds that a node may wait for what it ordered: no slot is held while it does.
+pub const MAX_WAIT_S: u64 = 86_400;
+
 /// Further attempts after a node's first.
 pub const MAX_RETRIES: u64 = 10;
 

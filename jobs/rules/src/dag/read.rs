@@ -9,15 +9,19 @@ use super::fields::Fields;
 use super::graph::Node;
 use super::limits::{
     MAX_BRANCHES, MAX_CONDITIONS, MAX_DELAY_MINUTES, MAX_ID_BYTES, MAX_PARAMETERS, MAX_RETRIES,
-    MAX_RETRY_DELAY_S, MAX_TIMEOUT_S,
+    MAX_RETRY_DELAY_S, MAX_TIMEOUT_S, MAX_WAIT_S,
 };
 use super::pattern;
+use super::read_order;
 use super::schema::Schema;
 use super::task::{Delay, ERROR, End, Join, OnFailure, Policy, Script, Task};
 use super::template::Template;
 
 /// Seconds that an attempt may take when the node does not say.
 const TIMEOUT_S: u64 = 30;
+/// Seconds that a node waits for what it ordered when it does not say: the longest that an operation which
+/// nothing delays may take.
+const WAITING_TIMEOUT_S: u64 = 300;
 /// Further attempts of a `retry_then_…` node that does not say how many.
 const RETRIES: u64 = 3;
 /// Seconds between attempts when the node does not say.
@@ -31,14 +35,18 @@ enum Kind {
     Script,
     Condition,
     Delay,
+    MachineOperation,
+    HealthCheck,
     End,
 }
 
-const KINDS: [(&str, Kind); 5] = [
+const KINDS: [(&str, Kind); 7] = [
     ("start", Kind::Start),
     ("script", Kind::Script),
     ("condition", Kind::Condition),
     ("delay", Kind::Delay),
+    ("machineOperation", Kind::MachineOperation),
+    ("healthCheck", Kind::HealthCheck),
     ("end", Kind::End),
 ];
 
@@ -50,7 +58,7 @@ pub(super) fn node(id: &str, mut fields: Fields<'_, '_>, compilers: &Compilers<'
     }
     fields.get("id");
     let kind = fields.word("type", &KINDS);
-    let policy = policy(&mut fields);
+    let policy = policy(&mut fields, kind);
     let join = fields.choice("joinMode", &[("all", Join::All), ("any", Join::Any)], Join::All);
     let task = match fields.inside("config") {
         Some(mut config) => {
@@ -59,6 +67,8 @@ pub(super) fn node(id: &str, mut fields: Fields<'_, '_>, compilers: &Compilers<'
                 Some(Kind::Script) => script(&mut config, compilers),
                 Some(Kind::Condition) => condition(&mut config, compilers),
                 Some(Kind::Delay) => delay(&mut config),
+                Some(Kind::MachineOperation) => read_order::operation(&mut config),
+                Some(Kind::HealthCheck) => read_order::check(&mut config),
                 Some(Kind::End) => Some(end(&mut config)),
                 None => {
                     config.forgive_the_rest();
@@ -74,7 +84,10 @@ pub(super) fn node(id: &str, mut fields: Fields<'_, '_>, compilers: &Compilers<'
     Some(Node { id: id.into(), task: task?, policy, join })
 }
 
-fn policy(fields: &mut Fields<'_, '_>) -> Policy {
+fn policy(fields: &mut Fields<'_, '_>, kind: Option<Kind>) -> Policy {
+    let waits = matches!(kind, Some(Kind::MachineOperation | Kind::HealthCheck));
+    let timeout_s = if waits { WAITING_TIMEOUT_S } else { TIMEOUT_S };
+    let longest_s = if waits { MAX_WAIT_S } else { MAX_TIMEOUT_S };
     let words = [
         ("fail_workflow", (OnFailure::FailRun, 0)),
         ("continue", (OnFailure::Continue, 0)),
@@ -84,7 +97,7 @@ fn policy(fields: &mut Fields<'_, '_>) -> Policy {
     let (on_failure, retries) = fields.choice("errorHandling", &words, (OnFailure::FailRun, 0));
     let retries = fields.whole("retryLimit", 0..=MAX_RETRIES, retries);
     Policy {
-        timeout_s: fields.whole("timeoutSeconds", 1..=MAX_TIMEOUT_S, TIMEOUT_S),
+        timeout_s: fields.whole("timeoutSeconds", 1..=longest_s, timeout_s),
         retries: u16::try_from(retries).unwrap_or(0),
         retry_delay_s: fields.whole("retryDelaySeconds", 0..=MAX_RETRY_DELAY_S, RETRY_DELAY_S),
         on_failure,
@@ -103,8 +116,18 @@ fn start(config: &mut Fields<'_, '_>) -> Task {
 }
 
 fn script(config: &mut Fields<'_, '_>, compilers: &Compilers<'_>) -> Option<Task> {
-    let output_variable = config.optional_text("outputVariable").unwrap_or(OUTPUT_VARIABLE);
-    if !is_variable(output_variable) {
+    let output_variable = output_variable(config, OUTPUT_VARIABLE);
+    let code = config.text("code")?;
+    if let Err(why) = (compilers.script)(code) {
+        config.fault("code", Reason::Script, why);
+    }
+    Some(Task::Script(Script { code: code.into(), output_variable }))
+}
+
+/// The name under which a node's output stands in `ctx`.
+pub(super) fn output_variable(config: &mut Fields<'_, '_>, default: &str) -> String {
+    let name = config.optional_text("outputVariable").unwrap_or(default).to_owned();
+    if !is_variable(&name) {
         config.fault(
             "outputVariable",
             Reason::Malformed,
@@ -113,11 +136,7 @@ fn script(config: &mut Fields<'_, '_>, compilers: &Compilers<'_>) -> Option<Task
             ),
         );
     }
-    let code = config.text("code")?;
-    if let Err(why) = (compilers.script)(code) {
-        config.fault("code", Reason::Script, why);
-    }
-    Some(Task::Script(Script { code: code.into(), output_variable: output_variable.into() }))
+    name
 }
 
 fn condition(config: &mut Fields<'_, '_>, compilers: &Compilers<'_>) -> Option<Task> {

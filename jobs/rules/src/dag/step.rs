@@ -33,11 +33,13 @@ pub fn step(run: &Run, graph: &Graph, change: &Change) -> Result<Stepped, Illega
         Change::Started => stepper.started()?,
         Change::Succeeded { node, attempt, handle } => {
             if let Some(place) = stepper.current(node, *attempt)? {
+                stepper.stop_waiting(place, *attempt);
                 stepper.succeeded(place, *attempt, handle.as_deref())?;
             }
         }
         Change::Failed { node, attempt, error, again } => {
             if let Some(place) = stepper.current(node, *attempt)? {
+                stepper.stop_waiting(place, *attempt);
                 stepper.failed(place, *attempt, error, *again)?;
             }
         }
@@ -54,7 +56,14 @@ pub fn step(run: &Run, graph: &Graph, change: &Change) -> Result<Stepped, Illega
             if let Some(place) = stepper.current(node, *attempt)?
                 && matches!(stepper.run.node(place), NodeState::Suspended { .. })
             {
-                stepper.succeeded(place, *attempt, Some(OUTPUT))?;
+                let node = stepper.graph.node(place);
+                match &node.task {
+                    // What it ordered did not come to its end in time; it goes on by itself.
+                    Task::Order(_) => stepper.failed(place, *attempt, &node.policy.timed_out(), true)?,
+                    Task::Start(_) | Task::Script(_) | Task::Condition(_) | Task::Delay(_) | Task::End(_) => {
+                        stepper.succeeded(place, *attempt, Some(OUTPUT))?;
+                    }
+                }
             }
         }
         Change::CancelRequested { by } => {
@@ -96,6 +105,13 @@ impl Stepper<'_> {
                 Some(live) => Ok((attempt == live).then_some(place)),
                 None => Ok(None),
             },
+        }
+    }
+
+    /// Takes back the wake-up of a node that was told before its time.
+    fn stop_waiting(&mut self, place: usize, attempt: u16) {
+        if matches!(self.run.node(place), NodeState::Suspended { .. }) {
+            self.commands.push(Command::Withdraw { node: self.graph.node(place).id.clone(), attempt });
         }
     }
 

@@ -5,8 +5,10 @@ use serde_json::{Map, Value};
 
 use super::condition::{Condition, Test};
 use super::limits::{MAX_DELAY_MS, MAX_OUTPUT_BYTES, MAX_UNTIL_DAYS};
+use super::order::Ordered;
 use super::schema::Schema;
 use super::template::{Missing, Room, Template, Unfilled, text_of};
+use crate::access::Permission;
 
 /// A time or a number of milliseconds as a template gives it, in bytes.
 const MAX_TIME_BYTES: usize = 1_000;
@@ -31,6 +33,8 @@ pub enum Task {
     Condition(Condition),
     /// Waits.
     Delay(Delay),
+    /// Has something done to a machine, or a machine checked, and waits for the end of that.
+    Order(OrderTask),
     /// Ends its path, and says what comes out.
     End(End),
 }
@@ -41,6 +45,15 @@ pub struct Script {
     /// The source.
     pub code: String,
     /// The name of its result in `ctx`.
+    pub output_variable: String,
+}
+
+/// A node that orders something and waits for it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OrderTask {
+    /// What it orders.
+    pub ordered: Ordered,
+    /// The name of what came of it in `ctx`.
     pub output_variable: String,
 }
 
@@ -103,6 +116,8 @@ impl Task {
             Self::Script(_) => "script",
             Self::Condition(_) => "condition",
             Self::Delay(_) => "delay",
+            Self::Order(OrderTask { ordered: Ordered::Check(..), .. }) => "healthCheck",
+            Self::Order(_) => "machineOperation",
             Self::End(_) => "end",
         }
     }
@@ -111,7 +126,7 @@ impl Task {
     pub fn handles(&self) -> Vec<&str> {
         match self {
             Self::Start(_) | Self::Delay(_) => vec![OUTPUT],
-            Self::Script(_) => vec![SUCCESS],
+            Self::Script(_) | Self::Order(_) => vec![SUCCESS],
             Self::Condition(c) => {
                 c.branches.iter().map(|b| b.id.as_str()).chain([c.default.as_str()]).collect()
             }
@@ -123,7 +138,7 @@ impl Task {
     pub const fn main_handle(&self) -> Option<&'static str> {
         match self {
             Self::Start(_) | Self::Delay(_) => Some(OUTPUT),
-            Self::Script(_) => Some(SUCCESS),
+            Self::Script(_) | Self::Order(_) => Some(SUCCESS),
             Self::Condition(_) | Self::End(_) => None,
         }
     }
@@ -132,7 +147,7 @@ impl Task {
     pub const fn can_fail(&self) -> bool {
         match self {
             Self::Start(_) | Self::End(_) => false,
-            Self::Script(_) | Self::Condition(_) | Self::Delay(_) => true,
+            Self::Script(_) | Self::Condition(_) | Self::Delay(_) | Self::Order(_) => true,
         }
     }
 
@@ -140,7 +155,16 @@ impl Task {
     pub fn output_variable(&self) -> Option<&str> {
         match self {
             Self::Script(script) => Some(&script.output_variable),
+            Self::Order(order) => Some(&order.output_variable),
             Self::Start(_) | Self::Condition(_) | Self::Delay(_) | Self::End(_) => None,
+        }
+    }
+
+    /// What it needs of whoever saved the workflow; none for a task that touches nothing outside its run.
+    pub const fn needs(&self) -> Option<Permission> {
+        match self {
+            Self::Order(order) => Some(order.ordered.needs()),
+            Self::Start(_) | Self::Script(_) | Self::Condition(_) | Self::Delay(_) | Self::End(_) => None,
         }
     }
 
@@ -150,6 +174,7 @@ impl Task {
             Self::Start(_) | Self::Script(_) | Self::Delay(Delay::Fixed(_)) => Vec::new(),
             Self::Delay(Delay::Dynamic(t)) => vec![("config.delayVariable".into(), t)],
             Self::Delay(Delay::Until(t)) => vec![("config.untilTime".into(), t)],
+            Self::Order(order) => order.ordered.templates(),
             Self::End(end) => end
                 .parameters
                 .iter()
@@ -170,6 +195,13 @@ impl Task {
                 found
             }
         }
+    }
+}
+
+impl Policy {
+    /// What is said of an attempt that did not come to its end in time.
+    pub fn timed_out(&self) -> String {
+        format!("timed out after {} s", self.timeout_s)
     }
 }
 

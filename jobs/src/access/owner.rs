@@ -1,0 +1,93 @@
+//! What somebody may do in a tenant now who is known by what was written beside their deed.
+
+use rules::access::{
+    Denied, Module, Permission, Permissions, Principal, Standing, TenantRole, Wildcard, in_tenant,
+};
+use rules::id::{ApiKeyId, TenantId, UserId};
+use sqlx::PgConnection;
+
+use super::role::store as roles;
+use super::store;
+use crate::tenant::store as tenants;
+use crate::{Code, Error, Result};
+
+/// Refuses what whoever is written as `user:<id>` or `key:<id>` may not do in a tenant now: a workflow acts with
+/// the rights that its author has, and not with those that they had.
+///
+/// # Errors
+/// Denied with the reason; Unavailable when nobody answers.
+pub async fn may(
+    conn: &mut PgConnection,
+    tenant: TenantId,
+    by: &str,
+    needed: Permission,
+    wildcard: Wildcard,
+) -> Result<()> {
+    let refuse = |why: String| Error::new(Code::Denied, format!("`{by}`, who saved the workflow, {why}"));
+    let (principal, user) = match read(conn, tenant, by, wildcard).await? {
+        Some(found) => found,
+        None => return Err(refuse("is gone or shut out".into())),
+    };
+    let Some(found) = tenants::find(conn, tenant, user).await? else {
+        return Err(refuse("has no tenant any more".into()));
+    };
+    let may = match &principal {
+        Principal::User { .. } => {
+            found.role.map(|role| Permissions::held(role, found.grants.as_deref(), None, wildcard))
+        }
+        Principal::Key { may, .. } => Some(*may),
+    };
+    let modules = match found.modules {
+        Some(on) => {
+            let on: Vec<Module> =
+                on.iter().filter_map(|name| name.parse().ok()).chain([Module::Tenant]).collect();
+            Permissions::of_modules(&on)
+        }
+        None => Permissions::all(),
+    };
+    let standing = Standing { may, disabled: found.tenant.disabled_at.is_some(), modules };
+    match in_tenant(&principal, &standing, needed) {
+        Ok(_) => Ok(()),
+        Err(Denied::Stranger) => Err(refuse("does not belong to the tenant any more".into())),
+        Err(denied) => Err(refuse(format!("may not do this now: {denied}"))),
+    }
+}
+
+/// Who that is; none for one who is gone or shut out.
+async fn read(
+    conn: &mut PgConnection,
+    tenant: TenantId,
+    by: &str,
+    wildcard: Wildcard,
+) -> Result<Option<(Principal, Option<UserId>)>> {
+    match by.split_once(':') {
+        Some(("user", id)) => {
+            let Ok(id) = id.parse::<UserId>() else { return Ok(None) };
+            let user = match store::user(conn, id).await {
+                Ok(user) if user.disabled_at.is_none() => user,
+                Ok(_) => return Ok(None),
+                Err(error) if error.code == Code::NotFound => return Ok(None),
+                Err(error) => return Err(error),
+            };
+            let role = user.role.parse().map_err(Error::internal)?;
+            Ok(Some((Principal::User { id, role }, Some(id))))
+        }
+        Some(("key", id)) => {
+            let Ok(id) = id.parse::<ApiKeyId>() else { return Ok(None) };
+            let key = match store::key(conn, tenant, id).await {
+                Ok(key) if key.disabled_at.is_none() => key,
+                Ok(_) => return Ok(None),
+                Err(error) if error.code == Code::NotFound => return Ok(None),
+                Err(error) => return Err(error),
+            };
+            let role: TenantRole = key.role.parse().map_err(Error::internal)?;
+            let own = match key.roles.as_slice() {
+                [] => None,
+                roles => Some(roles::grants_of(conn, tenant, roles).await?.1),
+            };
+            let may = Permissions::held(role, own.as_deref(), key.scopes.as_deref(), wildcard);
+            Ok(Some((Principal::Key { id, tenant, role, may }, None)))
+        }
+        Some(_) | None => Ok(None),
+    }
+}

@@ -1,0 +1,8 @@
+//! Who waits for the end of an operation or of a check: nodes of runs, which are told in the transaction of
+//! that end.
+
+mod store;
+mod tell;
+
+pub use store::{Awaited, Waiter, wait};
+pub use tell::{check_ended, operation_ended};

@@ -1,0 +1,159 @@
+//! Keeps who waits for what, and leaves word for them.
+
+use rules::health::Check;
+use rules::id::{MachineId, OperationId, RunId, TenantId};
+use serde_json::Value;
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use crate::{Error, Result};
+
+/// A node of a run that waits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Waiter {
+    /// The run.
+    pub run: RunId,
+    /// Whose it is.
+    pub tenant: TenantId,
+    /// The node.
+    pub node: String,
+    /// Which attempt of it.
+    pub attempt: u16,
+}
+
+/// What a node waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Awaited {
+    /// The end of an operation on a machine.
+    Operation(OperationId, MachineId),
+    /// The end of a check of a machine.
+    Check(MachineId, Check),
+}
+
+/// A waiter as it is stored.
+struct Row {
+    run_id: Uuid,
+    node_id: String,
+    attempt: i16,
+    tenant_id: Uuid,
+}
+
+impl From<Row> for Waiter {
+    fn from(row: Row) -> Self {
+        Self {
+            run: RunId(row.run_id),
+            tenant: TenantId(row.tenant_id),
+            node: row.node_id,
+            attempt: row.attempt.unsigned_abs(),
+        }
+    }
+}
+
+/// Lets a node wait. Whoever calls holds what is awaited, so that its end cannot come in between.
+///
+/// # Errors
+/// Conflict when this attempt of the node waits already.
+pub async fn wait(conn: &mut PgConnection, waiter: &Waiter, awaited: Awaited) -> Result<()> {
+    let (operation, machine, check) = match awaited {
+        Awaited::Operation(operation, machine) => (Some(operation.0), machine, None),
+        Awaited::Check(machine, check) => (None, machine, Some(check.as_str())),
+    };
+    let done = sqlx::query!(
+        "insert into run_waiter (run_id, node_id, attempt, tenant_id, operation_id, machine_id, check_name)
+        values ($1, $2, $3, $4, $5, $6, $7) on conflict (run_id, node_id, attempt) do nothing",
+        waiter.run.0,
+        waiter.node,
+        i16::try_from(waiter.attempt).unwrap_or(i16::MAX),
+        waiter.tenant.0,
+        operation,
+        machine.0,
+        check
+    )
+    .execute(conn)
+    .await?;
+    if done.rows_affected() == 1 {
+        Ok(())
+    } else {
+        Err(Error::conflict(format!("node `{}` of run `{}` waits already", waiter.node, waiter.run)))
+    }
+}
+
+/// Takes away those who wait for an operation.
+///
+/// # Errors
+/// Unavailable when nobody answers.
+pub(super) async fn take_for_operation(conn: &mut PgConnection, id: OperationId) -> Result<Vec<Waiter>> {
+    let rows = sqlx::query_as!(
+        Row,
+        "delete from run_waiter where operation_id = $1 returning run_id, node_id, attempt, tenant_id",
+        id.0
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows.into_iter().map(Waiter::from).collect())
+}
+
+/// Takes away those who wait for a check.
+///
+/// # Errors
+/// Unavailable when nobody answers.
+pub(super) async fn take_for_check(
+    conn: &mut PgConnection,
+    machine: MachineId,
+    check: Check,
+) -> Result<Vec<Waiter>> {
+    let rows = sqlx::query_as!(
+        Row,
+        "delete from run_waiter where machine_id = $1 and check_name = $2 returning run_id, node_id, attempt, tenant_id",
+        machine.0,
+        check.as_str()
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows.into_iter().map(Waiter::from).collect())
+}
+
+/// How an operation ended.
+#[derive(Debug)]
+pub(super) struct Ended {
+    pub(super) state: String,
+    pub(super) error: Option<String>,
+    /// The action of the operation that took its place.
+    pub(super) instead: Option<String>,
+    /// What a node puts out of it.
+    pub(super) output: Value,
+}
+
+/// How an operation ended, with the machine as it is now.
+///
+/// # Errors
+/// Unavailable when nobody answers.
+pub(super) async fn ended(conn: &mut PgConnection, id: OperationId) -> Result<Option<Ended>> {
+    let row = sqlx::query_as!(
+        Ended,
+        r#"select o.state, o.error, (select x.action from machine_operation x where x.id = o.superseded_by) as instead,
+            jsonb_build_object('operationId', o.id, 'action', o.action, 'state', o.state, 'startedAt', o.started_at, 'endedAt', o.ended_at,
+                'machineId', m.id, 'name', m.name, 'host', h.name, 'seen', m.seen) as "output!"
+        from machine_operation o join machine m on m.id = o.machine_id join host h on h.id = m.host_id where o.id = $1"#,
+        id.0
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(row)
+}
+
+/// Puts a word into a run's inbox.
+///
+/// # Errors
+/// Unavailable when nobody answers.
+pub(super) async fn leave_word(
+    conn: &mut PgConnection,
+    run: RunId,
+    change: &Value,
+    output: Option<&Value>,
+) -> Result<()> {
+    sqlx::query!("insert into run_inbox (run_id, change, output) values ($1, $2, $3)", run.0, change, output)
+        .execute(conn)
+        .await?;
+    Ok(())
+}
