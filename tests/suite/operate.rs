@@ -117,3 +117,19 @@ async fn failures_are_one_document_for_programs_too() {
     }
     assert_eq!(json(&database, &["migrate"])["applied"], 0);
 }
+
+#[test]
+fn a_host_whose_address_nobody_serves_is_refused_with_those_that_work() {
+    for (uri, told) in [
+        ("vbox:///session", "there are test and qemu, each also with +unix, +tls, +tcp and +ssh"),
+        ("http://host/system", "`http` is no scheme of a hypervisor"),
+        ("qemu", "it is no address of a hypervisor; write one such as"),
+        ("qemu+tls://me:word@host/system", "an address holds no password; use a certificate"),
+    ] {
+        let arguments = ["worker", "--pools", "vm", "--host", "a", "--libvirt-uri", uri];
+        let run = process::run(&arguments, &[("MILLRACE_HOME", "/nonexistent")]);
+        let err = String::from_utf8(run.stderr).unwrap();
+        assert_eq!(run.status.code(), Some(2), "{uri}: {err}");
+        assert!(err.contains(told), "{uri}: {err}");
+    }
+}
