@@ -99,6 +99,14 @@ pub enum Order {
 }
 
 impl Ordered {
+    /// The name in definitions of the node that orders it.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Create(_) | Self::Act(..) | Self::Snapshot(_) => "machineOperation",
+            Self::Check(..) => "healthCheck",
+        }
+    }
+
     /// What its order needs of whoever saved the workflow, when it is saved and when it is given.
     pub const fn needs(&self) -> Permission {
         match self {

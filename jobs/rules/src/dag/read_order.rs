@@ -65,7 +65,7 @@ pub(super) fn operation(config: &mut Fields<'_, '_>) -> Option<Task> {
             Ordered::Snapshot(SnapshotWish { act, machine: machine?, name: name?, description })
         }
     };
-    Some(Task::Order(OrderTask { ordered, output_variable: variable }))
+    Some(Task::Order(Box::new(OrderTask { ordered, output_variable: variable })))
 }
 
 fn wish(config: &mut Fields<'_, '_>) -> Option<Wish> {
@@ -100,5 +100,6 @@ pub(super) fn check(config: &mut Fields<'_, '_>) -> Option<Task> {
             return None;
         }
     };
-    Some(Task::Order(OrderTask { ordered: Ordered::Check(check, machine?), output_variable: variable }))
+    let ordered = Ordered::Check(check, machine?);
+    Some(Task::Order(Box::new(OrderTask { ordered, output_variable: variable })))
 }

@@ -34,7 +34,7 @@ pub enum Task {
     /// Waits.
     Delay(Delay),
     /// Has something done to a machine, or a machine checked, and waits for the end of that.
-    Order(OrderTask),
+    Order(Box<OrderTask>),
     /// Ends its path, and says what comes out.
     End(End),
 }
@@ -110,14 +110,13 @@ pub enum Join {
 
 impl Task {
     /// The name in definitions.
-    pub const fn kind(&self) -> &'static str {
+    pub fn kind(&self) -> &'static str {
         match self {
             Self::Start(_) => "start",
             Self::Script(_) => "script",
             Self::Condition(_) => "condition",
             Self::Delay(_) => "delay",
-            Self::Order(OrderTask { ordered: Ordered::Check(..), .. }) => "healthCheck",
-            Self::Order(_) => "machineOperation",
+            Self::Order(order) => order.ordered.kind(),
             Self::End(_) => "end",
         }
     }
@@ -161,7 +160,7 @@ impl Task {
     }
 
     /// What it needs of whoever saved the workflow; none for a task that touches nothing outside its run.
-    pub const fn needs(&self) -> Option<Permission> {
+    pub fn needs(&self) -> Option<Permission> {
         match self {
             Self::Order(order) => Some(order.ordered.needs()),
             Self::Start(_) | Self::Script(_) | Self::Condition(_) | Self::Delay(_) | Self::End(_) => None,
