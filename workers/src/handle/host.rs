@@ -60,13 +60,16 @@ pub(crate) async fn reconcile(context: &Context, attempt: &Attempt) -> Result<Ha
     let lost: Vec<&Recorded> =
         recorded.iter().filter(|known| is_lost(known, &seen)).take(LOST_BATCH).collect();
     let asked = define_again(context, hold, &lost).await?;
-    let mut tx = jobs::db::begin(&context.db).await?;
+    // Each batch in a transaction of its own: until its commit the lease's row is locked, and its renewal waits.
     for batch in sights.chunks(BATCH) {
+        let mut tx = jobs::db::begin(&context.db).await?;
         if store::seen(&mut tx, hold.id, &permit.claim, batch).await?.is_none() {
             tx.rollback().await?;
             return Ok(Handled::Outcome(Outcome::Released));
         }
+        tx.commit().await?;
     }
+    let mut tx = jobs::db::begin(&context.db).await?;
     jobs::host::store::listed(&mut tx, hold.id).await?;
     let woken = finish(&mut tx, attempt, began.elapsed()).await?;
     tx.commit().await?;
