@@ -83,6 +83,7 @@ fn describe() {
 mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
+    use rules::health::{Check, Status, Verdict};
     use rules::queue::{Kind, Outcome, Pool};
 
     use super::super::record;
@@ -106,6 +107,8 @@ mod tests {
         record::run_started();
         record::run_finished("completed");
         record::script_ran("ok", MS);
+        record::health_checked(Check::State, Verdict::Healthy);
+        record::machines(&[(Status::Healthy, 2)]);
         record::webhook_received("accepted");
         record::http_request("POST", "/graphql", 204, MS);
         record::graphql_operation("query", true, MS);
