@@ -14,9 +14,10 @@ pub struct Vitals {
     pub version: i32,
     /// Transactions since the oldest that no vacuum has frozen, in any database of the server.
     pub xid_age: i64,
-    /// Age of the oldest open transaction that we may see, in seconds. A role without `pg_monitor` sees
-    /// those of its own role only.
+    /// Age of the oldest open transaction that we may see, in seconds.
     pub session_age_s: f64,
+    /// Whether we may see all of them. A role without `pg_read_all_stats` sees those of its own role only.
+    pub sees_all: bool,
     /// Age of the oldest prepared transaction in seconds.
     pub prepared_age_s: f64,
     /// How full the queue of notifications is, 0 to 1.
@@ -34,6 +35,7 @@ pub async fn vitals(conn: &mut PgConnection) -> Result<Vitals> {
             (select max(age(datfrozenxid)) from pg_database)::bigint as "xid_age!",
             coalesce((select extract(epoch from clock_timestamp() - min(xact_start)) from pg_stat_activity
                 where datname = current_database() and pid <> pg_backend_pid()), 0)::float8 as "session_age_s!",
+            pg_has_role(current_user, 'pg_read_all_stats', 'usage') as "sees_all!",
             coalesce((select extract(epoch from clock_timestamp() - min(prepared)) from pg_prepared_xacts
                 where database = current_database()), 0)::float8 as "prepared_age_s!",
             pg_notification_queue_usage() as "notify_usage!""#

@@ -131,7 +131,7 @@ async fn server(db: &PgPool, findings: &mut Vec<Finding>) -> Result<()> {
     let after = Utc::now();
     findings.push(version(seen.version));
     findings.push(clock(skew(before, seen.now, after)));
-    findings.push(oldest_transaction(seen.session_age_s, seen.prepared_age_s));
+    findings.push(oldest_transaction(seen.session_age_s, seen.prepared_age_s, seen.sees_all));
     Ok(())
 }
 
@@ -272,8 +272,15 @@ fn clock(skew: TimeDelta) -> Finding {
     }
 }
 
-fn oldest_transaction(session_s: f64, prepared_s: f64) -> Finding {
+fn oldest_transaction(session_s: f64, prepared_s: f64, sees_all: bool) -> Finding {
     let check = Check::OldestTransaction;
+    if !sees_all && session_s.max(prepared_s) < TRANSACTION_WARNING_S {
+        return Finding::warning(
+            check,
+            "those of other logins cannot be seen, and none of our own is old",
+            format!("as a superuser `grant pg_read_all_stats to {}`", DbRole::Worker.name()),
+        );
+    }
     let (age_s, what, remedy) = if prepared_s > session_s {
         (
             prepared_s,
@@ -342,7 +349,7 @@ mod tests {
             (of(-1_999), of(2_000), of(59_999), of(-60_000)),
             (Verdict::Good, Verdict::Warning, Verdict::Warning, Verdict::Bad)
         );
-        let of = |session, prepared| oldest_transaction(session, prepared).verdict;
+        let of = |session, prepared| oldest_transaction(session, prepared, true).verdict;
         assert_eq!(
             (of(299.0, 0.0), of(300.0, 0.0), of(0.0, 3_600.0)),
             (Verdict::Good, Verdict::Warning, Verdict::Bad)
@@ -359,7 +366,8 @@ mod tests {
             pooler(Pooling::Statement),
             schema(SchemaState::Ahead(9)),
             version(90_000),
-            oldest_transaction(9_999.0, 0.0),
+            oldest_transaction(9_999.0, 0.0, true),
+            oldest_transaction(1.0, 0.0, false),
         ] {
             assert!(finding.verdict != Verdict::Good && finding.remedy.is_some(), "{finding:?}");
         }

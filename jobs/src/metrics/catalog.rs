@@ -178,7 +178,7 @@ pub(super) const HISTORY_AHEAD: Metric = gauge(
 pub(super) const MACHINES_BY_HEALTH: Metric = gauge(
     "millrace_machines",
     &["health"],
-    "Machines by their health as a whole: healthy, warning, critical, unknown, parked.",
+    "Machines by their health as a whole: HEALTHY, WARNING, CRITICAL, UNKNOWN, PARKED.",
 );
 pub(super) const PG_DEAD_TUPLES: Metric = gauge(
     "millrace_pg_table_dead_tuples",

@@ -130,6 +130,8 @@ mod tests {
         record::table_bytes("job_history", 8_192);
         record::worker_heartbeat("dag", 2.5);
         record::db_pool_wait(MS);
+        record::health_checked(Check::State, Verdict::Critical);
+        record::machines(&[(Status::Healthy, 1)]);
     }
 
     fn rendered() -> String {
