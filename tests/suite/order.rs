@@ -27,7 +27,8 @@ const LEDGER: &str = "
         insert into turn (key, job_id, begins) select j.order_key, v_id, tg_op = 'INSERT' from job j where j.id = v_id and j.order_key is not null;
         return null;
     end $$;
-    create trigger turns after insert or delete on job_lease for each row execute function note_turn();";
+    create trigger turns after insert or delete on job_lease for each row execute function note_turn();
+    select wall_furnish_v1();";
 
 async fn ledger() -> Database {
     let database = Database::new().await;

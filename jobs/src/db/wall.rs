@@ -55,7 +55,7 @@ pub async fn furnish(db: &PgPool) -> Result<()> {
     }
     if let Err(error) = give_sight(&mut conn).await {
         // What then stays unseen, `doctor` tells.
-        tracing::debug!(%error, role = DbRole::Worker.name(), "the role cannot see the transactions of others");
+        tracing::debug!(%error, "the transactions of others cannot be seen");
     }
     let furnished = sqlx::query!("select wall_furnish_v1()").execute(&mut conn).await;
     if let Err(error) = conn.close().await {
@@ -145,8 +145,9 @@ async fn set(conn: &mut PgConnection, whose: &str) -> Result<()> {
     Ok(())
 }
 
-/// Lets those who report on the server see how old the transactions of others are: a role that may not sees
-/// those of its own role only, and an old one of somebody else keeps the dead rows of all.
+/// Lets those who report on the server see how old the transactions of others are, and with them the logins that
+/// may take their role on: whoever may not sees those of its own role only, and an old one of somebody else keeps
+/// the dead rows of all.
 async fn give_sight(conn: &mut PgConnection) -> Result<()> {
     let role = DbRole::Worker.name();
     let row = sqlx::query!(

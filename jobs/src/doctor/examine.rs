@@ -277,7 +277,7 @@ fn oldest_transaction(session_s: f64, prepared_s: f64, sees_all: bool) -> Findin
     if !sees_all && session_s.max(prepared_s) < TRANSACTION_WARNING_S {
         return Finding::warning(
             check,
-            "those of other logins cannot be seen, and none of our own is old",
+            "the login of `DATABASE_URL` cannot see those of others; none of its own is old",
             format!("as a superuser `grant pg_read_all_stats to {}`", DbRole::Worker.name()),
         );
     }

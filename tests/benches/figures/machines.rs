@@ -224,7 +224,8 @@ async fn timed(db: &PgPool, wake: &Wake, tenant: TenantId, machines: &[MachineId
     let mut due = tokio::time::interval(Duration::from_secs(1) / TIMED_RATE);
     for number in 0..TIMED {
         due.tick().await;
-        let action = if (number / machines.len()) % 2 == 0 { Action::ForceOff } else { Action::Start };
+        let action =
+            if (number / machines.len()).is_multiple_of(2) { Action::ForceOff } else { Action::Start };
         let at = Instant::now();
         let asked = ask(db, tenant, machines[number % machines.len()], action).await;
         asked.tell(wake);

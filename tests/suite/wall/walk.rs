@@ -90,6 +90,8 @@ async fn marked(database: &Database, admin: &Client, acme: &Value) -> Map<String
         "update run set input = '{\"canary\": 1}', started_by = 'canary' where tenant_id = $1",
         "update listener set title = 'canary', path = 'canary' where tenant_id = $1",
         "update notice set event = '{\"canary\": 1}', delivery_id = 'canary' where tenant_id = $1",
+        "insert into notice_pass (notice_id, tenant_id, replay, transformed)
+        select id, tenant_id, 9, '{\"canary\": 1}' from notice where tenant_id = $1",
         "update api_key set title = 'canary' where tenant_id = $1",
         "update tenant_role set title = 'canary' where tenant_id = $1",
         "update invitation set email = 'canary@example.org' where tenant_id = $1",

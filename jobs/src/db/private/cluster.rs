@@ -283,6 +283,9 @@ impl Cluster {
             }
             sqlx::query(AssertSqlSafe(format!("grant {role} to {ROLE}"))).execute(&mut keeper).await?;
         }
+        // Who reports on the server must see how old the transactions of others are, a person's console above all.
+        let sight = format!("grant pg_read_all_stats to {}", DbRole::Worker.name());
+        sqlx::query(AssertSqlSafe(sight)).execute(&mut keeper).await?;
         let database: Option<i32> = sqlx::query_scalar("select 1 from pg_database where datname = $1")
             .bind(ROLE)
             .fetch_optional(&mut keeper)
