@@ -19,7 +19,7 @@ pub(crate) async fn run(command: Host) -> anyhow::Result<()> {
         Host::Drain { name, output } => {
             set_draining(&db, &name, true).await?;
             let said = format!(
-                "`{name}` is drained: what runs goes on, nothing new is begun; `millrace host resume {name}` lets it go on"
+                "`{name}` is being drained: what runs goes on, nothing new is begun; `millrace host resume {name}` lets it go on"
             );
             print_said(output, &json!({ "name": name, "draining": true }), &said)?;
         }

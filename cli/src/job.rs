@@ -147,8 +147,9 @@ fn print_became(output: Output, done: &[Became]) -> anyhow::Result<()> {
         return Ok(());
     }
     let (some, all) = (refused.len(), done.len());
+    let rest = if some < all { "the others are done, and why" } else { "why" };
     Err(jobs::Error::conflict(format!(
-        "{some} of {all} refused: {}; the others are done, and why is told of each",
+        "{some} of {all} refused: {}; {rest} is told of each",
         refused.join(", ")
     ))
     .into())

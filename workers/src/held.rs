@@ -191,6 +191,11 @@ impl Held {
         if !attempt.keyed || !self.is_open(attempt.pool) {
             return None;
         }
+        // What is handed over comes into the same memory as what is claimed, however large it is.
+        let kept: i64 = self.pools.iter().map(|load| load.kept.load(Ordering::Relaxed)).sum();
+        if kept >= i64::from(self.room()) {
+            return None;
+        }
         let leases = self.leases();
         let lease = leases.get(&(attempt.id, attempt.token))?;
         (now.duration_since(lease.streak) < SLICE).then_some(attempt.pool)

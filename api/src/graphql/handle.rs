@@ -16,11 +16,14 @@ use serde_json::{Map, Value, json};
 
 use super::accept::{Media, is_json, negotiate};
 use super::shape::SHAPE;
-use super::{fit, keys, limit};
+use super::{fit, keys, limit, spread};
 use crate::auth::{Caller, caller};
 use crate::body;
 use crate::error::{Fault, dress, problem};
 use crate::state::App;
+
+/// What the uses of variables may come to together, in largest bodies: one that is used twice is no attack.
+const USES_OF_BODY: usize = 2;
 
 /// What the body of a request holds.
 struct Params {
@@ -68,6 +71,7 @@ async fn execute(app: &App, params: Params, caller: Caller) -> Result<async_grap
     limit::check_nesting(&params.query)?;
     let document = parse_query(&params.query).map_err(|e| Fault::Parse(parse_message(&e)))?;
     limit::check(&document, &params.variables, limits)?;
+    spread::check(&document, &params.variables, limits.body_bytes.saturating_mul(USES_OF_BODY))?;
     limit::check_variables(&document, &params.variables, params.operation_name.as_deref())?;
     let open = app.config.introspection;
     fit::check(&document, &params.variables, params.operation_name.as_deref(), &SHAPE, open)?;

@@ -25,6 +25,7 @@ mod scope;
 mod session;
 mod shape;
 mod snapshot;
+mod spread;
 mod tenant;
 mod user;
 mod words;

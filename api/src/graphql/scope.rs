@@ -14,6 +14,9 @@ use crate::auth::{Caller, Needs, needs, principal};
 use crate::error::Fault;
 use crate::state::App;
 
+/// The most characters of a wrong id that a message repeats.
+const SHOWN_CHARS: usize = 40;
+
 /// A tenant that the principal may act in. Made by [`enter`] alone, and what a domain's statements are
 /// scoped by.
 #[derive(Debug, Clone)]
@@ -134,7 +137,12 @@ async fn look_up(
 /// # Errors
 /// [`Fault::BadInput`] naming the argument.
 pub(crate) fn parse<T: FromStr>(id: &ID, name: &str) -> Result<T, Fault> {
-    id.parse().map_err(|_| Fault::BadInput(format!("`{name}` is no id")))
+    id.parse().map_err(|_| {
+        let shown: String = id.chars().take(SHOWN_CHARS).collect();
+        Fault::BadInput(format!(
+            "`{name}` is `{shown}`, which is no id of what is asked for; take one that a list gave"
+        ))
+    })
 }
 
 /// Reads a job's id.

@@ -37,7 +37,11 @@ pub(crate) async fn perform(context: &Context) -> jobs::Result<()> {
     });
     metrics::machines(&machines);
     for (kind, jobs) in unknown {
-        tracing::warn!(job.kind = kind, jobs, "no live worker knows this kind; its jobs wait");
+        tracing::warn!(
+            job.kind = kind,
+            jobs,
+            "no live worker of their pools does jobs of this kind; they wait"
+        );
     }
     Ok(())
 }

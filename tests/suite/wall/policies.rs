@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use crate::api_identity::tenant;
 use crate::api_tenancy::belongings;
+use crate::queue::{noop, put, state};
 
 async fn count(conn: &mut PgConnection, table: &str) -> i64 {
     let statement = format!("select count(*) from {table}");
@@ -148,4 +149,26 @@ async fn a_connection_that_goes_back_has_left_its_tenant_however_it_went() {
         };
         drop(tokio::time::timeout(std::time::Duration::from_micros(round * 50), begun).await);
     }
+}
+
+#[tokio::test]
+async fn a_job_of_another_tenant_is_not_cancelled_out_of_its_place() {
+    let database = Database::new().await;
+    let mut owner = database.connect().await;
+    let (acme, other) = (Uuid::from_u128(1), Uuid::from_u128(2));
+    for (id, slug) in [(acme, "acme"), (other, "other")] {
+        sqlx::query("insert into tenant (id, slug, title) values ($1, $2, $2)")
+            .bind(id)
+            .bind(slug)
+            .execute(&mut owner)
+            .await
+            .unwrap();
+    }
+    let theirs = put(&mut owner, noop("theirs").tenant(rules::id::TenantId(other))).await;
+    let pool = database.behind_wall().await;
+    let mut tx = jobs::db::wall::begin_within(&pool, rules::id::TenantId(acme)).await.unwrap();
+    let refused = jobs::queue::postgres::control::cancel(&mut tx, theirs).await.unwrap_err();
+    assert_eq!(refused.code, jobs::Code::NotFound);
+    tx.commit().await.unwrap();
+    assert_eq!(state(&mut owner, theirs).await, "READY");
 }

@@ -42,6 +42,9 @@ struct Keeper {
     holder: Uuid,
     looker: Looker,
     list_at: Instant,
+    /// How the host answered when that was last said in the log, and whether it was said that another has it.
+    told: Option<Reach>,
+    told_of_another: bool,
 }
 
 /// Takes and keeps a host until `stopped`, which fires once nothing of it is under way any more. From the
@@ -57,7 +60,16 @@ pub(crate) async fn keep(
     let mut events = hold.hypervisor().events();
     let looker = Looker::start(Arc::clone(&context), Arc::clone(&hold), stopped.clone());
     let holder = Uuid::new_v4();
-    let mut keeper = Keeper { context, held, hold, holder, looker, list_at: Instant::now() };
+    let mut keeper = Keeper {
+        context,
+        held,
+        hold,
+        holder,
+        looker,
+        list_at: Instant::now(),
+        told: None,
+        told_of_another: false,
+    };
     let mut patience = Patience::default();
     let mut next = Instant::now();
     while !stopped.is_cancelled() {
@@ -66,6 +78,7 @@ pub(crate) async fn keep(
         }
         if Instant::now() >= next {
             let now_standing = standing.borrow_and_update().clone();
+            keeper.tell(&now_standing);
             next = match bounded(CALL_TIMEOUT, keeper.tend(&now_standing, shutdown.is_cancelled())).await {
                 Ok(()) => {
                     patience.reset();
@@ -82,10 +95,7 @@ pub(crate) async fn keep(
             () = shutdown.cancelled(), if !shutdown.is_cancelled() => {}
             () = tokio::time::sleep(next.saturating_duration_since(Instant::now())) => {}
             changed = standing.changed() => match changed {
-                Ok(()) => {
-                    tell(&keeper.hold, &standing.borrow());
-                    next = Instant::now();
-                }
+                Ok(()) => next = Instant::now(),
                 // Nobody tells any more how it stands; what it said last is kept.
                 Err(_) => tokio::time::sleep(next.saturating_duration_since(Instant::now())).await,
             },
@@ -101,20 +111,6 @@ pub(crate) async fn keep(
         }
     }
     keeper.leave().await;
-}
-
-/// Says how a host's hypervisor has come to answer.
-fn tell(hold: &Hold, standing: &Standing) {
-    let (host, why) = (&hold.config.name, standing.why.as_str());
-    match standing.reach {
-        Reach::Online => tracing::info!(%host, "a host answers"),
-        Reach::Degraded => {
-            tracing::warn!(%host, why, "a host does not answer in time; nothing is begun on it until it does");
-        }
-        Reach::Unreachable => {
-            tracing::warn!(%host, why, "a host cannot be reached; its operations wait");
-        }
-    }
 }
 
 /// Closes the pools of holds that are about to end unrenewed, and stops what is under way. A task of its
@@ -135,6 +131,24 @@ pub(crate) async fn expire(context: Arc<Context>, held: Arc<Held>, stopped: Canc
 }
 
 impl Keeper {
+    /// Says how the host's hypervisor answers, once for each change, and from the start: a worker that was given
+    /// a wrong address must not look like one that has nothing to do.
+    fn tell(&mut self, standing: &Standing) {
+        if self.told.replace(standing.reach) == Some(standing.reach) {
+            return;
+        }
+        let (host, why) = (&self.hold.config.name, standing.why.as_str());
+        match standing.reach {
+            Reach::Online => tracing::info!(%host, "a host answers"),
+            Reach::Degraded => {
+                tracing::warn!(%host, why, "a host does not answer in time; nothing is begun on it until it does");
+            }
+            Reach::Unreachable => {
+                tracing::warn!(%host, why, "a host cannot be reached; its operations wait");
+            }
+        }
+    }
+
     /// Takes or renews the hold, reports, and opens or closes the pools accordingly.
     async fn tend(&mut self, standing: &Standing, ending: bool) -> jobs::Result<()> {
         let mut conn = self.context.db.acquire().await?;
@@ -151,8 +165,12 @@ impl Keeper {
             None => {
                 let name = lease_name(self.hold.id);
                 let Some(claim) = lease::acquire(&mut conn, &name, self.holder, LEASE).await? else {
+                    if !std::mem::replace(&mut self.told_of_another, true) {
+                        tracing::info!(host = %self.hold.config.name, "another worker has the host; standing by");
+                    }
                     return Ok(());
                 };
+                self.told_of_another = false;
                 tracing::info!(host = %self.hold.config.name, epoch = claim.epoch, "took a host");
                 self.list_at = Instant::now();
                 claim

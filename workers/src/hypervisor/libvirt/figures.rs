@@ -74,6 +74,10 @@ fn memory(domain: &Domain) -> Memory {
 /// What one disk holds; none where the host does not say.
 fn disk(domain: &Domain, target: String, active: bool) -> Option<DiskFigures> {
     let info = domain.block_info(&target, 0).ok()?;
+    // All of it stands on the host from the beginning: what is used of it only its guest knows.
+    if info.allocation == info.capacity && info.physical == info.capacity {
+        return None;
+    }
     let moved = if active { domain.block_stats(&target).ok() } else { None };
     let bytes = |count: i64| u64::try_from(count).unwrap_or(0);
     Some(DiskFigures {
