@@ -5,4 +5,5 @@ mod store;
 mod tell;
 
 pub use store::{Awaited, Waiter, wait};
+pub(crate) use tell::tell_missed;
 pub use tell::{check_ended, operation_ended};

@@ -142,7 +142,7 @@ pub(super) async fn ended(conn: &mut PgConnection, id: OperationId) -> Result<Op
     Ok(row)
 }
 
-/// Puts a word into a run's inbox.
+/// Puts a word into a run's inbox; tells whether there is such a run, and it has not ended.
 ///
 /// # Errors
 /// Unavailable when nobody answers.
@@ -151,9 +151,79 @@ pub(super) async fn leave_word(
     run: RunId,
     change: &Value,
     output: Option<&Value>,
-) -> Result<()> {
-    sqlx::query!("insert into run_inbox (run_id, change, output) values ($1, $2, $3)", run.0, change, output)
-        .execute(conn)
-        .await?;
-    Ok(())
+) -> Result<bool> {
+    let done = sqlx::query!(
+        "insert into run_inbox (run_id, change, output)
+        select r.id, $2, $3 from run r where r.id = $1 and r.finished_at is null",
+        run.0,
+        change,
+        output
+    )
+    .execute(conn)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// The next runs after one of which nodes wait, those that have ended or are gone among them.
+///
+/// # Errors
+/// Unavailable when nobody answers.
+pub(super) async fn waiting(conn: &mut PgConnection, after: Uuid, limit: i64) -> Result<Vec<Uuid>> {
+    let rows = sqlx::query_scalar!(
+        "select distinct run_id from run_waiter where run_id > $1 order by run_id limit $2",
+        after,
+        limit
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows)
+}
+
+/// A waiter that nobody will tell any more.
+#[derive(Debug)]
+pub(super) struct Missed {
+    pub(super) run_id: Uuid,
+    pub(super) node_id: String,
+    pub(super) attempt: i16,
+    pub(super) tenant_id: Uuid,
+    /// The operation that it waits for; none where it waits for a check.
+    pub(super) operation_id: Option<Uuid>,
+}
+
+impl Missed {
+    pub(super) fn waiter(self) -> Waiter {
+        let Self { run_id, node_id, attempt, tenant_id, operation_id: _ } = self;
+        Row { run_id, node_id, attempt, tenant_id }.into()
+    }
+}
+
+/// Takes away those of these runs' waiters whose operation has ended or is gone, whose check has no job any
+/// more, or whose run has ended. One statement, hence one moment: who ends what is awaited takes its waiters
+/// away in the same transaction. Those that somebody has in hand are passed by.
+///
+/// # Errors
+/// Unavailable when nobody answers.
+pub(super) async fn take_missed(conn: &mut PgConnection, runs: &[Uuid], limit: i64) -> Result<Vec<Missed>> {
+    let rows = sqlx::query_as!(
+        Missed,
+        "with missed as materialized (
+            select w.run_id, w.node_id, w.attempt from run_waiter w
+            where w.run_id = any($1) and (
+                not exists (select from run r where r.id = w.run_id and r.finished_at is null)
+                or w.operation_id is not null
+                    and not exists (select from machine_operation o where o.id = w.operation_id and o.ended_at is null)
+                or w.check_name is not null
+                    and not exists (select from job_unique u join job j on j.id = u.job_id where
+                            u.key = w.tenant_id || ':health.check:' || w.machine_id || ':' || w.check_name))
+            limit $2 for update skip locked
+        )
+        delete from run_waiter w using missed m
+        where w.run_id = m.run_id and w.node_id = m.node_id and w.attempt = m.attempt
+        returning w.run_id, w.node_id, w.attempt, w.tenant_id, w.operation_id",
+        runs,
+        limit
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows)
 }

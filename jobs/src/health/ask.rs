@@ -32,11 +32,14 @@ pub async fn ask(
     checks: &[Check],
     trace_parent: Option<&str>,
 ) -> Result<(Vec<Asked>, Vec<Enqueued>)> {
+    // Only a machine of the tenant's is held.
+    store::place(conn, tenant, machine).await?;
+    store::hold(conn, tenant, machine).await?;
+    // Now that it is: it may have been moved or destroyed while others held it.
     let place = store::place(conn, tenant, machine).await?;
     if place.wanted == Wanted::Destroyed {
         return Err(Error::conflict("the machine is being destroyed; nothing of it is checked any more"));
     }
-    store::hold(conn, tenant, machine).await?;
     // Before the jobs, as the schedule does: whoever came to the keys of the jobs first would wait for the other.
     store::hold_checks(conn, machine).await?;
     let jobs = checks

@@ -51,7 +51,8 @@ pub async fn remove_runs(conn: &mut PgConnection, keep_days: i32) -> Result<u64>
             order by finished_at limit $2 for update skip locked
         ),
         lines as (delete from run_log where run_id = any(array(select id from old))),
-        letters as (delete from run_inbox where run_id = any(array(select id from old)))
+        letters as (delete from run_inbox where run_id = any(array(select id from old))),
+        waiters as (delete from run_waiter where run_id = any(array(select id from old)))
         delete from run where id = any(array(select id from old))",
         keep_days,
         RUN_BATCH

@@ -133,8 +133,9 @@ async fn gone(
 ) -> Result<Handled> {
     let mut tx = jobs::db::begin(&context.db).await?;
     let error = Err("its machine is destroyed".to_owned());
-    let told = awaited::check_ended(&mut tx, machine, check, error).await?;
+    // The job's key first: whoever asks for this check meanwhile, and so waits for its end, is told as well.
     let woken = finish(&mut tx, attempt, began.elapsed()).await?;
+    let told = awaited::check_ended(&mut tx, machine, check, error).await?;
     tx.commit().await?;
     context.wake.pools(&woken);
     context.wake.send(&told);

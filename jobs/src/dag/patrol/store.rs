@@ -11,7 +11,7 @@ use crate::Result;
 pub struct LeftBehind {
     /// Leases that ran out.
     pub leases: bool,
-    /// Runs under way, or such as wait for a word: the patrol and the sweep have something to look at.
+    /// Runs under way, such as wait for a word, or waiters of whichever run: the patrol and the sweep have something to look at.
     pub runs: bool,
 }
 
@@ -23,7 +23,7 @@ pub async fn left_behind(conn: &mut PgConnection) -> Result<LeftBehind> {
     let found = sqlx::query_as!(
         LeftBehind,
         r#"select exists (select from job_lease where lease_until < now()) as "leases!",
-            exists (select from run_inbox) or exists (select from run where status = 'RUNNING')
+            exists (select from run_inbox) or exists (select from run_waiter) or exists (select from run where status = 'RUNNING')
                 or exists (select from run where status = 'PENDING' and created_at < now() - interval '1 minute') as "runs!""#
     )
     .fetch_one(conn)
