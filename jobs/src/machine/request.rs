@@ -85,6 +85,7 @@ pub async fn request(conn: &mut PgConnection, asked: &Request<'_>) -> Result<Req
     let mut overtaken = Vec::new();
     for before in &instead_of {
         let superseded = operation::store::supersede(conn, *before, id).await?;
+        operation::store::lose_sight(conn, *before).await?;
         overtaken.push(*before);
         let Some(job) = superseded else { continue };
         match control::withdraw(conn, job).await? {

@@ -1,6 +1,8 @@
 //! Putting machines on other hosts: never one that may run where it is.
 
 use jobs::Code;
+use jobs::machine::report;
+use rules::id::{HostId, MachineId, OperationId};
 use rules::machine::Action;
 use tests::wait;
 
@@ -95,6 +97,64 @@ async fn a_machine_is_fetched_from_a_host_that_lost_its_power() {
     })
     .await;
     assert_eq!(stage.machine(machine).await.seen, "RUNNING");
+    first.stop().await;
+    second.stop().await;
+}
+
+/// Begins an operation as a worker of host `a`, which dies before it sees anything.
+async fn begun_and_left(stage: &Stage, operation: OperationId) {
+    let mut conn = stage.conn().await;
+    let host = HostId(jobs::host::store::by_name(&mut conn, "a").await.unwrap().id);
+    let lease = std::time::Duration::from_secs(60);
+    let name = jobs::host::lease_name(host);
+    let claim = jobs::lease::acquire(&mut conn, &name, uuid::Uuid::new_v4(), lease).await.unwrap().unwrap();
+    let begun = report::store::begin(&mut conn, operation, host, &claim).await.unwrap();
+    assert!(matches!(begun, report::Begun::Task(_)), "{begun:?}");
+    jobs::lease::release(&mut conn, &claim).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_stays_where_an_operation_ended_that_nobody_saw_the_end_of() {
+    let stage = Stage::new().await;
+    let (here, there) = (simulated("a"), simulated("b"));
+    let first = stage.hold("a", &here).await;
+    let second = stage.hold("b", &there).await;
+    let mut machines: Vec<MachineId> = Vec::new();
+    for name in ["died", "overtaken", "unbegun"] {
+        let (machine, made) = stage.create(name, "a").await;
+        stage.ended(made).await;
+        stage.done(machine, Action::Stop).await;
+        machines.push(machine);
+    }
+    first.stop().await;
+    for (machine, begins) in [(machines[0], true), (machines[2], false)] {
+        let start = stage.ask(machine, Action::Start).await;
+        if begins {
+            begun_and_left(&stage, start).await;
+        }
+        let mut tx = jobs::db::begin(&stage.database.pool().await).await.unwrap();
+        assert!(report::fail(&mut tx, start, "five workers died of it").await.unwrap());
+        assert!(!report::fail(&mut tx, start, "again").await.unwrap(), "it has ended");
+        tx.commit().await.unwrap();
+    }
+    let start = stage.ask(machines[1], Action::Start).await;
+    begun_and_left(&stage, start).await;
+    let destroy = stage.ask(machines[1], Action::Destroy).await;
+    assert_eq!(stage.operation(start).await.superseded_by, Some(destroy.0));
+    for machine in &machines[..2] {
+        assert_eq!(stage.machine(*machine).await.seen, "UNKNOWN");
+        let stays = stage.relocate(*machine, "b", false).await.unwrap_err();
+        assert_eq!(stays.code, Code::Conflict);
+        assert!(stays.to_string().contains("nobody knows whether it runs there"), "{stays}");
+    }
+    // One that had not begun has changed nothing.
+    assert_eq!(stage.machine(machines[2]).await.seen, "OFF");
+    stage.relocate(machines[2], "b", false).await.unwrap();
+    // What the host shows next is what counts.
+    let first = stage.hold("a", &here).await;
+    stage.becomes(machines[0], "OFF").await;
+    stage.relocate(machines[0], "b", false).await.unwrap();
+    assert_eq!(stage.ended(destroy).await.state, "SUCCEEDED");
     first.stop().await;
     second.stop().await;
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use jobs::awaited;
 use jobs::db::patience::bounded;
 use jobs::db::{CALL_TIMEOUT, PgConnection};
-use jobs::machine::report::store;
+use jobs::machine::report::{self, store};
 use jobs::machine::report::{Begun, Sight, Task};
 use jobs::payload::machine::MachineOperate;
 use jobs::queue::{Attempt, DeadJob, Enqueued, finish};
@@ -62,7 +62,7 @@ pub(crate) async fn operate(context: &Context, attempt: &Attempt) -> Result<Hand
         }
         Begun::Stale => {
             let mut tx = jobs::db::begin(&context.db).await?;
-            store::fail(&mut tx, payload.operation_id, "a later operation has acted on the machine").await?;
+            report::fail(&mut tx, payload.operation_id, "a later operation has acted on the machine").await?;
             let told = awaited::operation_ended(&mut tx, payload.operation_id).await?;
             tx.commit().await?;
             context.wake.send(&told);
@@ -86,7 +86,7 @@ pub(crate) async fn died(conn: &mut PgConnection, kind: Kind, dead: &DeadJob) ->
     if kind == Kind::MachineOperate
         && let Ok(payload) = serde_json::from_value::<MachineOperate>(dead.payload.clone())
     {
-        store::fail(conn, payload.operation_id, &dead.error).await?;
+        report::fail(conn, payload.operation_id, &dead.error).await?;
         return awaited::operation_ended(conn, payload.operation_id).await;
     }
     Ok(Vec::new())

@@ -138,6 +138,24 @@ pub(in crate::machine) async fn supersede(
     Ok(job.flatten().map(JobId))
 }
 
+/// Records that nobody knows what the machine of an operation is, where this was begun and was the last to act on
+/// it: what it set going may come into effect unseen. The next look at the machine's host says what it is. Call it
+/// where an operation ends with nobody having looked, and hold the machine.
+///
+/// # Errors
+/// Unavailable when nobody answers.
+pub(in crate::machine) async fn lose_sight(conn: &mut PgConnection, id: OperationId) -> Result<()> {
+    sqlx::query!(
+        "update machine m set seen = 'UNKNOWN', seen_reason = 'an operation ended before anybody saw what came of it', seen_at = now()
+        from machine_operation o
+        where o.id = $1 and o.started_at is not null and m.id = o.machine_id and m.applied = o.generation and m.destroyed_at is null",
+        id.0
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
 /// A tenant's operation; without a tenant, anybody's.
 ///
 /// # Errors

@@ -1,5 +1,7 @@
 //! What a worker writes while it performs operations and looks at machines, each under its host's epoch.
 
+mod fail;
 pub mod store;
 
+pub use fail::fail;
 pub use store::{Begun, Sight, Task};

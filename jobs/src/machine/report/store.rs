@@ -179,11 +179,25 @@ pub async fn settle(
     Ok(became == "settled")
 }
 
+/// Holds the machine of an operation until the transaction ends.
+///
+/// # Errors
+/// Unavailable when nobody answers.
+pub(super) async fn hold(conn: &mut PgConnection, operation: OperationId) -> Result<()> {
+    sqlx::query!(
+        "select m.id from machine m where m.id = (select o.machine_id from machine_operation o where o.id = $1) for update",
+        operation.0
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(())
+}
+
 /// Ends, as failed, an operation whose job can do nothing for it any more. Returns whether it had not ended.
 ///
 /// # Errors
 /// Unavailable when nobody answers.
-pub async fn fail(conn: &mut PgConnection, operation: OperationId, error: &str) -> Result<bool> {
+pub(super) async fn fail(conn: &mut PgConnection, operation: OperationId, error: &str) -> Result<bool> {
     let failed = sqlx::query_scalar!(r#"select machine_fail_v1($1, $2) as "failed!""#, operation.0, error)
         .fetch_one(conn)
         .await?;
