@@ -1,6 +1,7 @@
 //! Tests of `build`: drafts that are right, and every fault that can be told.
 
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use super::build::{Compilers, build};
 use super::fault::Fault;
@@ -300,14 +301,20 @@ fn what_is_too_large_is_refused_at_once() {
 }
 
 #[test]
-fn the_guide_shows_a_workflow_that_is_built() {
+fn the_guide_shows_a_workflow_that_is_built_and_a_pipeline_that_is_read() {
     let guide = include_str!("../../../../docs/WORKFLOWS.md");
     let shown: Vec<&str> =
         guide.split("```json").skip(1).filter_map(|rest| Some(rest.split_once("```")?.0)).collect();
-    assert_eq!(shown.len(), 1);
-    for text in shown {
-        check(serde_json::from_str(text).unwrap(), &[]);
-    }
+    let [workflow, pipeline] = shown[..] else { panic!("{} examples", shown.len()) };
+    check(serde_json::from_str(workflow).unwrap(), &[]);
+    let pipeline = pipeline.replace('…', &Uuid::nil().to_string());
+    let pipeline: Value = serde_json::from_str(&pipeline).unwrap();
+    let mut last = 0;
+    let fresh = || {
+        last += 1;
+        Uuid::from_u128(last)
+    };
+    assert_eq!(crate::listener::Pipeline::parse(&pipeline, None, fresh).unwrap().actions.len(), 2);
     for (operator, _) in super::condition::Operator::ALL {
         assert!(guide.contains(&format!("`{operator}`")), "the guide does not name `{operator}`");
     }
