@@ -17,7 +17,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::context::Context;
 use crate::due::Due;
-use crate::held::{Held, Since, Wanted};
+use crate::held::{Held, Since};
+use crate::load::Wanted;
 use crate::mark::{Start, Trail};
 use crate::registry;
 use crate::settle::{Settler, released};

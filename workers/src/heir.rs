@@ -67,8 +67,8 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::held::Wanted;
     use crate::held::tests::{attempt, held};
+    use crate::load::Wanted;
 
     #[test]
     fn a_key_keeps_its_slot_for_a_slice_and_not_in_a_pool_that_is_closed() {

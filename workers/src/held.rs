@@ -1,8 +1,8 @@
-//! The leases that this process holds: how many of each pool, until when, and how to stop each.
+//! The leases that this process holds: until when, how to stop each, and what they take of its room.
 
 use std::collections::{BTreeMap, HashMap};
 use std::mem::discriminant;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -17,17 +17,11 @@ use crate::absence::Absences;
 use crate::astray::Astray;
 use crate::config::Post;
 use crate::heir::SLICE;
+use crate::load::{Load, Wanted};
 
 /// How long before its lease ends a handler is stopped when no renewal came through: time to stop
 /// before another worker may begin.
 const STOP_BEFORE: Duration = Duration::from_secs(3);
-
-/// The most jobs that may wait in memory for a slot, per pool. Reached only when jobs are so short that
-/// fetching them is the bottleneck.
-const MAX_AHEAD: i64 = 2_000;
-
-/// For how long ahead jobs are fetched: about one claim and its acknowledgement.
-const AHEAD: Duration = Duration::from_millis(25);
 
 /// The most bytes of payloads that this process holds for jobs that are not through their handlers. Nothing is
 /// claimed for which there would be no room if every payload were as large as may be.
@@ -73,47 +67,12 @@ impl Since {
     }
 }
 
-/// How many jobs a pool can take.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Wanted {
-    /// None: every slot is taken.
-    None,
-    /// So few that it is worth waiting a moment for more slots to become free.
-    Few(i32),
-    /// Enough for a claim.
-    Many(i32),
-}
-
-/// How busy one pool is.
-struct Load {
-    pool: Pool,
-    slots: u32,
-    /// Whether this process may claim for it now.
-    open: AtomicBool,
-    /// Leased and not yet through its handler, or through it with the slot kept.
-    in_hand: AtomicI64,
-    /// How many of them are through: their slots are kept until it is known whether the next of their order key comes here.
-    kept: AtomicI64,
-    finished: AtomicI64,
-    /// How many to hold beyond the slots, from the rate at which jobs finish.
-    ahead: AtomicI64,
-}
-
 impl Held {
     /// Nothing is held, and no pool is open.
     pub(crate) fn new(posts: &[Post]) -> Self {
-        let load = |post: &Post| Load {
-            pool: post.pool,
-            slots: post.slots,
-            open: AtomicBool::new(false),
-            in_hand: AtomicI64::new(0),
-            kept: AtomicI64::new(0),
-            finished: AtomicI64::new(0),
-            ahead: AtomicI64::new(0),
-        };
         Self {
             leases: Mutex::default(),
-            pools: posts.iter().map(load).collect(),
+            pools: posts.iter().map(Load::new).collect(),
             payload_bytes: AtomicUsize::new(0),
             freed: Notify::new(),
             stalled: AtomicBool::new(false),
@@ -313,16 +272,13 @@ impl Held {
     pub(crate) fn pace(&self, elapsed: Duration) {
         let mut shown: BTreeMap<&str, (Pool, usize, usize)> = BTreeMap::new();
         for load in &self.pools {
-            let finished = load.finished.swap(0, Ordering::Relaxed);
-            let per_second = finished as f64 / elapsed.as_secs_f64().max(0.001);
+            load.pace(elapsed);
             let used = usize::try_from(load.in_hand.load(Ordering::Relaxed)).unwrap_or(0);
             let slots = load.slots as usize;
             // Hosts share the names of their classes.
             let (_, all_used, all_slots) = shown.entry(load.pool.as_str()).or_insert((load.pool, 0, 0));
             *all_used += used.min(slots);
             *all_slots += slots;
-            let ahead = (per_second * AHEAD.as_secs_f64()) as i64;
-            load.ahead.store(ahead.min(MAX_AHEAD), Ordering::Relaxed);
         }
         for (pool, used, slots) in shown.into_values() {
             jobs::metrics::worker_slots(pool, used, slots);
@@ -335,20 +291,6 @@ impl Held {
 
     fn leases(&self) -> MutexGuard<'_, HashMap<(JobId, LeaseToken), Lease>> {
         self.leases.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Load {
-    /// How many to claim while so many slots are taken.
-    fn wanted(&self, taken: i64) -> Wanted {
-        let room = i64::from(self.slots) + self.ahead.load(Ordering::Relaxed);
-        let free = room - taken;
-        let limit = i32::try_from(free).unwrap_or(i32::MAX);
-        match free {
-            ..=0 => Wanted::None,
-            _ if free * 4 < room => Wanted::Few(limit),
-            _ => Wanted::Many(limit),
-        }
     }
 }
 

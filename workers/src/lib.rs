@@ -17,6 +17,7 @@ mod heir;
 mod held;
 mod host;
 pub mod hypervisor;
+mod load;
 mod mark;
 mod perform;
 mod pool;
