@@ -11,7 +11,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 ALL := --workspace --locked
 MILLRACE := $(or $(CARGO_TARGET_DIR),target)/debug/millrace
 
-.PHONY: help setup build up demo down reset test check check-slim bench chaos sqlx
+.PHONY: help setup build up demo down reset test check check-slim bench faults chaos sqlx
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -67,6 +67,9 @@ check-slim: ## build without libvirt, and see that nothing of it is linked
 
 bench: setup ## measure on a durable private Postgres, release build
 	cargo bench $(ALL) --bench figures
+
+faults: build ## break everything that may break under load, and print what became of the jobs; an hour at most
+	cargo test $(ALL) --test faults -- --all
 
 chaos: build ## make every alert fire and clear in a real Prometheus and Alertmanager; 25 minutes
 	@.ci/prometheus

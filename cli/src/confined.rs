@@ -4,7 +4,7 @@ use jobs::Error;
 use jobs::config::{DatabaseConfig, Reader};
 use jobs::db::patience::Patience;
 use jobs::db::wall::{self, DbRole};
-use jobs::db::{PgPool, connect_as};
+use jobs::db::{CALL_TIMEOUT, PgPool, connect_as};
 use tokio_util::sync::CancellationToken;
 
 /// The variable that says what becomes of a start without the roles in Postgres.
@@ -34,10 +34,15 @@ impl Pools {
         if self.works { &self.work } else { &self.api }
     }
 
-    /// Closes all of them.
+    /// Closes all of them; what the server does not answer is left to the end of the process.
     pub(crate) async fn close(self) {
-        self.api.close().await;
-        self.work.close().await;
+        let closing = async {
+            self.api.close().await;
+            self.work.close().await;
+        };
+        if tokio::time::timeout(CALL_TIMEOUT, closing).await.is_err() {
+            tracing::warn!("some connections to the database could not be closed in order");
+        }
     }
 }
 

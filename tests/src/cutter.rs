@@ -6,18 +6,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use sqlx::postgres::PgConnectOptions;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split};
-use tokio::net::{TcpListener, TcpStream, UnixStream};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, split};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
 use crate::Database;
+use crate::wire::{self, Side};
 
 /// Bytes handed on at once; an answer that is to be cut must fit.
 const CHUNK: usize = 64 * 1024;
-
-/// Either side of a connection.
-trait Wire: AsyncRead + AsyncWrite + Unpin + Send {}
-impl<T: AsyncRead + AsyncWrite + Unpin + Send> Wire for T {}
 
 /// A running cutter in front of one database; ends when dropped.
 pub struct Cutter {
@@ -35,13 +32,12 @@ impl Cutter {
         let server: PgConnectOptions = database.url().parse().expect("the test's URL");
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
         let port = listener.local_addr().expect("an address").port();
-        let name = server.get_database().expect("a database");
-        let url = format!("postgres://{}@127.0.0.1:{port}/{name}?sslmode=disable", server.get_username());
+        let url = wire::url_through(&server, port);
         let cuts = Arc::new(AtomicU32::new(0));
         let counted = Arc::clone(&cuts);
         let running = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                let server = connect(&server).await.expect("the test's database answers");
+                let server = wire::connect(&server).await.expect("the test's database answers");
                 tokio::spawn(pass(client, server, word, Arc::clone(&counted)));
             }
         });
@@ -65,18 +61,8 @@ impl Drop for Cutter {
     }
 }
 
-async fn connect(server: &PgConnectOptions) -> std::io::Result<Box<dyn Wire>> {
-    match server.get_socket() {
-        Some(folder) => {
-            let path = folder.join(format!(".s.PGSQL.{}", server.get_port()));
-            Ok(Box::new(UnixStream::connect(path).await?))
-        }
-        None => Ok(Box::new(TcpStream::connect((server.get_host(), server.get_port())).await?)),
-    }
-}
-
 /// Hands on what either says, until one ends or the word passes.
-async fn pass(client: TcpStream, server: Box<dyn Wire>, word: &str, cuts: Arc<AtomicU32>) {
+async fn pass(client: TcpStream, server: Side, word: &str, cuts: Arc<AtomicU32>) {
     let (mut from_client, mut to_client) = client.into_split();
     let (mut from_server, mut to_server) = split(server);
     let answers = async {

@@ -22,7 +22,9 @@ pub mod operation;
 pub mod pooler;
 pub mod postgres;
 pub mod process;
+pub mod proxy;
 pub mod wait;
+mod wire;
 
 pub use cutter::Cutter;
 pub use database::Database;
@@ -32,3 +34,4 @@ pub use hands::Hands;
 pub use operation::{Operation, Operations};
 pub use postgres::{Own, Postgres};
 pub use process::Millrace;
+pub use proxy::{Mode, Proxy};

@@ -6,16 +6,12 @@
 use std::sync::{Arc, Mutex};
 
 use sqlx::postgres::PgConnectOptions;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream, UnixStream};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use crate::Database;
-
-/// Either side of a connection.
-trait Wire: AsyncRead + AsyncWrite + Unpin + Send {}
-impl<T: AsyncRead + AsyncWrite + Unpin + Send> Wire for T {}
-type Side = Box<dyn Wire>;
+use crate::wire::{self, Side};
 
 /// A running pooler in front of one database; ends when dropped.
 pub struct Pooler {
@@ -40,8 +36,7 @@ impl Pooler {
         let server: PgConnectOptions = database.url().parse().expect("the test's URL");
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
         let port = listener.local_addr().expect("an address").port();
-        let name = server.get_database().expect("a database");
-        let url = format!("postgres://{}@127.0.0.1:{port}/{name}?sslmode=disable", server.get_username());
+        let url = wire::url_through(&server, port);
         let shared = Arc::new(Shared { server, refuses_settings, idle: Mutex::default() });
         let running = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
@@ -69,16 +64,6 @@ impl Drop for Pooler {
 }
 
 impl Shared {
-    async fn connect(&self) -> std::io::Result<Side> {
-        match self.server.get_socket() {
-            Some(folder) => {
-                let path = folder.join(format!(".s.PGSQL.{}", self.server.get_port()));
-                Ok(Box::new(UnixStream::connect(path).await?))
-            }
-            None => Ok(Box::new(TcpStream::connect((self.server.get_host(), self.server.get_port())).await?)),
-        }
-    }
-
     fn take(&self) -> Side {
         self.idle.lock().expect("no panic").pop().expect("as many servers as clients")
     }
@@ -94,7 +79,7 @@ async fn serve(mut client: Side, shared: &Shared) -> std::io::Result<()> {
         let text = b"SFATAL\0C08P01\0Munsupported startup parameter: options\0\0";
         return send(&mut client, b'E', text).await;
     }
-    let mut server = shared.connect().await?;
+    let mut server = wire::connect(&shared.server).await?;
     server.write_all(&startup).await?;
     // Each client is let in by a server of its own, which then serves all.
     until_ready(&mut server, &mut client).await?;

@@ -57,6 +57,12 @@ pub fn run(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
     command(arguments).envs(variables.iter().copied()).output().expect("the executable can be started")
 }
 
+/// Sends a signal to a process of this test; tells whether it was there.
+pub fn signal_to(pid: u32, signal: Signal) -> bool {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).expect("a pid");
+    kill_process(pid, signal).is_ok()
+}
+
 impl Millrace {
     /// Starts `millrace` with these arguments and variables.
     ///
@@ -115,9 +121,7 @@ impl Millrace {
     /// # Panics
     /// When the process is gone already.
     pub fn signal(&self, signal: Signal) {
-        let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw).expect("a pid");
-        kill_process(pid, signal)
-            .unwrap_or_else(|e| panic!("`millrace {}`: {e}\n{}", self.arguments, self.log()));
+        assert!(signal_to(self.pid(), signal), "`millrace {}` is gone:\n{}", self.arguments, self.log());
     }
 
     /// Kills it with SIGKILL and waits until it is gone.

@@ -24,7 +24,6 @@ mod demo;
 mod disk;
 mod doctor;
 mod ends;
-mod faults;
 mod figures;
 mod ground;
 mod guests;

@@ -39,6 +39,8 @@ pub(crate) struct Held {
     pub(crate) freed: Notify,
     /// Acknowledging takes longer than slots are worth keeping for it.
     stalled: AtomicBool,
+    /// Results cannot be written.
+    refused: AtomicBool,
     /// Jobs that wait for something that does not answer.
     pub(crate) absences: Absences,
 }
@@ -76,6 +78,7 @@ impl Held {
             payload_bytes: AtomicUsize::new(0),
             freed: Notify::new(),
             stalled: AtomicBool::new(false),
+            refused: AtomicBool::new(false),
             absences: Absences::default(),
             astray: Astray::default(),
         }
@@ -126,6 +129,14 @@ impl Held {
     /// Whether acknowledging stalls: while it does no slot is kept.
     pub(crate) fn stall(&self, stalls: bool) {
         if self.stalled.swap(stalls, Ordering::AcqRel) != stalls {
+            self.freed.notify_one();
+        }
+    }
+
+    /// Whether results cannot be written: while that is so nothing is claimed. What were done then could not be
+    /// kept either, and would be done again.
+    pub(crate) fn refuse(&self, refused: bool) {
+        if self.refused.swap(refused, Ordering::AcqRel) && !refused {
             self.freed.notify_one();
         }
     }
@@ -221,6 +232,12 @@ impl Held {
         }
     }
 
+    /// Whether one of these leases is ours beyond doubt, by this machine's steady clock.
+    pub(crate) fn lasts(&self, mut any: impl Iterator<Item = (JobId, LeaseToken)>, now: Instant) -> bool {
+        let leases = self.leases();
+        any.any(|key| leases.get(&key).is_some_and(|lease| lease.until > now))
+    }
+
     /// Stops handlers whose lease is about to end without a renewal. Uses this machine's steady clock,
     /// which needs no agreement with the database's: both count the same 30 seconds.
     pub(crate) fn stop_expiring(&self, now: Instant) -> usize {
@@ -234,7 +251,7 @@ impl Held {
     /// How many jobs to claim for a pool now: free slots and a little ahead.
     pub(crate) fn wanted(&self, pool: Pool) -> Wanted {
         let Some(load) = self.load(pool) else { return Wanted::None };
-        if !self.is_open(pool) {
+        if !self.is_open(pool) || self.refused.load(Ordering::Acquire) {
             return Wanted::None;
         }
         load.wanted(load.in_hand.load(Ordering::Relaxed) - self.not_kept(load))

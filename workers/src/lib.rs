@@ -71,7 +71,8 @@ pub async fn run(config: WorkerConfig, context: Context, shutdown: CancellationT
     let (feeds, inlets) = pool::inlets(&posts);
     let (settler, reports) = settle::channel();
     let heirs = Heirs::new(worker, &feeds);
-    let desk = Desk { context: Arc::clone(&context), held: Arc::clone(&held), heirs };
+    let desk =
+        Desk { context: Arc::clone(&context), held: Arc::clone(&held), heirs, shutdown: shutdown.clone() };
     let settling = tokio::spawn(settle::run(desk, reports));
     behind.spawn(renew::run(Arc::clone(&context), Arc::clone(&held), worker, posts.clone(), stopped.clone()));
     behind.spawn(renew::watch(Arc::clone(&held), stopped.clone()));

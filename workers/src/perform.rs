@@ -26,6 +26,8 @@ pub(crate) async fn perform(context: &Context, held: &Held, settler: &Settler, a
     // Both times are the database's, so that no clock of ours can make the wait negative.
     let waited = attempt.claimed_at - attempt.ready_at;
     metrics::job_queue_wait(attempt.kind, waited.to_std().unwrap_or_default());
+    // What a handler does outside of the database leaves no trace there when its worker dies; this line does.
+    span.in_scope(|| tracing::debug!("attempt began"));
     let outcome =
         carry(attempt.trace_parent.clone(), conduct(context, held, &attempt)).instrument(span.clone()).await;
     let ran = began.elapsed();

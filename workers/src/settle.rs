@@ -16,6 +16,7 @@ use jobs::queue::{Ack, Handed, Settled, settle, settle_and_take};
 use rules::id::{JobId, LeaseToken};
 use rules::queue::{LEASE_MS, Outcome};
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use crate::context::Context;
 use crate::handle;
@@ -43,6 +44,7 @@ pub(crate) struct Desk {
     pub(crate) context: Arc<Context>,
     pub(crate) held: Arc<Held>,
     pub(crate) heirs: Heirs,
+    pub(crate) shutdown: CancellationToken,
 }
 
 /// Where to report, before the settler has begun: it is told of the pools, and they of it.
@@ -71,8 +73,9 @@ pub(crate) async fn run(desk: Desk, mut reports: mpsc::UnboundedReceiver<Report>
 }
 
 impl Desk {
-    /// Acknowledges one group, through faults of the database, until it is written or its leases are over.
-    /// Returns what it was handed and had no place for, to be handed back.
+    /// Acknowledges one group, through faults of the database, until it is written or its leases are over: a disk
+    /// without room for the history may be full for longer than a lease, and what is renewed meanwhile is nobody
+    /// else's. Nothing is claimed in the meantime. Returns what it was handed and had no place for, to be handed back.
     async fn settle_group(&self, acks: &[Ack]) -> Vec<Ack> {
         if acks.is_empty() {
             return Vec::new();
@@ -83,18 +86,21 @@ impl Desk {
             let error = match self.ask(acks).await {
                 Ok((settled, sent)) => {
                     self.held.stall(false);
+                    self.held.refuse(false);
                     return self.conclude(acks, settled, sent);
                 }
                 Err(error) => error,
             };
             self.held.stall(true);
+            self.held.refuse(true);
             if acks.iter().any(|ack| ack.keeps.is_some()) {
                 // It may have committed, and have handed over what we do not know of.
                 self.held.astray.leasing_failed(Instant::now());
             }
-            if began.elapsed() > give_up_after(&error) {
+            if began.elapsed() > give_up_after(&error) && !self.is_worth_waiting(acks, &error) {
                 tracing::error!(%error, jobs = acks.len(), "results could not be written while their leases lasted; the jobs will run again");
                 self.held.stall(false);
+                self.held.refuse(false);
                 self.give_up(acks);
                 return Vec::new();
             }
@@ -115,6 +121,12 @@ impl Desk {
             }
             tokio::time::sleep(wait).await;
         }
+    }
+
+    /// Whether results are still ours to write, and time may mend what keeps them from it. Who stops does not wait.
+    fn is_worth_waiting(&self, acks: &[Ack], error: &jobs::Error) -> bool {
+        let leases = acks.iter().map(|ack| (ack.id, ack.token));
+        error.is_transient() && !self.shutdown.is_cancelled() && self.held.lasts(leases, Instant::now())
     }
 
     /// Acknowledges once, and says so when that takes longer than slots are worth keeping for it.
@@ -206,8 +218,8 @@ impl Desk {
     }
 }
 
-/// How long a result is worth trying to write: while the lease could last, and for a fault that no time
-/// mends a few tries.
+/// How long a result is worth trying to write at least: while the lease could last unrenewed, and for a fault that
+/// no time mends a few tries.
 fn give_up_after(error: &jobs::Error) -> Duration {
     let lease = Duration::from_millis(LEASE_MS.unsigned_abs().into());
     if error.is_transient() { lease * 2 } else { lease / 15 }

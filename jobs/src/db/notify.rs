@@ -9,13 +9,14 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use sqlx::PgPool;
-use sqlx::postgres::PgListener;
+use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
+use sqlx::{Executor, PgPool};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::Result;
 use crate::db::CALL_TIMEOUT;
+use crate::db::patience::{about, bounded};
 
 /// The time between two sends of one process over a long while: 400 a second.
 const SEND_INTERVAL: Duration = Duration::from_micros(2_500);
@@ -25,6 +26,10 @@ const SEND_AHEAD: Duration = Duration::from_millis(100);
 
 /// How long to wait before listening again after the connection failed.
 const RELISTEN_AFTER: Duration = Duration::from_millis(500);
+
+/// How long a listener may hear nothing before it asks whether its connection lives: one whose other end is gone
+/// without a word would hear nothing for ever, and every job would wait for the poll.
+const ASK_AFTER: Duration = Duration::from_secs(10);
 
 /// The most words that gather between two sends; beyond it the poll is as good.
 const MAX_PENDING: usize = 256;
@@ -131,7 +136,7 @@ pub enum Heard {
 }
 
 /// Listens on `channel` until the shutdown, through every loss of the connection, and hands each word
-/// to `hear`. Uses a connection of its own, made with the pool's options.
+/// to `hear`. Uses a connection of its own, made with the pool's options and none of the pool's.
 pub async fn listen(
     db: PgPool,
     channel: &'static str,
@@ -155,15 +160,39 @@ pub async fn listen(
 }
 
 async fn listen_once(db: &PgPool, channel: &str, hear: &(impl Fn(Heard) + Send)) -> Result<()> {
-    let mut listener = PgListener::connect_with(db).await?;
-    listener.listen(channel).await?;
+    // sqlx gives a listener's connection back by a statement without a limit, so it has a pool to itself.
+    let alone = PgPoolOptions::new()
+        .max_connections(1)
+        .acquire_timeout(CALL_TIMEOUT)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .connect_lazy_with(PgConnectOptions::clone(&db.connect_options()));
+    let mut listener = bounded(CALL_TIMEOUT, async {
+        let mut listener = PgListener::connect_with(&alone).await?;
+        listener.listen(channel).await?;
+        Ok(listener)
+    })
+    .await?;
+    // A connection that broke is told of, and a fresh one is made by the caller.
+    listener.eager_reconnect(false);
     // Only now, listening again, may the reader catch up: in the other order a word between the two is lost.
     hear(Heard::Anything);
-    // None tells that the connection broke; a fresh one is made above.
-    while let Some(notification) = listener.try_recv().await? {
-        for word in notification.payload().split(',').filter(|w| !w.is_empty()) {
-            hear(Heard::Word(word.to_owned()));
+    loop {
+        match tokio::time::timeout(about(ASK_AFTER), listener.try_recv()).await {
+            Ok(Ok(Some(notification))) => {
+                for word in notification.payload().split(',').filter(|w| !w.is_empty()) {
+                    hear(Heard::Word(word.to_owned()));
+                }
+            }
+            Ok(Ok(None)) => return Ok(()),
+            Ok(Err(error)) => return Err(error.into()),
+            Err(_) => bounded(CALL_TIMEOUT, ask(&mut listener)).await?,
         }
     }
+}
+
+/// Has an answer from the server, on a listener's own connection. What was said before it is kept.
+async fn ask(listener: &mut PgListener) -> Result<()> {
+    listener.execute("select 1").await?;
     Ok(())
 }

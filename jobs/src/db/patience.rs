@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::trust::waited_in_vain;
 use crate::{Code, Error, Result};
 
 /// The first wait after a fault.
@@ -41,14 +42,19 @@ pub fn about(wait: Duration) -> Duration {
     wait.mul_f64(0.75 + 0.5 * jitter())
 }
 
-/// Ends a call that takes too long: a server that hangs must not hang us.
+/// Ends a call that takes too long: a server that hangs must not hang us. What was connected by then is not used
+/// again.
 ///
 /// # Errors
 /// Those of the call; Unavailable when it did not end within the limit.
 pub async fn bounded<T>(limit: Duration, call: impl Future<Output = Result<T>>) -> Result<T> {
-    match tokio::time::timeout(limit, call).await {
+    let mut call = std::pin::pin!(call);
+    match tokio::time::timeout(limit, &mut call).await {
         Ok(result) => result,
-        Err(_) => Err(Error::new(Code::Unavailable, "the database did not answer in time")),
+        Err(_) => {
+            waited_in_vain();
+            Err(Error::new(Code::Unavailable, "the database did not answer in time"))
+        }
     }
 }
 

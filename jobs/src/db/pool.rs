@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use secrecy::ExposeSecret;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{Connection, Executor, PgPool};
+use sqlx::{Executor, PgPool};
 
 use super::reason::refused;
+use super::trust;
 use super::wall::{self, DbRole};
 use crate::config::DatabaseConfig;
 use crate::{Code, Error, Result};
@@ -17,9 +18,6 @@ pub const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long a caller waits for a free connection.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// How long a connection may have rested before it is tested.
-const TRUSTED_IDLE: Duration = Duration::from_secs(1);
 
 /// How long Postgres lets one statement run, in its own words. Below [`CALL_TIMEOUT`], so that a statement
 /// has ended by the time its caller gives up; that one is for a server that hangs. Migrations have no such
@@ -101,9 +99,10 @@ pub async fn connect_as(config: &DatabaseConfig, db: &PgPool, role: DbRole) -> R
 /// Whoever entered a tenant outside a transaction leaves it before the next takes the connection; one that
 /// cannot leave it is closed. This is done beside the request, not within it.
 fn leaving_tenants(options: PgPoolOptions) -> PgPoolOptions {
-    options.after_release(|conn, _| {
+    options.after_release(|conn, meta| {
         Box::pin(async move {
-            conn.execute(wall::RESET).await?;
+            trust::after_use(conn, meta).await?;
+            trust::within(CALL_TIMEOUT, conn.execute(wall::RESET)).await?;
             Ok(true)
         })
     })
@@ -116,14 +115,6 @@ fn limited(config: &DatabaseConfig) -> PgPoolOptions {
         // Told of each acquisition, from which the waits are measured; no log shows it.
         .acquire_time_level(log::LevelFilter::Trace)
         .test_before_acquire(false)
-        // A connection used a moment ago is not asked whether it lives: that would cost each call a
-        // round trip. One that rested is, so that a restart of Postgres is not a user's error.
-        .before_acquire(|conn, meta| {
-            Box::pin(async move {
-                if meta.idle_for > TRUSTED_IDLE {
-                    conn.ping().await?;
-                }
-                Ok(true)
-            })
-        })
+        .before_acquire(|conn, meta| Box::pin(trust::before_use(conn, meta)))
+        .after_release(|conn, meta| Box::pin(trust::after_use(conn, meta)))
 }

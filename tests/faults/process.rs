@@ -1,0 +1,102 @@
+//! Faults of workers: they die, sleep, and are told to stop.
+
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::stage::Stage;
+use rustix::process::Signal;
+
+/// How long a worker that sleeps may keep its leases: 30 seconds from the last renewal, and the look of others.
+const TAKEN_BACK_WITHIN: Duration = Duration::from_secs(60);
+
+/// The time between two signals of a storm.
+const STORM_EVERY: Duration = Duration::from_millis(500);
+
+/// Kills workers in turn, and both at last. It has ended when both are there again.
+pub(crate) async fn kill(stage: &mut Stage<'_>) -> Instant {
+    for _ in 0..stage.form.pick(3, 20) {
+        stage.kill(0);
+        stage.goes_on().await;
+        stage.hire();
+    }
+    stage.kill(0);
+    stage.kill(0);
+    stage.hire();
+    stage.hire();
+    Instant::now()
+}
+
+/// Puts a worker to sleep until others have taken its jobs back, and wakes it.
+pub(crate) async fn stop(stage: &mut Stage<'_>) -> Instant {
+    let by = stage.hands[0].by.clone();
+    // It must sleep with something in hand, or there is nothing to see.
+    loop {
+        stage.hands[0].process.signal(Signal::STOP);
+        if stage.holds(&by).await {
+            break;
+        }
+        stage.hands[0].process.signal(Signal::CONT);
+        stage.goes_on().await;
+    }
+    let began = Instant::now();
+    while stage.holds(&by).await {
+        assert!(began.elapsed() < TAKEN_BACK_WITHIN, "the sleeper's leases were never taken back");
+        if stage.form == crate::stage::Form::Short {
+            stage.expire_of(&by).await;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    // Others are to have done its work meanwhile.
+    stage.goes_on().await;
+    stage.hands[0].process.signal(Signal::CONT);
+    Instant::now()
+}
+
+/// Tells workers to stop as soon as their successors are there; each must end well.
+pub(crate) async fn terminate(stage: &mut Stage<'_>) -> Instant {
+    for _ in 0..stage.form.pick(4, 40) {
+        stage.hire();
+        stage.goes_on().await;
+        stage.dismiss(0).await;
+        tokio::time::sleep(STORM_EVERY).await;
+    }
+    Instant::now()
+}
+
+/// Starts workers that have the same name, host and number of process, and kills one of them again and again.
+pub(crate) async fn share_a_name(stage: &mut Stage<'_>) -> Instant {
+    for _ in 0..2 {
+        stage.hire_with(alone_with_pids);
+    }
+    stage.dismiss(0).await;
+    stage.dismiss(0).await;
+    for _ in 0..stage.form.pick(2, 10) {
+        stage.goes_on().await;
+        stage.kill(0);
+        stage.hire_with(alone_with_pids);
+    }
+    stage.goes_on().await;
+    let names: i64 = sqlx::query_scalar(
+        "select count(distinct name) from job_worker where id in (select worker_id from job_lease)
+            or seen_at > now() - interval '15 seconds'",
+    )
+    .fetch_one(&stage.db)
+    .await
+    .unwrap();
+    assert_eq!(names, 1, "the workers were to share one name");
+    Instant::now()
+}
+
+/// Lets a worker be process number 1 of a namespace of its own, and die with the process that made it.
+fn alone_with_pids(command: &mut Command) {
+    let mut apart = Command::new("unshare");
+    apart.args(["--pid", "--fork", "--kill-child", "--"]).arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => apart.env(name, value),
+            None => apart.env_remove(name),
+        };
+    }
+    apart.stdin(Stdio::null());
+    *command = apart;
+}
