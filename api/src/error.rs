@@ -53,6 +53,13 @@ pub(crate) struct InputFault {
     pub(crate) message: String,
 }
 
+impl InputFault {
+    /// A fault of a field of an input that is no workflow.
+    pub(crate) fn of(field: &str, reason: Option<&'static str>, message: String) -> Self {
+        Self { node: None, edge: None, field: field.to_owned(), reason, message }
+    }
+}
+
 /// The closed set of codes in `extensions.code`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ErrorCode {

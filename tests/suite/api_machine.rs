@@ -266,6 +266,18 @@ async fn what_is_no_machine_is_refused_with_every_reason() {
         assert_eq!(extensions["code"], "BAD_USER_INPUT", "{name:.20}");
         assert_eq!(extensions["faults"].as_array().unwrap().len(), 4, "{answer}");
     }
+    // With what is named and is not there, and with an id that is none.
+    let nobodys = uuid::Uuid::now_v7().to_string();
+    for (department, reason) in [(nobodys.as_str(), json!("NOT_FOUND")), ("sales", Value::Null)] {
+        let input = json!({"name": "", "os": "UBUNTU", "host": "nowhere", "departmentId": department});
+        let answer = stage.admin.ask(CREATE, json!({"t": stage.acme, "i": input})).await.json();
+        let faults = &answer["errors"][0]["extensions"]["faults"];
+        let told: Vec<_> = faults.as_array().unwrap().iter().map(|f| (&f["field"], &f["reason"])).collect();
+        let [name, place, host] = ["name", "departmentId", "host"].map(Value::from);
+        let gone = json!("NOT_FOUND");
+        // The id that is none is told with the machine's own faults.
+        assert_eq!(told, [(&name, &Value::Null), (&place, &reason), (&host, &gone)], "{answer}");
+    }
     let input = json!({"name": "web", "os": "UBUNTU", "memoryMib": 8192, "host": "a"});
     let (code, told) = stage.admin.refusal(CREATE, json!({"t": stage.acme, "i": input})).await;
     let figures = told.contains("needs 8192 MiB") && told.contains("the host has 4096");

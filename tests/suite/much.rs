@@ -37,6 +37,35 @@ async fn count(database: &Database, what: &str) -> i64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_somebody_has_in_hand_keeps_nothing_else_from_going() {
+    let database = Database::new().await;
+    let (tenant, first) = heard(&database, 3, 10).await;
+    let second = Uuid::now_v7();
+    let mut conn = database.connect().await;
+    let statement = format!(
+        "insert into listener (id, tenant_id, path, title, secret, pipeline) values ('{second}', '{t}', 'other', 'O', '', '{{}}');
+        insert into notice (id, tenant_id, listener_id, delivery_id, headers, event) values (gen_random_uuid(), '{t}', '{second}', 'x', '{{}}', '1')",
+        t = tenant.0
+    );
+    sqlx::raw_sql(sqlx::AssertSqlSafe(statement)).execute(&mut conn).await.unwrap();
+    for listener in [first, ListenerId(second)] {
+        jobs::listener::delete(&mut conn, tenant, listener).await.unwrap();
+    }
+    // All that the listener which went first has left is in somebody's hand.
+    let mut other = database.connect().await;
+    let mut held = sqlx::Connection::begin(&mut other).await.unwrap();
+    for table in ["notice", "buffer_event"] {
+        let lock = format!("select id from {table} where listener_id = '{}' for update", first.0);
+        sqlx::query(sqlx::AssertSqlSafe(lock)).fetch_all(&mut *held).await.unwrap();
+    }
+    assert_eq!(remove_left_behind(&mut conn, 10).await.unwrap(), 1, "that of the other went");
+    assert_eq!(remove_left_behind(&mut conn, 10).await.unwrap(), 0);
+    held.rollback().await.unwrap();
+    assert_eq!(remove_left_behind(&mut conn, 10).await.unwrap(), 6);
+    assert_eq!((count(&database, "notice").await, count(&database, "buffer_event").await), (0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_listener_goes_at_once_and_what_it_heard_in_batches() {
     const BATCH: i64 = 1_000;
     let database = Database::new().await;

@@ -155,6 +155,9 @@ impl Desk {
             return Ok((settled, sent));
         }
         let mut tx = jobs::db::begin(db).await?;
+        let failed =
+            acks.iter().filter(|a| matches!(a.outcome, Outcome::Retry { .. } | Outcome::Dead { .. }));
+        handle::before_deaths(&mut tx, &failed.map(|a| a.id.0).collect::<Vec<_>>()).await?;
         let settled = settle(&mut tx, acks).await?;
         let woken = handle::jobs_died(&mut tx, &settled.dead).await?;
         tx.commit().await?;

@@ -9,7 +9,7 @@ use jobs::db::CALL_TIMEOUT;
 use jobs::db::patience::{Patience, bounded, jitter};
 use jobs::metrics;
 use jobs::queue::postgres::promote::{BATCH, Promoted, promote};
-use jobs::queue::postgres::rescue::rescue;
+use jobs::queue::postgres::rescue::{doomed, rescue};
 use tokio_util::sync::CancellationToken;
 
 use crate::context::Context;
@@ -117,6 +117,8 @@ async fn look_around(context: &Context) -> jobs::Result<()> {
 /// Takes expired leases back, and tells whoever waits for a job that turned out to be poison.
 async fn rescue_once(context: &Context) -> jobs::Result<()> {
     let mut tx = jobs::db::begin(&context.db).await?;
+    let doomed = doomed(&mut tx).await?;
+    handle::before_deaths(&mut tx, &doomed).await?;
     let rescued = rescue(&mut tx).await?;
     let woken = handle::jobs_died(&mut tx, &rescued.dead).await?;
     tx.commit().await?;

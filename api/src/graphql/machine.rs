@@ -3,10 +3,11 @@
 use async_graphql::connection::Connection;
 use async_graphql::{Context, Enum, ID, InputObject, Object, Result, SimpleObject};
 use chrono::{DateTime, Utc};
+use jobs::db::PgConnection;
 use jobs::machine::store::{self, Filter};
-use jobs::machine::{NewMachine, Relocation, create, relocate};
+use jobs::machine::{Missing, NewMachine, Relocation, create, missing, relocate};
 use rules::access::{InTenant, Overall, overall};
-use rules::id::{DepartmentId, MachineId};
+use rules::id::{DepartmentId, MachineId, TenantId};
 use rules::machine::{BadSpec, Draft, Spec};
 use uuid::Uuid;
 
@@ -122,7 +123,13 @@ impl TryFrom<store::Machine> for Machine {
 }
 
 impl CreateMachineInput {
-    fn spec(&self) -> Result<Spec, Fault> {
+    /// What is wanted, if all of it can be had: otherwise everything that is wrong with it. One thing alone that is
+    /// not there is told as such.
+    async fn check(
+        &self,
+        conn: &mut PgConnection,
+        tenant: TenantId,
+    ) -> Result<(Spec, Option<DepartmentId>), Fault> {
         let draft = Draft {
             name: &self.name,
             vcpus: i64::from(self.vcpus),
@@ -130,10 +137,32 @@ impl CreateMachineInput {
             disk_gib: i64::from(self.disk_gib),
             os: self.os.into(),
         };
-        draft.check().map_err(|faults| {
-            let told = format!("the machine has {} fault(s)", faults.len());
-            Fault::BadInputs(told, faults.iter().map(fault).collect())
-        })
+        let (spec, mut faults) = match draft.check() {
+            Ok(spec) => (Some(spec), Vec::new()),
+            Err(bad) => (None, bad.iter().map(fault).collect()),
+        };
+        let department = self.department_id.as_ref().map(|id| parse::<DepartmentId>(id, "departmentId"));
+        let department = department.transpose().unwrap_or_else(|no_id| {
+            faults.push(InputFault::of("departmentId", None, no_id.to_string()));
+            None
+        });
+        let mut absent = missing(conn, tenant, department, self.host.as_deref()).await?;
+        if faults.is_empty()
+            && absent.len() == 1
+            && let Some(Missing::Department(error) | Missing::Host(error)) = absent.pop()
+        {
+            return Err(error.into());
+        }
+        faults.extend(absent.into_iter().map(|absent| match absent {
+            Missing::Department(error) => {
+                InputFault::of("departmentId", Some("NOT_FOUND"), error.to_string())
+            }
+            Missing::Host(error) => InputFault::of("host", Some("NOT_FOUND"), error.to_string()),
+        }));
+        match spec.filter(|_| faults.is_empty()) {
+            Some(spec) => Ok((spec, department)),
+            None => Err(Fault::BadInputs(format!("the machine has {} fault(s)", faults.len()), faults)),
+        }
     }
 }
 
@@ -144,7 +173,7 @@ fn fault(bad: &BadSpec) -> InputFault {
         BadSpec::Memory(_) => "memoryMib",
         BadSpec::Disk(_) => "diskGib",
     };
-    InputFault { node: None, edge: None, field: field.into(), reason: None, message: bad.to_string() }
+    InputFault::of(field, None, bad.to_string())
 }
 
 /// What can be read of machines.
@@ -197,11 +226,10 @@ impl MachineMutation {
         tenant: Option<ID>,
         input: CreateMachineInput,
     ) -> Result<Asked, Fault> {
-        let department =
-            input.department_id.as_ref().map(|id| parse::<DepartmentId>(id, "departmentId")).transpose()?;
         let mut tx = jobs::db::begin(&app(ctx).db).await?;
         let scope = enter(ctx, &mut tx, tenant.as_ref(), InTenant::Work).await?;
-        let (spec, by) = (input.spec()?, scope.by.to_string());
+        let (spec, department) = input.check(&mut tx, scope.tenant).await?;
+        let by = scope.by.to_string();
         let new = NewMachine {
             tenant: scope.tenant,
             department,

@@ -23,4 +23,4 @@ pub use page::{MAX_PAGE, PAGE_BYTES, Slice};
 pub use pool::{CALL_TIMEOUT, connect, connect_as, connect_options, plain_options};
 pub use reason::innermost;
 
-pub use sqlx::{PgConnection, PgPool};
+pub use sqlx::{PgConnection, PgPool, Postgres, Transaction};

@@ -299,8 +299,13 @@ pub async fn set(
 /// # Errors
 /// Unavailable when nobody answers.
 pub async fn hasten(conn: &mut PgConnection, tenant: TenantId) -> Result<u64> {
+    // Locked in order, as the schedule locks many: the update alone would take them as it finds them.
     let done = sqlx::query!(
-        "update health_check set due_at = least(due_at, now()) where tenant_id = $1 and enabled and isfinite(due_at)",
+        "with due as materialized (
+            select c.machine_id, c.name from machine_health h join health_check c on c.machine_id = h.machine_id
+            where h.tenant_id = $1 and c.enabled and isfinite(c.due_at) order by c.machine_id, c.name for update of c
+        )
+        update health_check c set due_at = least(c.due_at, now()) from due d where c.machine_id = d.machine_id and c.name = d.name",
         tenant.0
     )
     .execute(conn)

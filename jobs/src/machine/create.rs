@@ -7,9 +7,10 @@ use uuid::Uuid;
 
 use super::request::{Request, Requested, request};
 use super::store;
+use crate::department::store as departments;
 use crate::host::Host;
 use crate::host::store as hosts;
-use crate::{Error, Result};
+use crate::{Code, Error, Result};
 
 /// A machine that somebody wants.
 #[derive(Debug, Clone)]
@@ -26,6 +27,15 @@ pub struct NewMachine<'a> {
     pub by: &'a str,
     /// The W3C `traceparent` of what caused it.
     pub trace_parent: Option<&'a str>,
+}
+
+/// A thing that is named for a machine and is not there.
+#[derive(Debug)]
+pub enum Missing {
+    /// The tenant has no such department.
+    Department(Error),
+    /// There is no such host.
+    Host(Error),
 }
 
 /// Makes a machine.
@@ -47,6 +57,36 @@ pub async fn create(conn: &mut PgConnection, new: &NewMachine<'_>) -> Result<(Ma
         trace_parent: new.trace_parent,
     };
     Ok((id, request(conn, &asked).await?))
+}
+
+/// What of a department and a host that somebody names for a machine is not there, each as [`create`] would say it:
+/// together with what else is wrong it can be told at once.
+///
+/// # Errors
+/// Unavailable when nobody answers.
+pub async fn missing(
+    conn: &mut PgConnection,
+    tenant: TenantId,
+    department: Option<DepartmentId>,
+    host: Option<&str>,
+) -> Result<Vec<Missing>> {
+    let mut missing = Vec::new();
+    if let Some(department) = department {
+        missing.extend(absence(departments::get(conn, tenant, department).await)?.map(Missing::Department));
+    }
+    if let Some(host) = host {
+        missing.extend(absence(hosts::by_name(conn, host).await)?.map(Missing::Host));
+    }
+    Ok(missing)
+}
+
+/// The error of a look that found nothing; none when it found something.
+fn absence<T>(found: Result<T>) -> Result<Option<Error>> {
+    match found {
+        Ok(_) => Ok(None),
+        Err(error) if error.code == Code::NotFound => Ok(Some(error)),
+        Err(error) => Err(error),
+    }
 }
 
 async fn place(conn: &mut PgConnection, new: &NewMachine<'_>) -> Result<Host> {

@@ -12,7 +12,7 @@ mod request;
 pub mod snapshot;
 pub mod store;
 
-pub use create::{NewMachine, create};
+pub use create::{Missing, NewMachine, create, missing};
 pub use key::order_key;
 pub use operation::Operation;
 pub use relocate::{Relocated, Relocation, relocate};

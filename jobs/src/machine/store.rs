@@ -241,7 +241,7 @@ pub(super) async fn relocate(
     host: HostId,
 ) -> Result<Vec<i32>> {
     let row = sqlx::query!(
-        r#"select became as "became!", woken as "woken!" from machine_move_v2($1, $2, $3)"#,
+        r#"select became as "became!", woken as "woken!" from machine_move_v3($1, $2, $3)"#,
         id.0,
         host.0,
         format!("{tenant}:{}", order_key(id))

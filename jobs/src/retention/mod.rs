@@ -1,11 +1,10 @@
-//! What has ended goes once nobody needs it: runs with their logs, notices with what
-//! became of them, operations on machines and what
-//! checks of them found.
+//! What has ended goes once nobody needs it: runs with their logs, notices with what became of them, operations
+//! on machines, machines that were destroyed, and what checks found.
 
 mod store;
 
 pub use store::{
-    HEALTH_BATCH, LEFT_BEHIND_BATCH, LETTER_BATCH, NOTICE_BATCH, OPERATION_BATCH, RUN_BATCH, allow_removal,
-    forget_removals, remove_health_results, remove_left_behind, remove_letters, remove_notices,
-    remove_operations, remove_runs,
+    HEALTH_BATCH, LEFT_BEHIND_BATCH, LETTER_BATCH, MACHINE_BATCH, NOTICE_BATCH, OPERATION_BATCH, RUN_BATCH,
+    allow_removal, forget_removals, remove_health_results, remove_left_behind, remove_letters,
+    remove_machines, remove_notices, remove_operations, remove_runs,
 };

@@ -1,6 +1,7 @@
 //! The statements of retention, each over a bounded number of rows.
 
 use sqlx::PgConnection;
+use sqlx::postgres::PgQueryResult;
 
 use crate::Result;
 
@@ -16,6 +17,9 @@ pub const LETTER_BATCH: i64 = 1_000;
 /// How many operations on machines one call removes at most.
 pub const OPERATION_BATCH: i64 = 1_000;
 
+/// How many machines that were destroyed one call removes at most.
+pub const MACHINE_BATCH: i64 = 1_000;
+
 /// How many results of checks one call removes at most: there are many, and each is small.
 pub const HEALTH_BATCH: i64 = 5_000;
 
@@ -29,6 +33,11 @@ pub const LEFT_BEHIND_BATCH: i64 = 1_000;
 /// How old a letter is, in seconds, before its run is taken to be gone: a run and a letter to it may be
 /// committed by different transactions, the letter's first.
 const LETTER_GRACE_S: i32 = 600;
+
+/// How many rows a removal took.
+async fn removed(removal: impl Future<Output = sqlx::Result<PgQueryResult>>) -> Result<u64> {
+    Ok(removal.await?.rows_affected())
+}
 
 /// Lets this transaction take lines from the logs of runs, which refuse it to all others.
 ///
@@ -45,7 +54,7 @@ pub async fn allow_removal(conn: &mut PgConnection) -> Result<()> {
 /// # Errors
 /// Unavailable when nobody answers.
 pub async fn remove_runs(conn: &mut PgConnection, keep_days: i32) -> Result<u64> {
-    let gone = sqlx::query!(
+    let removal = sqlx::query!(
         "with old as materialized (
             select id from run where finished_at < now() - $1::integer * interval '1 day'
             order by finished_at limit $2 for update skip locked
@@ -56,10 +65,8 @@ pub async fn remove_runs(conn: &mut PgConnection, keep_days: i32) -> Result<u64>
         delete from run where id = any(array(select id from old))",
         keep_days,
         RUN_BATCH
-    )
-    .execute(conn)
-    .await?;
-    Ok(gone.rows_affected())
+    );
+    removed(removal.execute(conn)).await
 }
 
 /// Removes notices that were heard more than this many days ago and have come to their end, with what
@@ -73,7 +80,7 @@ pub async fn remove_notices(
     keep_days: i32,
     dead_letter_keep_days: i32,
 ) -> Result<u64> {
-    let gone = sqlx::query!(
+    let removal = sqlx::query!(
         "delete from notice where id = any(array(
             select n.id from notice n
             where n.received_at < now() - $1::integer * interval '1 day'
@@ -84,10 +91,8 @@ pub async fn remove_notices(
         keep_days,
         dead_letter_keep_days,
         NOTICE_BATCH
-    )
-    .execute(conn)
-    .await?;
-    Ok(gone.rows_affected())
+    );
+    removed(removal.execute(conn)).await
 }
 
 /// Removes letters to runs that are gone, left by whoever did not know, and tells how many.
@@ -95,17 +100,15 @@ pub async fn remove_notices(
 /// # Errors
 /// Unavailable when nobody answers.
 pub async fn remove_letters(conn: &mut PgConnection) -> Result<u64> {
-    let gone = sqlx::query!(
+    let removal = sqlx::query!(
         "delete from run_inbox where id = any(array(
             select i.id from run_inbox i
             where i.created_at < now() - $1::integer * interval '1 second' and not exists (select from run r where r.id = i.run_id)
             order by i.id limit $2 for update skip locked))",
         LETTER_GRACE_S,
         LETTER_BATCH
-    )
-    .execute(conn)
-    .await?;
-    Ok(gone.rows_affected())
+    );
+    removed(removal.execute(conn)).await
 }
 
 /// Removes operations on machines that ended more than this many days ago, oldest first, and tells how many.
@@ -113,16 +116,33 @@ pub async fn remove_letters(conn: &mut PgConnection) -> Result<u64> {
 /// # Errors
 /// Unavailable when nobody answers.
 pub async fn remove_operations(conn: &mut PgConnection, keep_days: i32) -> Result<u64> {
-    let gone = sqlx::query!(
+    let removal = sqlx::query!(
         "delete from machine_operation where id = any(array(
             select o.id from machine_operation o where o.ended_at < now() - $1::integer * interval '1 day'
             order by o.ended_at limit $2 for update skip locked))",
         keep_days,
         OPERATION_BATCH
-    )
-    .execute(conn)
-    .await?;
-    Ok(gone.rows_affected())
+    );
+    removed(removal.execute(conn)).await
+}
+
+/// Removes machines that were destroyed more than this many days ago and of which nothing else is kept, oldest
+/// first, and tells how many. Their operations go before them, at the same age.
+///
+/// # Errors
+/// Unavailable when nobody answers.
+pub async fn remove_machines(conn: &mut PgConnection, keep_days: i32) -> Result<u64> {
+    let removal = sqlx::query!(
+        "delete from machine where id = any(array(
+            select m.id from machine m where m.destroyed_at < now() - $1::integer * interval '1 day'
+                and not exists (select from machine_operation o where o.machine_id = m.id)
+                and not exists (select from machine_snapshot s where s.machine_id = m.id)
+                and not exists (select from machine_health h where h.machine_id = m.id)
+            order by m.destroyed_at limit $2 for update skip locked))",
+        keep_days,
+        MACHINE_BATCH
+    );
+    removed(removal.execute(conn)).await
 }
 
 /// Removes what checks of machines found more than this many days ago, oldest first, and tells how many.
@@ -130,38 +150,35 @@ pub async fn remove_operations(conn: &mut PgConnection, keep_days: i32) -> Resul
 /// # Errors
 /// Unavailable when nobody answers.
 pub async fn remove_health_results(conn: &mut PgConnection, keep_days: i32) -> Result<u64> {
-    let gone = sqlx::query!(
+    let removal = sqlx::query!(
         "delete from health_result where id = any(array(
             select id from health_result where at < now() - $1::integer * interval '1 day' order by at limit $2))",
         keep_days,
         HEALTH_BATCH
-    )
-    .execute(conn)
-    .await?;
-    Ok(gone.rows_affected())
+    );
+    removed(removal.execute(conn)).await
 }
 
-/// Removes at most `limit` notices, and as many buffered events, of a listener that is gone, and tells how
-/// many. None mean that nothing is left of any.
+/// Removes at most `limit` notices, and as many buffered events, of listeners that are gone, and tells how
+/// many. None mean that nothing is left of any that is not in somebody's hand: what is, the next call finds, and
+/// it keeps nothing of others.
 ///
 /// # Errors
 /// Unavailable when nobody answers.
 pub async fn remove_left_behind(conn: &mut PgConnection, limit: i64) -> Result<u64> {
     let row = sqlx::query!(
-        r#"with gone as materialized (
-            select r.listener_id from listener_removal r
-            where exists (select from notice n where n.listener_id = r.listener_id)
-                or exists (select from buffer_event e where e.listener_id = r.listener_id)
-            order by r.removed_at, r.listener_id limit 1
-        ),
-        notices as (
+        r#"with notices as (
             delete from notice where id = any(array(
-                select n.id from notice n where n.listener_id = (select listener_id from gone) limit $1 for update skip locked))
+                select n.id from listener_removal r
+                cross join lateral (select n.id from notice n where n.listener_id = r.listener_id limit $1 for update skip locked) n
+                limit $1))
             returning 1
         ),
         events as (
             delete from buffer_event where id = any(array(
-                select e.id from buffer_event e where e.listener_id = (select listener_id from gone) limit $1 for update skip locked))
+                select e.id from listener_removal r
+                cross join lateral (select e.id from buffer_event e where e.listener_id = r.listener_id limit $1 for update skip locked) e
+                limit $1))
             returning 1
         )
         select (select count(*) from notices) + (select count(*) from events) as "removed!""#,
@@ -177,14 +194,12 @@ pub async fn remove_left_behind(conn: &mut PgConnection, limit: i64) -> Result<u
 /// # Errors
 /// Unavailable when nobody answers.
 pub async fn forget_removals(conn: &mut PgConnection) -> Result<u64> {
-    let gone = sqlx::query!(
+    let removal = sqlx::query!(
         "delete from listener_removal r
         where r.removed_at < now() - $1::integer * interval '1 second'
             and not exists (select from notice n where n.listener_id = r.listener_id)
             and not exists (select from buffer_event e where e.listener_id = r.listener_id)",
         REMOVAL_GRACE_S
-    )
-    .execute(conn)
-    .await?;
-    Ok(gone.rows_affected())
+    );
+    removed(removal.execute(conn)).await
 }

@@ -1,14 +1,14 @@
 //! Takes away what was outlived: uniqueness keys, workers that are gone, failed logins, dead letters,
-//! notices, ended runs, letters to runs that are gone, ended operations on machines, what checks of them
-//! found, what listeners left behind.
+//! notices, ended runs, letters to runs that are gone, ended operations on machines, machines that were
+//! destroyed, what checks of them found, what listeners left behind.
 
 use jobs::access::store::forget_logins;
 use jobs::db::PgConnection;
 use jobs::queue::postgres::prune::{BATCH, DEAD_LETTER_BATCH, dead_letters, unique_keys, workers};
 use jobs::retention::{
-    HEALTH_BATCH, LEFT_BEHIND_BATCH, LETTER_BATCH, NOTICE_BATCH, OPERATION_BATCH, RUN_BATCH, allow_removal,
-    forget_removals, remove_health_results, remove_left_behind, remove_letters, remove_notices,
-    remove_operations, remove_runs,
+    HEALTH_BATCH, LEFT_BEHIND_BATCH, LETTER_BATCH, MACHINE_BATCH, NOTICE_BATCH, OPERATION_BATCH, RUN_BATCH,
+    allow_removal, forget_removals, remove_health_results, remove_left_behind, remove_letters,
+    remove_machines, remove_notices, remove_operations, remove_runs,
 };
 use jobs::{Result, metrics};
 
@@ -33,13 +33,15 @@ enum Outlived {
     Runs,
     Letters,
     Operations,
+    Machines,
     HealthResults,
     LeftBehind,
 }
 
 impl Outlived {
-    /// Dead letters before the notices that they need, runs before the letters to them.
-    const ALL: [Self; 10] = [
+    /// Dead letters before the notices that they need, runs before the letters to them, operations before their
+    /// machines.
+    const ALL: [Self; 11] = [
         Self::UniqueKeys,
         Self::Workers,
         Self::Logins,
@@ -48,6 +50,7 @@ impl Outlived {
         Self::Runs,
         Self::Letters,
         Self::Operations,
+        Self::Machines,
         Self::HealthResults,
         Self::LeftBehind,
     ];
@@ -63,6 +66,7 @@ impl Outlived {
             Self::Runs => "runs",
             Self::Letters => "letters",
             Self::Operations => "operations",
+            Self::Machines => "machines",
             Self::HealthResults => "health_results",
             Self::LeftBehind => "left_behind",
         }
@@ -77,8 +81,9 @@ impl Outlived {
             Self::Runs => RUN_BATCH.unsigned_abs(),
             Self::Letters => LETTER_BATCH.unsigned_abs(),
             Self::Operations => OPERATION_BATCH.unsigned_abs(),
+            Self::Machines => MACHINE_BATCH.unsigned_abs(),
             Self::HealthResults => HEALTH_BATCH.unsigned_abs(),
-            // One listener at a time, which may have left less than a batch: only nothing says that no more is.
+            // Of notices or of events there may be less than a batch: only nothing says that no more is.
             Self::LeftBehind => 1,
         }
     }
@@ -98,6 +103,7 @@ impl Outlived {
             }
             Self::Letters => remove_letters(conn).await,
             Self::Operations => remove_operations(conn, config.operation_keep_days).await,
+            Self::Machines => remove_machines(conn, config.operation_keep_days).await,
             Self::HealthResults => remove_health_results(conn, config.health_keep_days).await,
             Self::LeftBehind => match remove_left_behind(conn, LEFT_BEHIND_BATCH).await? {
                 0 => {

@@ -117,6 +117,34 @@ async fn what_a_host_lost_is_defined_again_off() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_host_lost_is_found_though_nobody_knew_what_it_was() {
+    let stage = Stage::new().await;
+    let host = simulated("a");
+    let hands = stage.hold("a", &host).await;
+    let (machine, made) = stage.create("web", "a").await;
+    stage.ended(made).await;
+    hands.stop().await;
+    // A start of which nobody saw the end; and a machine that nobody knows ever was there.
+    let start = stage.ask(machine, Action::Start).await;
+    let (unmade, making) = stage.create("half", "a").await;
+    for operation in [start, making] {
+        stage.begun_and_left("a", operation).await;
+        stage.fails(operation).await;
+    }
+    for machine in [machine, unmade] {
+        assert_eq!(stage.machine(machine).await.seen, "UNKNOWN");
+    }
+    host.lose_machines();
+    let hands = stage.hold("a", &host).await;
+    stage.becomes(machine, "OFF").await;
+    let now = stage.machine(machine).await;
+    assert_eq!((now.wanted.as_str(), now.seen_reason.as_deref()), ("OFF", Some("host restarted")));
+    stage.becomes(unmade, "ABSENT").await;
+    assert_eq!(stage.machine(unmade).await.drift.as_deref(), Some("shall be RUNNING and is ABSENT"));
+    hands.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_happens_to_a_guest_is_seen_and_not_mended_unasked() {
     let stage = Stage::new().await;
     let host = simulated("a");

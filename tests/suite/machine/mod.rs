@@ -4,6 +4,7 @@ mod checks;
 mod hold;
 mod ledger;
 mod life;
+mod locks;
 pub(crate) mod mortal;
 mod order;
 mod relocation;

@@ -2,7 +2,8 @@
 
 use jobs::Code;
 use jobs::machine::report;
-use rules::id::{HostId, MachineId, OperationId};
+use rules::health::Check;
+use rules::id::MachineId;
 use rules::machine::Action;
 use tests::wait;
 
@@ -101,18 +102,6 @@ async fn a_machine_is_fetched_from_a_host_that_lost_its_power() {
     second.stop().await;
 }
 
-/// Begins an operation as a worker of host `a`, which dies before it sees anything.
-async fn begun_and_left(stage: &Stage, operation: OperationId) {
-    let mut conn = stage.conn().await;
-    let host = HostId(jobs::host::store::by_name(&mut conn, "a").await.unwrap().id);
-    let lease = std::time::Duration::from_secs(60);
-    let name = jobs::host::lease_name(host);
-    let claim = jobs::lease::acquire(&mut conn, &name, uuid::Uuid::new_v4(), lease).await.unwrap().unwrap();
-    let begun = report::store::begin(&mut conn, operation, host, &claim).await.unwrap();
-    assert!(matches!(begun, report::Begun::Task(_)), "{begun:?}");
-    jobs::lease::release(&mut conn, &claim).await.unwrap();
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_machine_stays_where_an_operation_ended_that_nobody_saw_the_end_of() {
     let stage = Stage::new().await;
@@ -130,7 +119,7 @@ async fn a_machine_stays_where_an_operation_ended_that_nobody_saw_the_end_of() {
     for (machine, begins) in [(machines[0], true), (machines[2], false)] {
         let start = stage.ask(machine, Action::Start).await;
         if begins {
-            begun_and_left(&stage, start).await;
+            stage.begun_and_left("a", start).await;
         }
         let mut tx = jobs::db::begin(&stage.database.pool().await).await.unwrap();
         assert!(report::fail(&mut tx, start, "five workers died of it").await.unwrap());
@@ -138,7 +127,7 @@ async fn a_machine_stays_where_an_operation_ended_that_nobody_saw_the_end_of() {
         tx.commit().await.unwrap();
     }
     let start = stage.ask(machines[1], Action::Start).await;
-    begun_and_left(&stage, start).await;
+    stage.begun_and_left("a", start).await;
     let destroy = stage.ask(machines[1], Action::Destroy).await;
     assert_eq!(stage.operation(start).await.superseded_by, Some(destroy.0));
     for machine in &machines[..2] {
@@ -156,5 +145,30 @@ async fn a_machine_stays_where_an_operation_ended_that_nobody_saw_the_end_of() {
     stage.relocate(machines[0], "b", false).await.unwrap();
     assert_eq!(stage.ended(destroy).await.state, "SUCCEEDED");
     first.stop().await;
+    second.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn checks_that_wait_follow_their_machine_from_a_host_that_is_gone() {
+    let stage = Stage::new().await;
+    let (here, there) = (simulated("a"), simulated("b"));
+    let first = stage.hold("a", &here).await;
+    let second = stage.hold("b", &there).await;
+    let (machine, made) = stage.create("web", "a").await;
+    stage.ended(made).await;
+    stage.done(machine, Action::Stop).await;
+    first.stop().await;
+    // The schedule takes it in, and its check waits for a host that nobody serves.
+    let mut tx = jobs::db::begin(&stage.database.pool().await).await.unwrap();
+    jobs::health::schedule::follow(&mut tx, 10).await.unwrap();
+    let asked = jobs::health::ask(&mut tx, stage.tenant, machine, &[Check::State], None).await.unwrap().0;
+    tx.commit().await.unwrap();
+    stage.relocate(machine, "b", true).await.unwrap();
+    let db = stage.database.pool().await;
+    wait::until("the check is made on the other host", async || {
+        let made = "select count(*) from job_history where job_id = $1 and outcome = 0";
+        sqlx::query_scalar::<_, i64>(made).bind(asked[0].job.0).fetch_one(&db).await.unwrap() == 1
+    })
+    .await;
     second.stop().await;
 }

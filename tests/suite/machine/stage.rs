@@ -6,9 +6,11 @@ use std::time::Duration;
 use jobs::db::PgConnection;
 use jobs::db::wall::DbRole;
 use jobs::machine::operation::Operation;
-use jobs::machine::{Machine, NewMachine, Relocation, Request, create, operation, relocate, request, store};
+use jobs::machine::{
+    Machine, NewMachine, Relocation, Request, create, operation, relocate, report, request, store,
+};
 use jobs::queue::Wake;
-use rules::id::{MachineId, OperationId, SnapshotId, TenantId};
+use rules::id::{HostId, MachineId, OperationId, SnapshotId, TenantId};
 use rules::machine::{Action, Draft, OperationState, Os, Spec};
 use tests::{Database, Hands, wait};
 use tokio_util::sync::CancellationToken;
@@ -168,6 +170,24 @@ impl Stage {
         let id = self.ask(machine, action).await;
         let ended = self.ended(id).await;
         assert_eq!((ended.state.as_str(), ended.error), ("SUCCEEDED", None), "{action}");
+    }
+
+    /// Begins an operation as a worker of this host, which dies before it sees anything.
+    pub(crate) async fn begun_and_left(&self, host: &str, operation: OperationId) {
+        let mut conn = self.conn().await;
+        let host = HostId(jobs::host::store::by_name(&mut conn, host).await.unwrap().id);
+        let (name, lease) = (jobs::host::lease_name(host), Duration::from_secs(60));
+        let claim = jobs::lease::acquire(&mut conn, &name, Uuid::new_v4(), lease).await.unwrap().unwrap();
+        let begun = report::store::begin(&mut conn, operation, host, &claim).await.unwrap();
+        assert!(matches!(begun, report::Begun::Task(_)), "{begun:?}");
+        jobs::lease::release(&mut conn, &claim).await.unwrap();
+    }
+
+    /// Lets an operation end as that of a job that died does.
+    pub(crate) async fn fails(&self, operation: OperationId) {
+        let mut tx = jobs::db::begin(&self.database.pool().await).await.unwrap();
+        assert!(report::fail(&mut tx, operation, "five workers died of it").await.unwrap());
+        tx.commit().await.unwrap();
     }
 
     /// Waits until a machine is seen so.

@@ -2,12 +2,19 @@
 
 use jobs::dag::start;
 use jobs::db::PgConnection;
+use jobs::machine::report::store::hold_of_jobs;
 use jobs::payload::about;
 use jobs::queue::{DeadJob, Enqueued};
 use jobs::trace::TraceContext;
 use rules::queue::Kind;
 
 use super::{health, listener, machine};
+
+/// Holds what the deaths of these jobs will change and others hold before they come to the jobs. Call it before the
+/// statement by which they may die, in its transaction.
+pub(crate) async fn before_deaths(conn: &mut PgConnection, jobs: &[i64]) -> jobs::Result<()> {
+    if jobs.is_empty() { Ok(()) } else { hold_of_jobs(conn, jobs).await }
+}
 
 /// Tells whoever waits for these jobs that they died, in the transaction in which they do.
 pub(crate) async fn jobs_died(conn: &mut PgConnection, dead: &[DeadJob]) -> jobs::Result<Vec<Enqueued>> {

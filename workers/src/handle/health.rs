@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use jobs::awaited;
-use jobs::db::PgConnection;
+use jobs::db::{PgConnection, Postgres, Transaction};
 use jobs::health;
 use jobs::health::report::store;
 use jobs::health::report::{Begun, Found, Recorded, Task};
@@ -116,10 +116,21 @@ async fn keep(
     });
     let told = awaited::check_ended(&mut tx, found.machine, found.check, Ok(told)).await?;
     let woken = finish(&mut tx, attempt, began.elapsed()).await?;
-    tx.commit().await?;
-    context.wake.pools(&woken);
-    context.wake.send(&told);
+    let handled = end(context, tx, &woken, &told).await?;
     metrics::health_checked(found.check, found.finding.verdict);
+    Ok(handled)
+}
+
+/// Ends the transaction in which the job was acknowledged, and wakes whoever has something to do by it.
+async fn end(
+    context: &Context,
+    tx: Transaction<'_, Postgres>,
+    woken: &[i32],
+    told: &[Enqueued],
+) -> Result<Handled> {
+    tx.commit().await?;
+    context.wake.pools(woken);
+    context.wake.send(told);
     Ok(Handled::Settled)
 }
 
@@ -136,10 +147,7 @@ async fn gone(
     // The job's key first: whoever asks for this check meanwhile, and so waits for its end, is told as well.
     let woken = finish(&mut tx, attempt, began.elapsed()).await?;
     let told = awaited::check_ended(&mut tx, machine, check, error).await?;
-    tx.commit().await?;
-    context.wake.pools(&woken);
-    context.wake.send(&told);
-    Ok(Handled::Settled)
+    end(context, tx, &woken, &told).await
 }
 
 /// Tells those who wait for a check that its job died.
@@ -176,8 +184,5 @@ async fn follow(
         }
         Err(error) => return Err(error),
     };
-    tx.commit().await?;
-    context.wake.pools(&woken);
-    context.wake.send(&enqueued);
-    Ok(Handled::Settled)
+    end(context, tx, &woken, &enqueued).await
 }

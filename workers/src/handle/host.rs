@@ -85,11 +85,13 @@ fn gave_up(hold: &Hold, error: &str) -> Handled {
     Handled::Outcome(Outcome::Done)
 }
 
-/// Whether a machine was there and is not any more, with nothing under way that would tell why.
+/// Whether a machine was there and is not any more, with nothing under way that would tell why. One of which
+/// nobody knows what it is was there too, unless the last that was done to it was to make it.
 fn is_lost(known: &Recorded, seen: &HashMap<Uuid, &Listed>) -> bool {
     !known.busy
         && known.wanted != Wanted::Destroyed
-        && !matches!(known.seen, Seen::Absent | Seen::Unknown)
+        && known.seen != Seen::Absent
+        && !known.unmade
         && !seen.contains_key(&known.machine.0)
 }
 

@@ -13,7 +13,7 @@ pub(crate) mod run;
 mod script;
 mod task;
 
-pub(crate) use death::{jobs_died, tell_death};
+pub(crate) use death::{before_deaths, jobs_died, tell_death};
 
 use jobs::dag::patrol::patrol;
 use jobs::dag::start;

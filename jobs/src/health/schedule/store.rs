@@ -129,7 +129,7 @@ pub(super) async fn take_in(conn: &mut PgConnection, followed: &[Followed<'_>]) 
     let spreads: Vec<Option<i32>> = followed.iter().map(|f| f.within.map(whole_ms)).collect();
     let names = Check::ALL.map(Check::as_str);
     sqlx::query!(
-        "select health_follow_v1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+        "select health_follow_v2($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
         &machines,
         &tenants,
         &wanted as &[&str],
@@ -163,7 +163,7 @@ pub(super) async fn unheard(conn: &mut PgConnection, unheard: &[&Followed<'_>]) 
 /// Unavailable when nobody answers.
 pub(super) async fn forget(conn: &mut PgConnection, gone: &[&Behind]) -> Result<()> {
     let machines: Vec<Uuid> = gone.iter().map(|b| b.machine.0).collect();
-    sqlx::query!("delete from machine_health where machine_id = any($1)", &machines).execute(conn).await?;
+    sqlx::query!("select health_forget_v1($1)", &machines).execute(conn).await?;
     Ok(())
 }
 

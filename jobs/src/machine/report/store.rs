@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use rules::id::{HostId, MachineId, OperationId, SnapshotId, TenantId};
 use rules::machine::{Action, Seen, Spec, Stage, Wanted};
+use rules::queue::Kind;
 use sqlx::PgConnection;
 
 use crate::lease::Claim;
@@ -79,6 +80,8 @@ pub struct Recorded {
     pub applied: i64,
     /// Whether an operation is under way.
     pub busy: bool,
+    /// Whether nobody knows what became of the operation that was to make it: it may never have been there.
+    pub unmade: bool,
 }
 
 /// Begins an operation, or goes on with it.
@@ -193,6 +196,26 @@ pub(super) async fn hold(conn: &mut PgConnection, operation: OperationId) -> Res
     Ok(())
 }
 
+/// Holds the machines whose operations these jobs perform until the transaction ends: before their jobs die, since
+/// whoever asks something of a machine holds it before he comes to the order key of its jobs.
+///
+/// # Errors
+/// Unavailable when nobody answers.
+pub async fn hold_of_jobs(conn: &mut PgConnection, jobs: &[i64]) -> Result<()> {
+    sqlx::query!(
+        "select m.id from machine m where m.id = any(array(
+            select o.machine_id from job j
+            join machine_operation o on o.id = case when j.kind = $2 then (j.payload->>'operation_id')::uuid end
+            where j.id = any($1)))
+        order by m.id for update",
+        jobs,
+        Kind::MachineOperate.as_str()
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(())
+}
+
 /// Ends, as failed, an operation whose job can do nothing for it any more. Returns whether it had not ended.
 ///
 /// # Errors
@@ -215,7 +238,9 @@ pub async fn recorded(
 ) -> Result<Vec<Recorded>> {
     let rows = sqlx::query!(
         r#"select m.id, m.tenant_id, m.wanted, m.seen, m.applied,
-            exists (select from machine_operation o where o.machine_id = m.id and o.ended_at is null) as "busy!"
+            exists (select from machine_operation o where o.machine_id = m.id and o.ended_at is null) as "busy!",
+            m.seen = 'UNKNOWN' and (m.applied = 0 or exists (
+                select from machine_operation o where o.machine_id = m.id and o.generation = m.applied and o.action in ('CREATE', 'DEFINE'))) as "unmade!"
         from machine m where m.host_id = $1 and m.destroyed_at is null and ($2::uuid[] is null or m.id = any($2)) order by m.id"#,
         host.0,
         only
@@ -232,6 +257,7 @@ pub async fn recorded(
                 seen: Seen::from_name(&row.seen).ok_or_else(odd)?,
                 applied: row.applied,
                 busy: row.busy,
+                unmade: row.unmade,
             })
         })
         .collect()

@@ -20,6 +20,21 @@ pub struct Rescued {
     pub woken: Vec<i32>,
 }
 
+/// The jobs that the next [`rescue`] of this transaction lets die, if it is the one to rescue: nothing is written,
+/// so that whoever needs to hold something before they do still can.
+///
+/// # Errors
+/// Unavailable when nobody answers.
+pub async fn doomed(conn: &mut PgConnection) -> Result<Vec<i64>> {
+    let rows = sqlx::query_scalar!(
+        "select job_id from job_lease where lease_until < now() and crashes + 1 >= $1",
+        MAX_CRASHES
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows)
+}
+
 /// Takes expired leases back, by the database's clock alone. Returns nothing when another process is at
 /// it: the scan grows with dead rows, so one at a time is enough.
 ///
