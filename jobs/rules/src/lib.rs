@@ -11,6 +11,7 @@ pub mod id;
 pub mod kept;
 pub mod listener;
 pub mod machine;
+pub mod nearest;
 pub mod queue;
 pub mod redact;
 pub mod seal;

@@ -13,7 +13,7 @@ use rules::id::JobId;
 use serde_json::json;
 use tests::{Millrace, wait};
 
-use super::stage::{Stage, chain, flow, succeeded};
+use super::stage::{Stage, chain, end, flow, succeeded};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_letter_that_nobody_looks_after_is_found() {
@@ -75,7 +75,7 @@ async fn a_node_whose_job_is_poison_fails_its_run() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_whose_job_is_cancelled_fails_its_run() {
     let delay = json!({"id": "d", "type": "delay", "config": {"delayType": "fixed", "delayMinutes": 60}});
-    let stage = Stage::of(flow(vec![delay], &["s d"])).await;
+    let stage = Stage::of(flow(vec![delay, end("e", &[])], &["s d", "d e"])).await;
     let hands = stage.hands().await;
     let run = stage.start(json!({})).await;
     wait::until("it waits", async || stage.count("job_scheduled").await == 1).await;

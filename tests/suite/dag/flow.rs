@@ -156,7 +156,8 @@ async fn a_delay_holds_no_slot_and_any_begins_at_the_first() {
 async fn a_cancelled_run_leaves_nothing_behind() {
     let delay = json!({"id": "d", "type": "delay", "config": {"delayType": "fixed", "delayMinutes": 60}});
     let retry = json!({"errorHandling": "retry_then_fail", "retryLimit": 3, "retryDelaySeconds": 3600});
-    let stage = Stage::of(flow(vec![delay, with(script("a", "throw 1"), retry)], &["s d", "s a"])).await;
+    let nodes = vec![delay, with(script("a", "throw 1"), retry), end("e", &[])];
+    let stage = Stage::of(flow(nodes, &["s d", "s a", "d e"])).await;
     let hands = stage.hands().await;
     let run = stage.start(json!({})).await;
     wait::until("both wait", async || stage.count("job_scheduled").await == 2).await;

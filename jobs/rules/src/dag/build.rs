@@ -10,6 +10,7 @@ use super::graph::{Edge, Graph, Node};
 use super::limits::{MAX_DEFINITION_BYTES, MAX_EDGES, MAX_END_NODES, MAX_FAULTS, MAX_NODES};
 use super::reach::Reach;
 use super::read;
+use super::sense;
 use super::task::{ERROR, OnFailure, Task};
 use super::template::Step;
 use crate::access::Permissions;
@@ -22,18 +23,31 @@ pub struct Compilers<'a> {
     pub expression: &'a dyn Fn(&str) -> Result<(), String>,
 }
 
+/// How strictly a definition is read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reading {
+    /// As its author wrote it: what can never come true is told as well.
+    Draft,
+    /// As it was saved, by this version or an earlier one, which asked less of it.
+    Saved,
+}
+
 /// Builds a graph from a draft.
 ///
 /// # Errors
 /// Every fault, at most [`MAX_FAULTS`] of them.
 pub fn build(draft: &Value, compilers: &Compilers<'_>) -> Result<Graph, Vec<Fault>> {
+    judge(draft, compilers, Reading::Draft)
+}
+
+fn judge(draft: &Value, compilers: &Compilers<'_>, reading: Reading) -> Result<Graph, Vec<Fault>> {
     let bytes = draft.to_string().len();
     if bytes > MAX_DEFINITION_BYTES {
         let message = format!("has {bytes} bytes; at most {MAX_DEFINITION_BYTES} fit");
         return Err(vec![Fault::whole("", Reason::TooLarge, message)]);
     }
     let mut faults = Vec::new();
-    let graph = assemble(draft, compilers, &mut faults);
+    let graph = assemble(draft, compilers, reading, &mut faults);
     faults.truncate(MAX_FAULTS);
     match graph {
         Some(graph) if faults.is_empty() => Ok(graph),
@@ -77,10 +91,15 @@ pub fn validate(draft: Value, compilers: &Compilers<'_>) -> Result<Definition, V
 /// The faults, when it was not.
 pub fn rebuild(definition: &Value) -> Result<Graph, Vec<Fault>> {
     let accept = |_: &str| Ok(());
-    build(definition, &Compilers { script: &accept, expression: &accept })
+    judge(definition, &Compilers { script: &accept, expression: &accept }, Reading::Saved)
 }
 
-fn assemble(draft: &Value, compilers: &Compilers<'_>, faults: &mut Vec<Fault>) -> Option<Graph> {
+fn assemble(
+    draft: &Value,
+    compilers: &Compilers<'_>,
+    reading: Reading,
+    faults: &mut Vec<Fault>,
+) -> Option<Graph> {
     let mut fields = Fields::of(draft, Owner::Workflow, "", faults)?;
     let given_nodes = fields.list("nodes", MAX_NODES);
     let given_edges = fields.list("edges", MAX_EDGES);
@@ -115,6 +134,9 @@ fn assemble(draft: &Value, compilers: &Compilers<'_>, faults: &mut Vec<Fault>) -
         }
     }
     templates(&nodes, &reach, faults);
+    if reading == Reading::Draft {
+        sense::of_all(draft, &nodes, faults);
+    }
     let nodes: Option<Vec<Node>> = nodes.into_iter().collect();
     if !faults.is_empty() {
         return None;

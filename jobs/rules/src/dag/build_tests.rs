@@ -15,7 +15,7 @@ fn faults(draft: Value) -> Vec<String> {
     }
 }
 
-fn check(draft: Value, expected: &[&str]) {
+pub(super) fn check(draft: Value, expected: &[&str]) {
     let told = faults(draft);
     assert_eq!(told.len(), expected.len(), "{told:#?}");
     for part in expected {
@@ -257,12 +257,16 @@ fn conditions_and_delays_tell_their_faults() {
         ),
     ];
     for (node, expected) in cases {
-        let draft = json!({
-            "nodes": [{"id": "s", "type": "start"}, node],
-            "edges": [{"source": "s", "target": "a"}]
-        });
-        check(draft, &[expected]);
+        check(beside_an_end(node), &[expected]);
     }
+}
+
+/// A node `a` and an end, both behind the start.
+pub(super) fn beside_an_end(node: Value) -> Value {
+    json!({
+        "nodes": [{"id": "s", "type": "start"}, node, {"id": "e", "type": "end"}],
+        "edges": [{"source": "s", "target": "a"}, {"source": "s", "target": "e"}]
+    })
 }
 
 #[test]
@@ -270,8 +274,8 @@ fn several_circles_are_told_apart_and_all_at_once() {
     let node = |id: &str| json!({"id": id, "type": "script", "config": {"code": "1"}});
     let edge = |a: &str, b: &str| json!({"source": a, "target": b});
     let draft = json!({
-        "nodes": [{"id": "s", "type": "start"}, node("a"), node("b"), node("c"), node("d"), node("lost")],
-        "edges": [edge("s", "a"), edge("a", "b"), edge("b", "a"), edge("b", "c"), edge("c", "d"), edge("d", "c"), edge("c", "gone")]
+        "nodes": [{"id": "s", "type": "start"}, {"id": "e", "type": "end"}, node("a"), node("b"), node("c"), node("d"), node("lost")],
+        "edges": [edge("s", "e"), edge("s", "a"), edge("a", "b"), edge("b", "a"), edge("b", "c"), edge("c", "d"), edge("d", "c"), edge("c", "gone")]
     });
     check(
         draft,

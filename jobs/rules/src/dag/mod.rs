@@ -17,6 +17,7 @@ mod read;
 mod read_order;
 mod run;
 mod schema;
+mod sense;
 mod step;
 mod task;
 pub mod template;
@@ -27,6 +28,8 @@ pub mod wire;
 mod build_tests;
 #[cfg(test)]
 mod oracle;
+#[cfg(test)]
+mod sense_tests;
 #[cfg(test)]
 mod step_tests;
 #[cfg(test)]

@@ -3,17 +3,11 @@
 use serde_json::{Map, Value};
 
 use super::limits::cut;
+use crate::nearest::{MAX_TOLD_NAMES, nearest};
 
 /// The longest piece of a path or of a name that a message repeats, in bytes: names of members are the
 /// sender's.
 const MAX_TOLD_BYTES: usize = 60;
-
-/// Names that a message lists when none is near, at most.
-const MAX_TOLD_NAMES: usize = 5;
-
-/// How far from each other two names may be that one of them is taken for a slip of the other: letters
-/// that differ, are missing or have changed places.
-const MAX_SLIPS: usize = 2;
 
 /// Where a block leads: a root, then members and places.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -131,12 +125,7 @@ impl Step {
 
 /// The name that was probably meant, else some that there are.
 fn instead(wanted: &str, members: &Map<String, Value>) -> String {
-    // A slip changes a name's length by so much at most; that spares most names the comparison.
-    let near = |name: &&String| name.len().abs_diff(wanted.len()) <= 4 * MAX_SLIPS && name.len() <= 100;
-    let slips = |name: &str| strsim::damerau_levenshtein(&name.to_lowercase(), &wanted.to_lowercase());
-    let most = MAX_SLIPS.min(wanted.chars().count() / 2);
-    let nearest = members.keys().filter(near).map(|name| (slips(name), name)).min();
-    if let Some((_, name)) = nearest.filter(|(slips, _)| *slips <= most) {
+    if let Some(name) = nearest(wanted, members.keys().map(String::as_str)) {
         return format!("`{}` is the nearest name that it has", brief(name));
     }
     let names: Vec<_> =

@@ -215,29 +215,11 @@ impl Delay {
             Self::Fixed(ms) => after(now, *ms),
             Self::Dynamic(template) => {
                 let value = template.fill(&root, MAX_TIME_BYTES).map_err(|e| e.to_string())?;
-                let ms = match &value {
-                    Value::String(text) => text.trim().parse().ok(),
-                    other => other.as_f64(),
-                };
-                let in_range = ms.filter(|ms| (0.0..=MAX_DELAY_MS as f64).contains(ms));
-                let ms = in_range.ok_or_else(|| {
-                    format!(
-                        "the delay is {}, not a number of milliseconds from 0 to {MAX_DELAY_MS}",
-                        brief(&value)
-                    )
-                })?;
-                after(now, ms as u64)
+                after(now, milliseconds(&value)?)
             }
             Self::Until(template) => {
                 let value = template.fill(&root, MAX_TIME_BYTES).map_err(|e| e.to_string())?;
-                let time = DateTime::parse_from_rfc3339(text_of(&value).trim())
-                    .map_err(|_| {
-                        format!(
-                            "the time to wait for is {}, not a time in RFC 3339 such as 2030-01-31T08:00:00Z",
-                            brief(&value)
-                        )
-                    })?
-                    .to_utc();
+                let time = moment(&value)?;
                 if time - now > TimeDelta::days(MAX_UNTIL_DAYS) {
                     return Err(format!("the time to wait for is more than {MAX_UNTIL_DAYS} days ahead"));
                 }
@@ -245,6 +227,36 @@ impl Delay {
             }
         }
     }
+}
+
+/// A value as milliseconds to wait.
+///
+/// # Errors
+/// Why it is no such number.
+pub(super) fn milliseconds(value: &Value) -> Result<u64, String> {
+    let ms = match value {
+        Value::String(text) => text.trim().parse().ok(),
+        other => other.as_f64(),
+    };
+    let in_range = ms.filter(|ms| (0.0..=MAX_DELAY_MS as f64).contains(ms));
+    in_range.map(|ms| ms as u64).ok_or_else(|| {
+        format!("the delay is {}, not a number of milliseconds from 0 to {MAX_DELAY_MS}", brief(value))
+    })
+}
+
+/// A value as the time to wait for.
+///
+/// # Errors
+/// Why it is none.
+pub(super) fn moment(value: &Value) -> Result<DateTime<Utc>, String> {
+    let told = || {
+        format!(
+            "the time to wait for is {}, not a time in RFC 3339 such as 2030-01-31T08:00:00Z",
+            brief(value)
+        )
+    };
+    let time = DateTime::parse_from_rfc3339(text_of(value).trim()).map_err(|_| told())?;
+    Ok(time.to_utc())
 }
 
 impl End {
