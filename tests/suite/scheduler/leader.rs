@@ -1,0 +1,164 @@
+//! One leader whatever dies, and what it alone does.
+
+use std::time::Duration;
+
+use ::scheduler::SchedulerConfig;
+use jobs::lease::SCHEDULER;
+use tests::{Database, Millrace, wait};
+
+use super::clock::*;
+
+#[tokio::test]
+async fn of_two_schedulers_one_leads_and_hands_over_when_it_stops() {
+    let database = Database::new().await;
+    let look = database.pool().await;
+    let one = Clock::start(&database, quick()).await;
+    let first = first_leader(&look).await;
+    let two = Clock::start(&database, quick()).await;
+    let mut at = lease_until(&look).await;
+    for _ in 0..3 {
+        at = renewed_after(&look, at).await;
+    }
+    assert_eq!(leader(&look).await.map(|h| (h.holder, h.epoch)), Some((first.holder, 1)));
+
+    one.stop().await;
+    let second = next_leader(&look, &first).await;
+    assert_ne!(second.holder, first.holder);
+    assert_eq!(second.epoch, 2);
+    two.stop().await;
+    assert_eq!(leader(&look).await, None, "a scheduler that stops gives its lease back");
+}
+
+#[tokio::test]
+async fn a_leader_that_dies_or_is_cut_off_is_replaced() {
+    let database = Database::new().await;
+    let look = database.pool().await;
+    let one = Clock::start(&database, quick()).await;
+    let first = first_leader(&look).await;
+
+    // It dies without a word, like a process that is killed.
+    one.running.abort();
+    let two = Clock::start(&database, quick()).await;
+    let second = next_leader(&look, &first).await;
+    assert_ne!(second.holder, first.holder);
+
+    // It loses the database for good while the other keeps it; it must not lead on, nor end.
+    let three = Clock::start(&database, quick()).await;
+    two.db.close().await;
+    let third = next_leader(&look, &second).await;
+    assert_ne!(third.holder, second.holder);
+    assert!(!two.running.is_finished());
+    two.stop().await;
+    three.stop().await;
+}
+
+#[tokio::test]
+async fn a_leader_whose_connections_are_killed_leads_on() {
+    let database = Database::new().await;
+    let look = database.pool().await;
+    let one = Clock::start(&database, SchedulerConfig { lease: Duration::from_secs(6), ..quick() }).await;
+    let first = first_leader(&look).await;
+    let mut at = lease_until(&look).await;
+    for _ in 0..2 {
+        // Everyone but the one who asks; the test's own pool recovers like the leader's.
+        let mut keeper = database.connect().await;
+        sqlx::query("select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()")
+            .execute(&mut keeper)
+            .await
+            .unwrap();
+        let before = at;
+        at = wait::value("the leader renews", || async {
+            let at = sqlx::query_scalar("select lease_until from lease where name = $1")
+                .bind(SCHEDULER)
+                .fetch_one(&look);
+            at.await.ok().filter(|at: &chrono::DateTime<chrono::Utc>| *at > before)
+        })
+        .await;
+    }
+    assert_eq!(first_leader(&look).await.epoch, first.epoch);
+    one.stop().await;
+}
+
+#[tokio::test]
+async fn a_duty_of_a_leader_that_lost_its_lease_is_rolled_back() {
+    let database = Database::new().await;
+    let db = database.pool().await;
+    // Somebody takes the lease while the leader's transaction waits for the row that it wants to prune.
+    run(&db, "insert into login_throttle values ('over', 3, now() - interval '1 h', null)").await;
+    run(&db, "create function usurp() returns trigger language plpgsql as $$ begin
+            update lease set epoch = epoch + 1, holder = gen_random_uuid(), lease_until = now() + interval '1 h'; return old; end $$;
+        create trigger usurp before delete on login_throttle for each row execute function usurp()").await;
+    let clock = Clock::start(&database, quick()).await;
+    // The trigger's own update is rolled back with the duty, so the leader goes on and tries again: the
+    // row stays for as long as each try is refused.
+    let first = first_leader(&db).await;
+    let mut at = lease_until(&db).await;
+    for _ in 0..3 {
+        at = renewed_after(&db, at).await;
+    }
+    assert_eq!(count(&db, "login_throttle").await, 1);
+    assert_eq!(first_leader(&db).await.epoch, first.epoch);
+    run(&db, "drop trigger usurp on login_throttle").await;
+    wait::until("the duty succeeds at last", || async { count(&db, "login_throttle").await == 0 }).await;
+    clock.stop().await;
+}
+
+#[tokio::test]
+async fn the_leader_alone_reports_and_takes_it_back() {
+    let database = Database::new().await;
+    let db = database.pool().await;
+    jobs::metrics::install().unwrap();
+    // Other tests in this process report, too; the queue's name tells whose figures are meant.
+    run(&db, "insert into job_queue (id, name, pool_id, paused_at) values (77, 'only-here', 4, now());
+        insert into job (id, pool_id, queue_id, priority, max_attempts, kind, payload) select n, 4, 77, 1, 1, 'queue.noop', '{}' from generate_series(1, 5) n;
+        insert into job_ready (job_id, ready_at, pool_id, queue_id, priority, attempt, crashes, kind)
+        select n, now() - interval '90 s', 4, 77, 1, 0, 0, 'queue.noop' from generate_series(1, 5) n").await;
+    let clock = Clock::start(&database, quick()).await;
+    let reported = |line: &'static str| async move { jobs::metrics::render().lines().any(|l| l == line) };
+    wait::until("the depth is reported", || {
+        reported("millrace_queue_depth{queue=\"only-here\",state=\"ready\"} 5")
+    })
+    .await;
+    wait::until("the pause is reported", || reported("millrace_queue_paused{queue=\"only-here\"} 1")).await;
+    let age = jobs::metrics::render();
+    let age = age
+        .lines()
+        .find_map(|l| l.strip_prefix("millrace_queue_oldest_ready_age_seconds{queue=\"only-here\"} "))
+        .unwrap();
+    assert!(age.parse::<f64>().unwrap() >= 90.0, "{age}");
+    clock.stop().await;
+    wait::until("the depth is taken back", || {
+        reported("millrace_queue_depth{queue=\"only-here\",state=\"ready\"} 0")
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn leaders_killed_one_after_another_are_each_replaced() {
+    let database = Database::new().await;
+    let db = database.pool().await;
+    let start = || {
+        let variables =
+            [("DATABASE_URL", database.url()), ("SCHEDULER_LEASE_S", "3"), ("LOG_FORMAT", "json")];
+        Millrace::start(&["scheduler"], &variables)
+    };
+    let mut leading = start();
+    let mut holding = first_leader(&db).await;
+    for _ in 0..3 {
+        let mut standby = start();
+        standby.printed("scheduler started").await;
+        leading.kill();
+        let next = next_leader(&db, &holding).await;
+        assert_eq!(next.epoch, holding.epoch + 1);
+        (leading, holding) = (standby, next);
+    }
+    leading.printed("leading the schedulers").await;
+    let log = leading.log();
+    let line = log.lines().find(|line| line.contains("leading the schedulers")).unwrap();
+    let line: serde_json::Value = serde_json::from_str(line).unwrap();
+    assert_eq!(line["lease.epoch"], holding.epoch);
+    assert_eq!(line["scheduler.id"], holding.holder.to_string());
+
+    assert!(leading.stop(wait::LIMIT).await.success());
+    assert_eq!(leader(&db).await, None);
+}
