@@ -5,11 +5,14 @@ use std::fmt;
 use async_graphql::{ErrorExtensionValues, ServerError};
 use axum::body::Body;
 use axum::http::{HeaderValue, Response, StatusCode, header};
-use jobs::Error;
+use jobs::{Error, Listing};
 use rules::access::{BadEmail, BadGrant, BadName, Denied};
 use serde_json::json;
 
 use crate::graphql::reword;
+
+/// When to come back to what cannot be had now, in seconds: a restart of Postgres is over by then, as a rule.
+const UNAVAILABLE_RETRY_S: i64 = 5;
 
 /// Why a request is refused. Its `Display` is what the client reads.
 #[derive(Debug)]
@@ -139,6 +142,23 @@ impl Fault {
         }
     }
 
+    /// When to come back, in seconds, if nothing else is wrong than the time.
+    pub(crate) fn retry_after_s(&self) -> Option<i64> {
+        match self {
+            Self::RateLimited(after_s) => Some(*after_s),
+            _ => (self.code() == ErrorCode::Unavailable).then_some(UNAVAILABLE_RETRY_S),
+        }
+    }
+
+    /// Its code and its words, for an answer that tells of several things at once; the log is told what the client
+    /// is not.
+    pub(crate) fn told(&self) -> (&'static str, String) {
+        if let Self::House(house) = self {
+            log(house);
+        }
+        (self.code().as_str(), self.to_string())
+    }
+
     /// This fault as the single error of a GraphQL answer without data.
     pub(crate) fn into_server_error(self) -> ServerError {
         let error: async_graphql::Error = self.into();
@@ -146,6 +166,19 @@ impl Fault {
         error.locations.clear();
         dress(error)
     }
+}
+
+/// What the client reads of an error of the rooms below, with the query that lists what does exist.
+fn told(error: &Error) -> String {
+    let remedy = match error.listing() {
+        None => return error.to_string(),
+        Some(Listing::Jobs) => "`jobs` lists those there are",
+        Some(Listing::DeadLetters) => "`deadLetters` lists those there are",
+        Some(Listing::Queues) => "`queues` lists those there are",
+        Some(Listing::Hosts) => "who operates the installation sees those there are in `hosts`",
+        Some(Listing::Machines) => "`machines` lists those there are",
+    };
+    format!("{error}; {remedy}")
 }
 
 fn house_code(error: &Error) -> ErrorCode {
@@ -171,7 +204,9 @@ pub(crate) fn dress(mut error: ServerError) -> ServerError {
         fault.code()
     } else if let Some(house) = error.source::<Error>() {
         log(house);
-        house_code(house)
+        let code = house_code(house);
+        error.message = told(house);
+        code
     } else {
         // Without a source it is the executor that speaks: with a path of an argument's value, else of the
         // document.
@@ -245,8 +280,8 @@ pub(crate) fn fault_problem(fault: &Fault) -> Response<Body> {
         log(error);
     }
     let mut response = problem(fault.status(), fault);
-    if let Fault::RateLimited(after_s) = fault {
-        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(*after_s));
+    if let Some(after_s) = fault.retry_after_s() {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(after_s));
     }
     response
 }
@@ -264,7 +299,7 @@ impl fmt::Display for Fault {
             Self::Denied(denied) => denied.fmt(f),
             Self::RateLimited(after_s) => write!(f, "too many attempts; try again in {after_s} s"),
             Self::TimedOut => f.write_str("the request took too long and was given up; try again"),
-            Self::House(error) => error.fmt(f),
+            Self::House(error) => f.write_str(&told(error)),
         }
     }
 }
@@ -323,6 +358,18 @@ mod tests {
         let told = dressed(Error::internal("hunter2"));
         assert_eq!(told["extensions"]["code"], "INTERNAL");
         assert!(!told.to_string().contains("hunter2"), "{told}");
+    }
+
+    #[test]
+    fn what_is_not_there_is_told_with_the_query_that_lists_what_is() {
+        for error in [Listing::Jobs, Listing::DeadLetters, Listing::Queues, Listing::Hosts, Listing::Machines]
+            .map(|listing| Error::not_found("there is none").listed_in(listing))
+        {
+            let told = dressed(Fault::from(error))["message"].as_str().unwrap().to_owned();
+            assert!(told.starts_with("there is none; ") && !told.contains("millrace"), "{told}");
+        }
+        let bare = dressed(Error::not_found("there is no job 1").listed_in(Listing::Jobs));
+        assert_eq!(bare["message"], "there is no job 1; `jobs` lists those there are");
     }
 
     #[test]

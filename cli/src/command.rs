@@ -3,8 +3,11 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use rules::id::{MachineId, TenantId};
 use rules::machine::{HostUri, Name};
 use rules::queue::{Pool, State};
+
+use crate::argument;
 
 /// A durable job queue, workflows and webhooks on Postgres, in one executable.
 #[derive(Debug, Parser)]
@@ -34,13 +37,13 @@ pub(crate) enum Command {
     /// Work the jobs of some pools
     Worker {
         /// Which pools, separated by commas: dag, events, audit, maintenance, and vm for a host
-        #[arg(long, value_delimiter = ',', required = true, value_parser = parse_pool)]
+        #[arg(long, value_delimiter = ',', required = true, value_parser = argument::pool)]
         pools: Vec<ServedPool>,
         /// The host whose machines it operates; needed with the pool vm
-        #[arg(long, requires = "libvirt_uri", value_parser = parse_name)]
+        #[arg(long, requires = "libvirt_uri", value_parser = argument::name)]
         host: Option<Name>,
         /// The address of that host's hypervisor, such as test:///default or qemu:///system
-        #[arg(long, requires = "host", value_parser = parse_uri)]
+        #[arg(long, requires = "host", value_parser = argument::uri)]
         libvirt_uri: Option<HostUri>,
     },
     /// Stand for leader and, when elected, do the upkeep
@@ -99,16 +102,16 @@ pub(crate) enum Job {
     /// The newest jobs, whatever their state
     List {
         /// Only those in this state: ready, scheduled, blocked, leased, done, cancelled, dead
-        #[arg(long, value_parser = parse_state)]
+        #[arg(long, value_parser = argument::state)]
         state: Option<State>,
         /// Only this kind, such as run.node
         #[arg(long)]
         kind: Option<String>,
         /// Only this tenant's, by id
-        #[arg(long)]
-        tenant: Option<rules::id::TenantId>,
+        #[arg(long, value_parser = argument::tenant)]
+        tenant: Option<TenantId>,
         /// Only those before this id, which continues a list
-        #[arg(long)]
+        #[arg(long, value_parser = argument::job)]
         before: Option<i64>,
         /// How many, at most 100
         #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(i64).range(1..=100))]
@@ -119,6 +122,7 @@ pub(crate) enum Job {
     /// One job: where it is, why it waits, what its attempts came to
     Show {
         /// Its id
+        #[arg(value_parser = argument::job)]
         id: i64,
         #[command(flatten)]
         output: Output,
@@ -126,7 +130,7 @@ pub(crate) enum Job {
     /// Cancel jobs, waiting or running
     Cancel {
         /// Their ids
-        #[arg(required = true)]
+        #[arg(required = true, value_parser = argument::job)]
         ids: Vec<i64>,
         #[command(flatten)]
         output: Output,
@@ -134,7 +138,7 @@ pub(crate) enum Job {
     /// Try jobs again now: a waiting one at once, a dead one with new attempts
     Retry {
         /// Their ids
-        #[arg(required = true)]
+        #[arg(required = true, value_parser = argument::job)]
         ids: Vec<i64>,
         #[command(flatten)]
         output: Output,
@@ -172,10 +176,10 @@ pub(crate) enum Dlq {
         #[arg(long)]
         kind: Option<String>,
         /// Only this tenant's, by id
-        #[arg(long)]
-        tenant: Option<rules::id::TenantId>,
+        #[arg(long, value_parser = argument::tenant)]
+        tenant: Option<TenantId>,
         /// Only those before this id, which continues a list
-        #[arg(long)]
+        #[arg(long, value_parser = argument::job)]
         before: Option<i64>,
         /// How many, at most 100
         #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(i64).range(1..=100))]
@@ -186,6 +190,7 @@ pub(crate) enum Dlq {
     /// One dead letter with every attempt's error, duration and worker
     Show {
         /// Its job's id
+        #[arg(value_parser = argument::job)]
         id: i64,
         #[command(flatten)]
         output: Output,
@@ -193,7 +198,7 @@ pub(crate) enum Dlq {
     /// Give dead letters new attempts under their own ids
     Redrive {
         /// Their jobs' ids
-        #[arg(required = true)]
+        #[arg(required = true, value_parser = argument::job)]
         ids: Vec<i64>,
         /// How many new attempts each gets; its kind's own number when left out
         #[arg(long, value_parser = clap::value_parser!(u16).range(1..=100))]
@@ -238,14 +243,14 @@ pub(crate) enum Machine {
     /// The machines that are not destroyed, oldest first
     List {
         /// Only this tenant's, by id
-        #[arg(long)]
-        tenant: Option<rules::id::TenantId>,
+        #[arg(long, value_parser = argument::tenant)]
+        tenant: Option<TenantId>,
         /// Only those on this host, by name
         #[arg(long)]
         host: Option<String>,
         /// Only those after this id, which continues a list
-        #[arg(long)]
-        after: Option<rules::id::MachineId>,
+        #[arg(long, value_parser = argument::machine)]
+        after: Option<MachineId>,
         /// How many, at most 100
         #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(i64).range(1..=100))]
         limit: i64,
@@ -255,28 +260,32 @@ pub(crate) enum Machine {
     /// One machine: what it shall be, what it was seen to be, what was asked of it last
     Show {
         /// Its id
-        id: rules::id::MachineId,
+        #[arg(value_parser = argument::machine)]
+        id: MachineId,
         #[command(flatten)]
         output: Output,
     },
     /// Why what was asked of a machine has not begun
     Why {
         /// Its id
-        id: rules::id::MachineId,
+        #[arg(value_parser = argument::machine)]
+        id: MachineId,
         #[command(flatten)]
         output: Output,
     },
     /// How a machine is, and what each of its checks found last
     Health {
         /// Its id
-        id: rules::id::MachineId,
+        #[arg(value_parser = argument::machine)]
+        id: MachineId,
         #[command(flatten)]
         output: Output,
     },
     /// Put a machine that is off on another host, with all that waits for it; its disks are not copied
     Move {
         /// Its id
-        id: rules::id::MachineId,
+        #[arg(value_parser = argument::machine)]
+        id: MachineId,
         /// The host that shall carry it, by name
         #[arg(long)]
         host: String,
@@ -364,54 +373,6 @@ impl Command {
     }
 }
 
-fn parse_pool(text: &str) -> Result<ServedPool, String> {
-    if text == "vm" {
-        return Ok(ServedPool::Vm);
-    }
-    text.parse().map(ServedPool::Fixed).map_err(|e: rules::queue::UnknownPool| e.to_string())
-}
-
-fn parse_name(text: &str) -> Result<Name, String> {
-    text.parse().map_err(|e: rules::machine::BadName| e.to_string())
-}
-
-fn parse_uri(text: &str) -> Result<HostUri, String> {
-    text.parse().map_err(|e: rules::machine::BadUri| e.to_string())
-}
-
-fn parse_state(text: &str) -> Result<State, String> {
-    State::from_name(text).ok_or_else(|| {
-        let names: Vec<String> = State::ALL.iter().map(|s| s.as_str().to_lowercase()).collect();
-        format!("there are {}", names.join(", "))
-    })
-}
-
 #[cfg(test)]
-mod tests {
-    use clap::CommandFactory;
-
-    use super::Cli;
-
-    #[test]
-    fn the_commands_are_well_formed() {
-        Cli::command().debug_assert();
-    }
-
-    /// The short help of a command and of all below it.
-    fn help(command: &mut clap::Command, path: &str, text: &mut String) {
-        text.push_str(&format!("──── {path}\n{}\n", command.render_help()));
-        for inner in command.get_subcommands_mut().filter(|c| c.get_name() != "help") {
-            let path = format!("{path} {}", inner.get_name());
-            help(inner, &path, text);
-        }
-    }
-
-    #[test]
-    fn the_help_is_as_reviewed() {
-        let mut text = String::new();
-        let mut command = Cli::command().term_width(100);
-        command.build();
-        help(&mut command, "millrace", &mut text);
-        insta::assert_snapshot!(text);
-    }
-}
+#[path = "command_tests.rs"]
+mod tests;

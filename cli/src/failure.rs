@@ -4,7 +4,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use jobs::config::Faults;
-use jobs::{Code, Error};
+use jobs::{Code, Error, Listing};
 use serde_json::json;
 
 /// The exit code for wrong arguments, which clap uses too, and wrong configuration.
@@ -20,7 +20,8 @@ pub(crate) fn tell(error: &anyhow::Error, json: bool) -> ExitCode {
         let because = cause.map(|cause| format!("  because: {cause}\n")).unwrap_or_default();
         write(&format!("millrace: {message}\n{because}"));
     }
-    if error.is::<Faults>() { ExitCode::from(MISCONFIGURED) } else { ExitCode::FAILURE }
+    let asked_wrong = error.downcast_ref::<Error>().is_some_and(|error| error.code == Code::Invalid);
+    if asked_wrong || error.is::<Faults>() { ExitCode::from(MISCONFIGURED) } else { ExitCode::FAILURE }
 }
 
 /// Tells what clap says: of wrong arguments, or the help that was asked for.
@@ -68,8 +69,22 @@ fn message(error: &anyhow::Error) -> String {
         Some(internal) if internal.code == Code::Internal && cause(error).is_some() => {
             "internal error, of millrace or of the database".to_owned()
         }
-        Some(_) | None => error.to_string(),
+        Some(error) => told(error),
+        None => error.to_string(),
     }
+}
+
+/// What an operator reads of an error, with the command that lists what does exist.
+pub(crate) fn told(error: &Error) -> String {
+    let command = match error.listing() {
+        None => return error.to_string(),
+        Some(Listing::Jobs) => "job list",
+        Some(Listing::DeadLetters) => "dlq list",
+        Some(Listing::Queues) => "queue list",
+        Some(Listing::Hosts) => "host list",
+        Some(Listing::Machines) => "machine list",
+    };
+    format!("{error}; `millrace {command}` shows those there are")
 }
 
 /// The innermost cause, where it says more than the message: an operator has no other log of this

@@ -10,8 +10,8 @@ use rules::queue::{Kind, Policy, State};
 use serde::Serialize;
 
 use crate::command::{Job, Output};
-use crate::settings;
 use crate::table::{cell, print, print_one, time};
+use crate::{failure, known, settings};
 
 pub(crate) async fn run(command: Job) -> anyhow::Result<()> {
     let db = settings::operator().await?;
@@ -30,6 +30,11 @@ pub(crate) async fn run(command: Job) -> anyhow::Result<()> {
 pub(crate) async fn list(db: &PgPool, filter: &Filter, limit: i64, output: Output) -> jobs::Result<()> {
     let mut conn = db.acquire().await?;
     let page = all_of(&mut conn, filter, limit).await?;
+    if page.is_empty()
+        && let Some(tenant) = filter.tenant
+    {
+        known::tenant(&mut conn, tenant).await?;
+    }
     let rows: Vec<Vec<String>> = page
         .iter()
         .map(|job| {
@@ -133,7 +138,7 @@ impl Became {
     fn of(id: i64, done: jobs::Result<&'static str>) -> Self {
         match done {
             Ok(became) => Self { id, became, error: None },
-            Err(error) => Self { id, became: "refused", error: Some(error.to_string()) },
+            Err(error) => Self { id, became: "refused", error: Some(failure::told(&error)) },
         }
     }
 }

@@ -12,8 +12,8 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::command::{Machine, Output};
-use crate::settings;
 use crate::table::{cell, print, print_one, print_said, time};
+use crate::{known, settings};
 
 /// How many operations are shown of one machine.
 const SHOWN_OPERATIONS: i64 = 10;
@@ -40,6 +40,14 @@ pub(crate) async fn run(command: Machine) -> anyhow::Result<()> {
 async fn list(db: &PgPool, filter: &Filter<'_>, limit: i64, output: Output) -> jobs::Result<()> {
     let mut conn = db.acquire().await?;
     let page = store::page(&mut conn, filter, limit).await?;
+    if page.is_empty() {
+        if let Some(tenant) = filter.tenant {
+            known::tenant(&mut conn, tenant).await?;
+        }
+        if let Some(host) = filter.host {
+            known::host(&mut conn, host).await?;
+        }
+    }
     let rows: Vec<Vec<String>> = page
         .iter()
         .map(|m| {

@@ -1,6 +1,7 @@
 //! The operator's door: parses the command, runs it, and turns its end into an exit code.
 
 mod admin;
+mod argument;
 mod command;
 mod confined;
 mod demo;
@@ -12,6 +13,7 @@ mod home;
 mod host;
 mod hypervisor;
 mod job;
+mod known;
 mod machine;
 mod migrate;
 mod queue;

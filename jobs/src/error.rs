@@ -11,6 +11,7 @@ pub struct Error {
     /// Which of the closed set of faults this is.
     pub code: Code,
     message: String,
+    listing: Option<Listing>,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
@@ -36,13 +37,29 @@ pub enum Code {
     Internal,
 }
 
+/// Where what does exist can be looked up. Each door has words of its own for it, which it adds to the
+/// message: a client of the API has no use for a command, nor an operator's shell for a query.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Listing {
+    /// The jobs.
+    Jobs,
+    /// The dead letters.
+    DeadLetters,
+    /// The queues.
+    Queues,
+    /// The hosts.
+    Hosts,
+    /// The machines.
+    Machines,
+}
+
 /// A result with the house's error.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
     /// An error of the given code with its public message.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), source: None }
+        Self { code, message: message.into(), listing: None, source: None }
     }
 
     /// Shorthand for [`Code::NotFound`].
@@ -75,6 +92,7 @@ impl Error {
         Self {
             code: Code::Internal,
             message: "internal error; the server's log has the cause".into(),
+            listing: None,
             source: Some(what.into()),
         }
     }
@@ -84,6 +102,18 @@ impl Error {
     pub fn because(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         self.source = Some(source.into());
         self
+    }
+
+    /// Adds where what does exist can be looked up.
+    #[must_use]
+    pub const fn listed_in(mut self, listing: Listing) -> Self {
+        self.listing = Some(listing);
+        self
+    }
+
+    /// Where what does exist can be looked up, if that is the remedy.
+    pub const fn listing(&self) -> Option<Listing> {
+        self.listing
     }
 
     /// Whether the same call may succeed later with nothing changed by the caller.

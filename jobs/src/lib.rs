@@ -27,4 +27,4 @@ pub mod tenant;
 pub mod trace;
 pub mod workflow;
 
-pub use error::{Code, Error, Result};
+pub use error::{Code, Error, Listing, Result};

@@ -183,7 +183,7 @@ async fn a_queue_is_paused_and_its_jobs_say_why_they_wait() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn dead_letters_are_shown_with_every_attempt_and_redriven_together_or_not_at_all() {
+async fn dead_letters_are_shown_with_every_attempt_and_redriven_together_or_each_for_itself() {
     let database = Database::new().await;
     let door = Door::open(&database).await;
     let admin = door.admin().await;
@@ -197,6 +197,13 @@ async fn dead_letters_are_shown_with_every_attempt_and_redriven_together_or_not_
         taken.iter().map(|a| crate::queue::ack(a, Outcome::Dead { error: "no luck".into() })).collect();
     jobs::queue::settle(&mut conn, &acks).await.unwrap();
 
+    let slip = "query($t: ID!) { deadLetters(tenant: $t, kind: \"queue.nop\") { nodes { id } } }";
+    let (code, told) = admin.refusal(slip, json!({"t": acme})).await;
+    assert_eq!(
+        (code.as_str(), told.contains("`queue.noop` is the nearest")),
+        ("BAD_USER_INPUT", true),
+        "{told}"
+    );
     let list = "query($t: ID!) { deadLetters(tenant: $t) { nodes { id error attempts { error } } } }";
     let dead = admin.ok(list, json!({"t": acme})).await["deadLetters"]["nodes"].clone();
     assert_eq!((dead.as_array().unwrap().len(), &dead[0]["error"]), (2, &json!("no luck")), "{dead}");
@@ -212,7 +219,26 @@ async fn dead_letters_are_shown_with_every_attempt_and_redriven_together_or_not_
         2,
         "one failed, so none was redriven"
     );
-    admin.ok(redrive, json!({"t": acme, "ids": ids})).await;
+    // Each for itself: what cannot be redriven is told of, and holds up none of the others.
+    let other = tenant(&admin, "other").await;
+    let each = "mutation($t: ID!, $ids: [ID!]!) { redriveEachDeadLetter(tenant: $t, ids: $ids) { id redriven code message } }";
+    let told = admin.ok(each, json!({"t": other, "ids": [ids[0]]})).await["redriveEachDeadLetter"].clone();
+    assert_eq!((&told[0]["redriven"], &told[0]["code"]), (&json!(false), &json!("NOT_FOUND")), "{told}");
+    let mixed = json!({"t": acme, "ids": ["999999999", ids[0], "x", ids[0]]});
+    let told = admin.ok(each, mixed).await["redriveEachDeadLetter"].clone();
+    let codes: Vec<&Value> = told.as_array().unwrap().iter().map(|one| &one["code"]).collect();
+    assert_eq!(
+        codes,
+        ["NOT_FOUND", "", "BAD_USER_INPUT", "CONFLICT"]
+            .map(|c| json!(Some(c).filter(|c| !c.is_empty())))
+            .iter()
+            .collect::<Vec<_>>(),
+        "{told}"
+    );
+    assert_eq!((&told[1]["id"], &told[1]["redriven"]), (ids[0], &json!(true)), "{told}");
+    assert!(told[0]["message"].as_str().unwrap().contains("`jobs` lists"), "{told}");
+    assert_eq!(admin.refusal(each, json!({"t": acme, "ids": []})).await.0, "BAD_USER_INPUT");
+    admin.ok(redrive, json!({"t": acme, "ids": [ids[1]]})).await;
     let after = admin.ok(list, json!({"t": acme})).await;
     assert!(after["deadLetters"]["nodes"].as_array().unwrap().is_empty(), "{after}");
     let hands = Hands::start(&database, &[Pool::Maintenance]).await;
@@ -275,6 +301,9 @@ async fn errors_say_what_why_and_what_to_do() {
         "{ job(id: \"one\") { id } }",
         "{ job(id: \"9223372036854775807\") { id } }",
         "{ jobs(kind: \"a\\u0000b\") { nodes { id } } }",
+        "{ jobs(kind: \"run.nod\") { nodes { id } } }",
+        "mutation { pauseQueue(name: \"dag\") { name } }",
+        "mutation { drainHost(name: \"nowhere\") { name } }",
         "mutation { createTenant(slug: \"acme\", title: \"T\") { id } }",
         "mutation { createTenant(slug: \"Not A Slug\", title: \"T\") { id } }",
         "mutation { createTenant(slug: \"a\", title: \"\") { id } }",

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tests::Millrace;
+use tests::{Millrace, process};
 
 /// How long the story may take: a killed worker's leases alone have half a minute.
 const STORY_LIMIT: Duration = Duration::from_secs(240);
@@ -16,7 +16,17 @@ async fn the_story_is_true() {
     let mut up = Millrace::start(&["up"], &[("MILLRACE_HOME", &home), ("PORT", "0")]);
     up.printed("millrace is up").await;
 
-    let mut demo = Millrace::start(&["demo"], &[("MILLRACE_HOME", &home)]);
+    // With a queue at rest the story would wait for ever, and is told so before it begins.
+    let here = [("MILLRACE_HOME", home.as_str())];
+    assert!(process::run(&["queue", "pause", "listener"], &here).status.success());
+    let held = process::run(&["demo"], &here);
+    let told = String::from_utf8(held.stderr).unwrap();
+    assert_eq!(held.status.code(), Some(1), "{told}");
+    assert!(told.contains("queue `listener` is paused by"), "{told}");
+    assert!(told.contains("`millrace queue resume listener` lets it go on"), "{told}");
+    assert!(process::run(&["queue", "resume", "listener"], &here).status.success());
+
+    let mut demo = Millrace::start(&["demo"], &here);
     let ended = demo.ended(STORY_LIMIT).await;
     assert!(ended.success(), "{}\n---- up ----\n{}", demo.log(), up.log());
     assert!(demo.log().contains("all of it was true"), "{}", demo.log());

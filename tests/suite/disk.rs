@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use rules::signature::{self, Secret};
 use serde_json::{Value, json};
 use tests::http::{Answer, send};
 use tests::{Millrace, process, wait};
@@ -70,6 +71,8 @@ struct Asker {
     token: String,
     tenant: String,
     workflow: String,
+    /// The secret of the listener at the path `full`.
+    secret: Secret,
 }
 
 impl Asker {
@@ -95,8 +98,9 @@ impl Asker {
 
     /// Logs in, and makes a tenant with a workflow.
     async fn enter(address: SocketAddr, password: &str) -> Self {
-        let mut asker =
-            Self { address, token: String::new(), tenant: String::new(), workflow: String::new() };
+        let nothing = String::new;
+        let (token, tenant, workflow) = (nothing(), nothing(), nothing());
+        let mut asker = Self { address, token, tenant, workflow, secret: Secret::of(&[0; 64]) };
         let login = "mutation($p: String!) { login(email: \"admin@localhost\", password: $p) { token } }";
         let told = asker.ok(login, json!({"p": password})).await;
         asker.token = told["login"]["token"].as_str().unwrap().to_owned();
@@ -112,16 +116,33 @@ impl Asker {
         let make = "mutation($t: ID!, $d: JSON!) { createWorkflow(tenant: $t, title: \"Full\", definition: $d) { id } }";
         let told = asker.ok(make, json!({"t": asker.tenant, "d": definition})).await;
         asker.workflow = told["createWorkflow"]["id"].as_str().unwrap().to_owned();
+        let pipeline = json!({"actions": [{"type": "save_to_buffer"}]});
+        let listen = "mutation($t: ID!, $p: JSON!) { createListener(tenant: $t, path: \"full\", title: \"Full\", pipeline: $p) { secret } }";
+        let told = asker.ok(listen, json!({"t": asker.tenant, "p": pipeline})).await;
+        asker.secret = Secret::decode(told["createListener"]["secret"].as_str().unwrap()).unwrap();
         asker
+    }
+
+    /// Delivers an event that fills the disk a little more.
+    async fn deliver(&self, id: &str) -> Answer {
+        let body = json!({"id": id, "ballast": ballast()}).to_string();
+        let at = now_s();
+        let signed = signature::sign(&self.secret, id, at, body.as_bytes()).unwrap();
+        let at = at.to_string();
+        let headers = [
+            ("content-type", "application/json"),
+            ("webhook-id", id),
+            ("webhook-timestamp", at.as_str()),
+            ("webhook-signature", signed.as_str()),
+        ];
+        send(self.address, "POST", "/hooks/full/full", &headers, body.as_bytes()).await
     }
 
     /// Starts a run that fills the disk a little more: its id, or the code and words of the refusal.
     async fn start(&self, n: usize) -> Result<String, (String, String)> {
         let start = "mutation($t: ID!, $w: ID!, $i: JSON!, $k: String!) {
             executeWorkflow(tenant: $t, workflow: $w, input: $i, idempotencyKey: $k) { run { id } } }";
-        // Of letters that no compression makes few.
-        let ballast: String = (0..2_000).map(|_| uuid::Uuid::new_v4().simple().to_string()).collect();
-        let variables = json!({"t": self.tenant, "w": self.workflow, "i": {"n": n, "ballast": ballast}, "k": format!("run-{n}")});
+        let variables = json!({"t": self.tenant, "w": self.workflow, "i": {"n": n, "ballast": ballast()}, "k": format!("run-{n}")});
         let answer = self.ask(start, variables).await.json();
         match answer["data"]["executeWorkflow"]["run"]["id"].as_str() {
             Some(id) => Ok(id.to_owned()),
@@ -138,6 +159,15 @@ impl Asker {
         let told = self.ask(look, json!({"t": self.tenant, "r": run})).await.json();
         told["data"]["run"]["status"].as_str().map(str::to_owned)
     }
+}
+
+/// Letters that no compression makes few.
+fn ballast() -> String {
+    (0..2_000).map(|_| uuid::Uuid::new_v4().simple().to_string()).collect()
+}
+
+fn now_s() -> u64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs()
 }
 
 /// Writes into a file until nothing more fits.
@@ -177,11 +207,36 @@ async fn a_disk_that_fills_under_work_refuses_the_new_and_keeps_the_accepted() {
         assert_eq!(code, "UNAVAILABLE", "{told}");
         assert!(told.contains("try again"), "{told}");
     }
+    // The other door, too: come back later, and nothing of it is kept.
+    let (mut taken, mut turned_away) = (Vec::new(), Vec::new());
+    for n in 0..500 {
+        let id = format!("msg-{n}");
+        let answer = asker.deliver(&id).await;
+        if answer.status == 202 {
+            taken.push(id);
+            continue;
+        }
+        assert_eq!(answer.status, 503, "{}", answer.text);
+        let after: u64 = answer.header("retry-after").expect("a time to come back").parse().unwrap();
+        assert!(after > 0 && answer.text.contains("try again"), "{}", answer.text);
+        turned_away.push(id);
+        if turned_away.len() == 5 {
+            break;
+        }
+    }
+    assert_eq!(turned_away.len(), 5, "the disk never filled: {} were taken", taken.len());
     assert!(up.is_running(), "{}", up.log());
 
     std::fs::remove_file(&ballast).unwrap();
     let again = wait::value("runs are accepted again", || async { asker.start(6_000).await.ok() }).await;
     accepted.push(again);
+    for (ids, known) in [(&taken, true), (&turned_away, false)] {
+        for id in ids {
+            let answer = asker.deliver(id).await;
+            assert_eq!(answer.status, 202, "{}", answer.text);
+            assert_eq!(answer.json()["duplicate"] == json!(true), known, "{id}");
+        }
+    }
     println!("{} accepted, {} refused while the disk was full", accepted.len(), refused.len());
     for run in &accepted {
         wait::until("an accepted run ends well", || async {

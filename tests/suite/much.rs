@@ -188,3 +188,29 @@ async fn each_pass_keeps_what_it_made_of_the_event() {
         "it stands in the notice itself"
     );
 }
+
+#[tokio::test]
+async fn a_list_of_listeners_with_large_pipelines_ends_early_too() {
+    let database = Database::new().await;
+    let (tenant, _) = heard(&database, 0, 0).await;
+    let mut conn = database.connect().await;
+    let large = jobs::db::PAGE_BYTES / 3;
+    let statement = format!(
+        "insert into listener (id, tenant_id, path, title, secret, pipeline)
+            select gen_random_uuid(), '{}', 'p' || n, 'L', '', jsonb_build_object('actions', '[]'::jsonb, 'note', repeat('x', {large}))
+            from generate_series(1, 5) n",
+        tenant.0
+    );
+    sqlx::raw_sql(sqlx::AssertSqlSafe(statement)).execute(&mut conn).await.unwrap();
+    let (mut seen, mut before) = (0, None);
+    loop {
+        let page = jobs::listener::page(&mut conn, tenant, before, 100).await.unwrap();
+        assert!(page.len() <= 3, "{} in one page", page.len());
+        seen += page.len();
+        before = page.last().map(|listener| ListenerId(listener.id));
+        if !page.cut {
+            break;
+        }
+    }
+    assert_eq!(seen, 6);
+}

@@ -100,6 +100,68 @@ async fn a_dead_letter_shows_its_errors_and_is_redriven() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_does_not_exist_is_told_instead_of_an_empty_list() {
+    let database = Database::new().await;
+    let nobody = "0190a2b4-7c1d-7e3f-8a5b-6c7d8e9f0a1b";
+    for (arguments, told) in [
+        (&["job", "list", "--kind", "run.nod"][..], "`run.node` is the nearest name"),
+        (&["dlq", "list", "--kind", "everything"], "there are `run.node`, "),
+        (&["job", "list", "--tenant", nobody], "there is no tenant `0190a2b4"),
+        (&["dlq", "list", "--tenant", nobody], "`millrace job show` tells whose a job is"),
+        (&["machine", "list", "--tenant", nobody], "there is no tenant `0190a2b4"),
+        (&["machine", "list", "--host", "nowhere"], "there is no host `nowhere`"),
+        // What is no id at all.
+        (&["job", "show", "abc"], "a job's id is a whole number from 1, such as 4711; `millrace job list`"),
+        (&["dlq", "redrive", "abc"], "`millrace dlq list` show ids"),
+        (
+            &["machine", "show", "abc"],
+            "looks like 0190a2b4-7c1d-7e3f-8a5b-6c7d8e9f0a1b; `millrace machine list`",
+        ),
+        (&["job", "list", "--tenant", "acme"], "the API's `tenants` lists ids"),
+    ] {
+        let (code, out, err) = millrace(&database, arguments);
+        assert_eq!((code, out.as_str()), (Some(2), ""), "{arguments:?}: {err}");
+        assert!(err.contains(told), "{arguments:?}: {err}");
+    }
+    // What exists and has nothing is an empty list.
+    let tenant = uuid::Uuid::now_v7().to_string();
+    let statement = format!("insert into tenant (id, slug, title) values ('{tenant}', 'acme', 'Acme')");
+    sqlx::query(sqlx::AssertSqlSafe(statement)).execute(&mut database.connect().await).await.unwrap();
+    for arguments in [&["job", "list", "--kind", "run.node"][..], &["machine", "list", "--tenant", &tenant]] {
+        assert_eq!(json(&database, arguments), serde_json::json!([]), "{arguments:?}");
+    }
+    let (code, _, told) = millrace(&database, &["queue", "pause", "dag"]);
+    assert_eq!(code, Some(1), "{told}");
+    assert!(told.contains("`dag` is a pool, and `workflow` is the queue of it"), "{told}");
+    assert!(told.contains("`millrace queue list` shows those there are"), "{told}");
+    let (_, _, told) = millrace(&database, &["queue", "pause", "lisener"]);
+    assert!(told.contains("`listener` is the nearest name that there is"), "{told}");
+    let (code, _, told) = millrace(&database, &["host", "drain", "nowhere"]);
+    assert_eq!(code, Some(1), "{told}");
+    assert!(told.contains("`millrace host list` shows those there are"), "{told}");
+}
+
+#[test]
+fn a_database_that_cannot_be_reached_is_named_with_the_reason_and_without_its_password() {
+    for (url, place, reason) in [
+        ("postgres://ann:hunter2@127.0.0.1:1/mill", "`mill` at `127.0.0.1:1`", "Connection refused"),
+        (
+            "postgres:///mill?host=/nonexistent&user=ann",
+            "`mill` at the socket in `/nonexistent`",
+            "No such file",
+        ),
+    ] {
+        let run = process::run(&["job", "list"], &[("DATABASE_URL", url), ("MILLRACE_HOME", "/nonexistent")]);
+        let err = String::from_utf8(run.stderr).unwrap();
+        assert_eq!(run.status.code(), Some(1), "{err}");
+        for told in [place, reason, "mend `DATABASE_URL`"] {
+            assert!(err.contains(told), "{told}: {err}");
+        }
+        assert!(!err.contains("hunter2") && !err.contains("pool timed out"), "{err}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn failures_are_one_document_for_programs_too() {
     let database = Database::new().await;
     for (arguments, exit, code) in [
@@ -108,6 +170,7 @@ async fn failures_are_one_document_for_programs_too() {
         (&["admin", "reset-password", "--json"], 1, "NOT_FOUND"),
         (&["webhook", "sign", "--secret", "no", "--json"], 2, "BAD_CONFIGURATION"),
         (&["job", "list", "--state", "lost", "--json"], 2, "BAD_ARGUMENTS"),
+        (&["job", "list", "--kind", "lost", "--json"], 2, "BAD_USER_INPUT"),
     ] {
         let (ended, out, err) = millrace(&database, arguments);
         assert_eq!((ended, out.as_str()), (Some(exit), ""), "{arguments:?}: {err}");

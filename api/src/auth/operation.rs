@@ -98,6 +98,7 @@ pub(crate) const OPERATIONS: &[(&str, Needs)] = &[
     ("cancelJob", Needs::TenantOrOperator(JobCancel)),
     ("retryJob", Needs::TenantOrOperator(JobRetry)),
     ("redriveDeadLetters", Needs::TenantOrOperator(JobRetry)),
+    ("redriveEachDeadLetter", Needs::TenantOrOperator(JobRetry)),
     ("queues", Needs::Overall(Overall::Operate)),
     ("pauseQueue", Needs::Overall(Overall::Operate)),
     ("resumeQueue", Needs::Overall(Overall::Operate)),

@@ -1,7 +1,8 @@
 //! Dead letters: what could not be done, and another try.
 
 use async_graphql::connection::Connection;
-use async_graphql::{Context, ID, Object, Result};
+use async_graphql::{Context, ID, Object, Result, SimpleObject};
+use jobs::Listing;
 use jobs::queue::postgres::look::{self, Filter};
 use rules::access::InTenant;
 use rules::queue::State;
@@ -12,8 +13,22 @@ use super::scope::{app, enter_or_all, parse_job};
 use crate::auth::SignedIn;
 use crate::error::Fault;
 
-/// Dead letters that one call redrives, in one transaction.
+/// Dead letters that one call redrives.
 const MAX_REDRIVE: usize = 100;
+
+/// What came of redriving one dead letter.
+#[derive(SimpleObject)]
+pub(crate) struct Redriven {
+    /// Its id, as it was given.
+    id: ID,
+    /// Whether it has new attempts now.
+    redriven: bool,
+    /// Why not, as in the `extensions.code` of an error: BAD_USER_INPUT, NOT_FOUND, CONFLICT, UNAVAILABLE or
+    /// INTERNAL.
+    code: Option<&'static str>,
+    /// The same in words.
+    message: Option<String>,
+}
 
 /// What can be read of dead letters.
 #[derive(Default)]
@@ -58,7 +73,8 @@ impl DeadLetterQuery {
         let tenant = enter_or_all(ctx, &mut conn, tenant.as_ref(), InTenant::Look).await?;
         let job = look::job(&mut conn, id, tenant).await?;
         if job.state != State::Dead.as_str() {
-            return Err(jobs::Error::not_found(format!("job {id} is not among the dead letters")).into());
+            let told = jobs::Error::not_found(format!("job {id} is not among the dead letters"));
+            return Err(told.listed_in(Listing::DeadLetters).into());
         }
         job.try_into()
     }
@@ -66,7 +82,8 @@ impl DeadLetterQuery {
 
 #[Object]
 impl DeadLetterMutation {
-    /// Gives dead letters new attempts: all of the given ones, or none when one cannot be.
+    /// Gives dead letters new attempts: all of the given ones, or none when one cannot be. `redriveEachDeadLetter`
+    /// redrives those that it can.
     #[graphql(guard = "SignedIn")]
     async fn redrive_dead_letters(
         &self,
@@ -74,10 +91,7 @@ impl DeadLetterMutation {
         tenant: Option<ID>,
         ids: Vec<ID>,
     ) -> Result<Vec<ID>, Fault> {
-        if !(1..=MAX_REDRIVE).contains(&ids.len()) {
-            let told = format!("`ids` has {} entries; it must have between 1 and {MAX_REDRIVE}", ids.len());
-            return Err(Fault::BadInput(told));
-        }
+        bounded(&ids)?;
         let mut tx = jobs::db::begin(&app(ctx).db).await?;
         let tenant = enter_or_all(ctx, &mut tx, tenant.as_ref(), InTenant::Work).await?;
         let mut pools = Vec::new();
@@ -85,9 +99,61 @@ impl DeadLetterMutation {
             pools.extend(redrive(&mut tx, parse_job(id)?, tenant).await?);
         }
         tx.commit().await?;
-        pools.sort_unstable();
-        pools.dedup();
-        app(ctx).wake().pools(&pools);
+        wake(ctx, pools);
         Ok(ids)
     }
+
+    /// Gives dead letters new attempts, each for itself: one that cannot be redriven holds up none of the others,
+    /// and of each is told what came of it, in the order of the ids.
+    #[graphql(guard = "SignedIn")]
+    async fn redrive_each_dead_letter(
+        &self,
+        ctx: &Context<'_>,
+        tenant: Option<ID>,
+        ids: Vec<ID>,
+    ) -> Result<Vec<Redriven>, Fault> {
+        bounded(&ids)?;
+        let mut conn = app(ctx).db.acquire().await?;
+        // Whoever may not do this at all is told so once, and not of each.
+        enter_or_all(ctx, &mut conn, tenant.as_ref(), InTenant::Work).await?;
+        drop(conn);
+        let (mut all, mut pools) = (Vec::new(), Vec::new());
+        for id in ids {
+            let fault = match redrive_alone(ctx, tenant.as_ref(), &id).await {
+                Ok(woken) => {
+                    pools.extend(woken);
+                    None
+                }
+                Err(fault) => Some(fault.told()),
+            };
+            let (code, message) = fault.unzip();
+            all.push(Redriven { id, redriven: code.is_none(), code, message });
+        }
+        wake(ctx, pools);
+        Ok(all)
+    }
+}
+
+fn bounded(ids: &[ID]) -> Result<(), Fault> {
+    if (1..=MAX_REDRIVE).contains(&ids.len()) {
+        return Ok(());
+    }
+    let told = format!("`ids` has {} entries; it must have between 1 and {MAX_REDRIVE}", ids.len());
+    Err(Fault::BadInput(told))
+}
+
+/// Redrives one in a transaction of its own. Returns the pools to wake.
+async fn redrive_alone(ctx: &Context<'_>, tenant: Option<&ID>, id: &ID) -> Result<Vec<i32>, Fault> {
+    let id = parse_job(id)?;
+    let mut tx = jobs::db::begin(&app(ctx).db).await?;
+    let tenant = enter_or_all(ctx, &mut tx, tenant, InTenant::Work).await?;
+    let pools = redrive(&mut tx, id, tenant).await?;
+    tx.commit().await?;
+    Ok(pools)
+}
+
+fn wake(ctx: &Context<'_>, mut pools: Vec<i32>) {
+    pools.sort_unstable();
+    pools.dedup();
+    app(ctx).wake().pools(&pools);
 }

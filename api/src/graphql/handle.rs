@@ -158,10 +158,7 @@ const fn refused_document(media: Media) -> StatusCode {
 
 /// The answer to a request that never reached the executor.
 fn refuse(media: Media, status: StatusCode, fault: Fault) -> Response<Body> {
-    let retry_after = match &fault {
-        Fault::RateLimited(after_s) => Some(*after_s),
-        _ => None,
-    };
+    let retry_after = fault.retry_after_s();
     let error = fault.into_server_error();
     let mut response = send(media, status, &json!({"errors": [error]}));
     if let Some(after_s) = retry_after {

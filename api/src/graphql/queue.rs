@@ -2,6 +2,7 @@
 
 use async_graphql::{Context, ID, Object, Result, SimpleObject};
 use chrono::{DateTime, Utc};
+use jobs::Listing;
 use jobs::db::wall;
 use jobs::queue::postgres::control;
 use jobs::queue::postgres::count::{self, QueueDepth};
@@ -105,5 +106,6 @@ impl QueueMutation {
 
 async fn named(conn: &mut PgConnection, name: &str) -> Result<Queue, Fault> {
     let queue = count::queues(conn).await?.into_iter().find(|q| q.name == name);
-    Ok(queue.ok_or_else(|| jobs::Error::not_found(format!("there is no queue `{name}`")))?.into())
+    let absent = || jobs::Error::not_found(format!("there is no queue `{name}`")).listed_in(Listing::Queues);
+    Ok(queue.ok_or_else(absent)?.into())
 }

@@ -12,6 +12,8 @@ use crate::webhook::now_s;
 pub(super) struct Tenant {
     pub(super) slug: String,
     client: Client,
+    /// Who made it, and operates the installation.
+    pub(super) admin: Client,
 }
 
 /// A listener as it was made.
@@ -75,7 +77,7 @@ impl Tenant {
             )
             .await?;
         let client = nobody.with_key(&text(&answer, "/createApiKey/secret")?);
-        Ok(Self { slug, client })
+        Ok(Self { slug, client, admin })
     }
 
     pub(super) async fn create_workflow(&self, title: &str, definition: Value) -> anyhow::Result<String> {
@@ -333,7 +335,7 @@ pub(super) fn text(value: &Value, pointer: &str) -> anyhow::Result<String> {
     found.map(str::to_owned).with_context(|| format!("the answer has no text at `{pointer}`: {value}"))
 }
 
-fn list<'a>(value: &'a Value, pointer: &str) -> anyhow::Result<&'a Vec<Value>> {
+pub(super) fn list<'a>(value: &'a Value, pointer: &str) -> anyhow::Result<&'a Vec<Value>> {
     let found = value.pointer(pointer).and_then(Value::as_array);
     found.with_context(|| format!("the answer has no list at `{pointer}`: {value}"))
 }

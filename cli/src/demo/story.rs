@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use serde_json::{Value, json};
 
 use super::client::Client;
 use super::definitions::{self, CHAIN_STEPS};
+use super::hold;
 use super::machine::machine;
 use super::operations::{Log, Tenant};
 use super::timeline::Timeline;
@@ -34,13 +35,26 @@ pub(crate) async fn run() -> anyhow::Result<()> {
     let address = address()?;
     say(format!("telling the story of http://{address}"));
     let tenant = enter(time, &address).await?;
-    let shop = order(time, &tenant).await?;
-    repeat(time, &tenant, &shop).await?;
-    bury_and_redrive(time, &tenant).await?;
-    machine(time, &tenant).await?;
-    kill(time, &tenant).await?;
+    if let Some(hold) = hold::up(&tenant.admin).await?.into_iter().find(hold::Hold::lasts) {
+        bail!("the story cannot be told: {hold}");
+    }
+    if let Err(untrue) = tell(time, &tenant).await {
+        // What stood still because somebody, or nobody, was at work is no untruth.
+        return Err(match hold::up(&tenant.admin).await?.into_iter().next() {
+            Some(hold) => untrue.context(hold.to_string()),
+            None => untrue,
+        });
+    }
     say("\nall of it was true");
     Ok(())
+}
+
+async fn tell(time: Timeline, tenant: &Tenant) -> anyhow::Result<()> {
+    let shop = order(time, tenant).await?;
+    repeat(time, tenant, &shop).await?;
+    bury_and_redrive(time, tenant).await?;
+    machine(time, tenant).await?;
+    kill(time, tenant).await
 }
 
 /// Where the running system listens: what `up` wrote down, else what the settings say.

@@ -7,7 +7,7 @@ use secrecy::ExposeSecret;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Executor, PgPool};
 
-use super::reason::refused;
+use super::reason::{self, refused};
 use super::trust;
 use super::wall::{self, DbRole};
 use crate::config::DatabaseConfig;
@@ -64,7 +64,11 @@ fn parse(config: &DatabaseConfig) -> Result<PgConnectOptions> {
 /// # Errors
 /// Invalid for a bad URL, Unavailable when nobody answers.
 pub async fn connect(config: &DatabaseConfig) -> Result<PgPool> {
-    limited(config).connect_with(connect_options(config)?).await.map_err(refused)
+    let options = connect_options(config)?;
+    match limited(config).connect_with(options.clone()).await {
+        Ok(pool) => Ok(pool),
+        Err(error) => Err(reason::unreached(error, &options).await),
+    }
 }
 
 /// A pool whose connections work as the role from their first moment on; none where the login cannot take it

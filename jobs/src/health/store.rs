@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::ask::Asked;
 use super::report::store::sum_up;
-use crate::{Error, Result};
+use crate::{Error, Listing, Result};
 
 /// How a machine is as a whole.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -334,5 +334,5 @@ pub async fn count(conn: &mut PgConnection, tenant: Option<TenantId>) -> Result<
 }
 
 fn absent(id: MachineId) -> Error {
-    Error::not_found(format!("there is no machine `{id}`"))
+    Error::not_found(format!("there is no machine `{id}`")).listed_in(Listing::Machines)
 }

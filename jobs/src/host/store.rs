@@ -8,7 +8,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::lease::Claim;
-use crate::{Error, Result};
+use crate::{Error, Listing, Result};
 
 /// A host as people see it.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -186,7 +186,7 @@ pub async fn by_name(conn: &mut PgConnection, name: &str) -> Result<Host> {
 }
 
 fn absent(name: &str) -> Error {
-    Error::not_found(format!("there is no host `{name}`; `millrace host list` names those there are"))
+    Error::not_found(format!("there is no host `{name}`")).listed_in(Listing::Hosts)
 }
 
 /// Stops new work on a host, or lets it go on: its queues are paused or resumed with it. Draining again

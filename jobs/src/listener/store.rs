@@ -5,11 +5,12 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use rules::access::Title;
 use rules::id::{ListenerId, TenantId};
+use rules::kept;
 use rules::listener::{Path, Pipeline};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::db::violates;
+use crate::db::{MAX_FETCHED, Slice, slice, violates};
 use crate::{Error, Result};
 
 /// A listener, without its secret.
@@ -132,18 +133,17 @@ pub async fn page(
     tenant: TenantId,
     before: Option<ListenerId>,
     limit: i64,
-) -> Result<Vec<Listener>> {
+) -> Result<Slice<Listener>> {
     let rows = sqlx::query_as!(
         Listener,
         "select id, tenant_id, path, title, active, pipeline, version, old_secret_until, created_at, updated_at
         from listener where tenant_id = $1 and ($2::uuid is null or id < $2) order by id desc limit $3",
         tenant.0,
         before.map(|l| l.0),
-        limit
+        limit.clamp(1, MAX_FETCHED)
     )
-    .fetch_all(conn)
-    .await?;
-    Ok(rows)
+    .fetch(conn);
+    slice(rows, |l| kept::bytes(&l.pipeline)).await
 }
 
 /// The listener at an address: its tenant by id or by slug. A closed tenant has none. Asks the same

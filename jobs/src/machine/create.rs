@@ -10,7 +10,7 @@ use super::store;
 use crate::department::store as departments;
 use crate::host::Host;
 use crate::host::store as hosts;
-use crate::{Code, Error, Result};
+use crate::{Code, Error, Listing, Result};
 
 /// A machine that somebody wants.
 #[derive(Debug, Clone)]
@@ -105,15 +105,15 @@ async fn place(conn: &mut PgConnection, new: &NewMachine<'_>) -> Result<Host> {
     let all = hosts::all(conn).await?;
     if all.is_empty() {
         return Err(Error::conflict(
-            "there is no host; start a worker for one with `millrace worker --pools vm --host NAME --libvirt-uri URI`",
+            "there is no host that could carry a machine; whoever operates the installation starts a worker of the \
+             pool `vm` for one",
         ));
     }
     let mut fitting: Vec<Host> =
         all.into_iter().filter(|h| h.state() == HostState::Online && h.refuses(new.spec).is_none()).collect();
     fitting.sort_by_key(|h| h.memory_mib.unwrap_or(0) - h.promised_mib);
     fitting.pop().ok_or_else(|| {
-        Error::conflict(
-            "no host is online, takes new machines and is large enough for this one; `hosts` tells of each",
-        )
+        Error::conflict("no host is online, takes new machines and is large enough for this one")
+            .listed_in(Listing::Hosts)
     })
 }

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::order_key;
 use crate::db::violates;
-use crate::{Error, Result};
+use crate::{Error, Listing, Result};
 
 /// A machine as people see it.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
@@ -258,7 +258,7 @@ pub(super) async fn relocate(
 }
 
 fn absent(id: MachineId) -> Error {
-    Error::not_found(format!("there is no machine `{id}`"))
+    Error::not_found(format!("there is no machine `{id}`")).listed_in(Listing::Machines)
 }
 
 fn no_department(id: Option<DepartmentId>) -> Error {

@@ -137,7 +137,7 @@ async fn ended_runs_and_notices_go_when_they_are_old_and_only_then() {
 }
 
 #[tokio::test]
-async fn operations_on_machines_go_when_they_are_old_and_ended() {
+async fn operations_on_machines_go_when_they_are_old_and_ended_and_then_the_machines_that_are_destroyed() {
     let database = Database::new().await;
     let db = database.pool().await;
     run(
@@ -150,16 +150,24 @@ async fn operations_on_machines_go_when_they_are_old_and_ended() {
         select gen_random_uuid(), '00000000-0000-7000-8000-000000000001', '00000000-0000-7000-8000-000000000003', action, state, n, 'user:1',
             now() - interval '99 days', ended
         from (values ('START', 'SUCCEEDED', now() - interval '91 days'), ('STOP', 'FAILED', now() - interval '89 days'), ('RESET', 'WAITING', null)) o(action, state, ended),
-            generate_series(1, case action when 'START' then 2500 else 1 end) n",
+            generate_series(1, case action when 'START' then 2500 else 1 end) n;
+        insert into machine (id, tenant_id, host_id, name, spec, wanted, created_by, destroyed_at)
+        select gen_random_uuid(), tenant_id, host_id, destroyed.name, '{}', 'DESTROYED', 'user:1', at
+        from machine, (values ('old', now() - interval '91 days'), ('asked', now() - interval '91 days'), ('young', now() - interval '89 days')) destroyed(name, at);
+        insert into machine_operation (id, tenant_id, machine_id, action, state, generation, requested_by, ended_at)
+        select gen_random_uuid(), m.tenant_id, m.id, 'DESTROY', 'SUCCEEDED', 1, 'user:1', now() - case m.name when 'old' then interval '91 days' else interval '89 days' end
+        from machine m where m.destroyed_at is not null",
     )
     .await;
     let clock = Clock::start(&database, quick()).await;
     wait::until("what is old is gone", || async {
         count(&db, "machine_operation where action = 'START'").await == 0
+            && count(&db, "machine where name = 'old'").await == 0
     })
     .await;
     clock.stop().await;
-    assert_eq!(count(&db, "machine_operation").await, 2);
+    assert_eq!(count(&db, "machine_operation").await, 4);
+    assert_eq!(count(&db, "machine").await, 3);
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use rules::id::{ApiKeyId, RoleId, TenantId, UserId};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::db::violates;
+use crate::db::{MAX_FETCHED, Slice, slice, violates};
 use crate::{Error, Result};
 
 /// A role of a tenant's own.
@@ -139,18 +139,17 @@ pub async fn page(
     tenant: TenantId,
     after: Option<RoleId>,
     limit: i64,
-) -> Result<Vec<OwnRole>> {
+) -> Result<Slice<OwnRole>> {
     let rows = sqlx::query_as!(
         OwnRole,
         "select id, title, grants, created_by, created_at, updated_at from tenant_role
         where tenant_id = $1 and ($2::uuid is null or id > $2) order by id limit $3",
         tenant.0,
         after.map(|r| r.0),
-        limit
+        limit.clamp(1, MAX_FETCHED)
     )
-    .fetch_all(conn)
-    .await?;
-    Ok(rows)
+    .fetch(conn);
+    slice(rows, |r| r.grants.iter().map(String::len).sum()).await
 }
 
 /// What some roles grant together, and how many of them the tenant has.

@@ -1,10 +1,11 @@
 //! What operators and users do to jobs and queues: cancel, pause, resume, retry, redrive.
 
 use rules::id::JobId;
+use rules::nearest;
 use rules::queue::Kind;
 use sqlx::PgConnection;
 
-use crate::{Error, Result};
+use crate::{Error, Listing, Result};
 
 /// What a cancellation came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,9 +85,9 @@ pub async fn pause(conn: &mut PgConnection, queue: &str, by: &str) -> Result<()>
         queue,
         by
     )
-    .execute(conn)
+    .execute(&mut *conn)
     .await?;
-    found(queue, done.rows_affected())
+    if done.rows_affected() == 1 { Ok(()) } else { Err(unknown_queue(conn, queue).await?) }
 }
 
 /// Resumes a queue. Give [`Hint::Resumed`](super::super::wake::Hint) after the commit.
@@ -95,9 +96,9 @@ pub async fn pause(conn: &mut PgConnection, queue: &str, by: &str) -> Result<()>
 /// NotFound for an unknown queue.
 pub async fn resume(conn: &mut PgConnection, queue: &str) -> Result<()> {
     let done = sqlx::query!("update job_queue set paused_at = null, paused_by = null where name = $1", queue)
-        .execute(conn)
+        .execute(&mut *conn)
         .await?;
-    found(queue, done.rows_affected())
+    if done.rows_affected() == 1 { Ok(()) } else { Err(unknown_queue(conn, queue).await?) }
 }
 
 /// Gives a dead job `attempts` more attempts under its own id; its history stays with it. Returns the
@@ -119,7 +120,8 @@ pub async fn redrive(conn: &mut PgConnection, id: JobId, attempts: u16) -> Resul
         "unique_taken" => Err(Error::conflict(format!(
             "job {id} cannot be redriven: a live job holds its uniqueness key; wait until that one has ended"
         ))),
-        _ => Err(Error::not_found(format!("job {id} is not among the dead letters"))),
+        _ => Err(Error::not_found(format!("job {id} is not among the dead letters"))
+            .listed_in(Listing::DeadLetters)),
     }
 }
 
@@ -141,9 +143,22 @@ pub async fn hasten(conn: &mut PgConnection, id: JobId) -> Result<Vec<i32>> {
 }
 
 fn unknown(id: JobId) -> Error {
-    Error::not_found(format!("there is no job {id}"))
+    Error::not_found(format!("there is no job {id}")).listed_in(Listing::Jobs)
 }
 
-fn found(queue: &str, rows: u64) -> Result<()> {
-    if rows == 1 { Ok(()) } else { Err(Error::not_found(format!("there is no queue `{queue}`"))) }
+/// What is said of a queue that does not exist: a pool's name is taken for one most often.
+async fn unknown_queue(conn: &mut PgConnection, queue: &str) -> Result<Error> {
+    let known = sqlx::query!(
+        "select q.name, p.name as pool from job_queue q join job_pool p on p.id = q.pool_id order by q.name"
+    )
+    .fetch_all(conn)
+    .await?;
+    let told = match known.iter().find(|k| k.pool == queue) {
+        Some(own) => format!("`{queue}` is a pool, and `{}` is the queue of it", own.name),
+        None => {
+            let names: Vec<&str> = known.iter().map(|k| k.name.as_str()).collect();
+            nearest::instead(queue, &names, "there is none")
+        }
+    };
+    Ok(Error::not_found(format!("there is no queue `{queue}`; {told}")).listed_in(Listing::Queues))
 }

@@ -2,13 +2,13 @@
 
 use chrono::{DateTime, Utc};
 use rules::id::{JobId, TenantId};
-use rules::kept;
-use rules::queue::State;
+use rules::queue::{Kind, State};
+use rules::{kept, nearest};
 use sqlx::PgConnection;
 
 pub use super::why::why;
 use crate::db::{MAX_FETCHED, Slice, slice};
-use crate::{Error, Result};
+use crate::{Error, Listing, Result};
 
 /// A job as people see it, whatever its state.
 #[derive(Debug, Clone, serde::Serialize)]
@@ -81,13 +81,23 @@ pub struct Filter {
     pub from: Option<i64>,
 }
 
-/// A page of jobs, newest first. What has ended is asked for twice, of all and of a tenant, so that each has its
-/// index whatever plan the session has come to: with either in one condition, or a range of ids that the index
-/// of all serves too, a tenant's page is looked for among the jobs of all.
+/// A page of jobs, newest first.
 ///
 /// # Errors
-/// Unavailable when nobody answers.
+/// Invalid for a kind that does not exist, Unavailable when nobody answers.
 pub async fn page(conn: &mut PgConnection, filter: &Filter, limit: i64) -> Result<Slice<JobView>> {
+    let page = select(conn, filter, limit).await?;
+    match &filter.kind {
+        // Jobs of a kind that only another version knows are shown like all others.
+        Some(kind) if page.is_empty() => known(kind).map(|()| page),
+        Some(_) | None => Ok(page),
+    }
+}
+
+/// What has ended is asked for twice, of all and of a tenant, so that each has its index whatever plan the session has
+/// come to: with either in one condition, or a range of ids that the index of all serves too, a tenant's page is
+/// looked for among the jobs of all.
+async fn select(conn: &mut PgConnection, filter: &Filter, limit: i64) -> Result<Slice<JobView>> {
     let rows = sqlx::query_as!(
         JobView,
         r#"select v.id as "id!", v.state as "state!", v.kind as "kind!", q.name as queue, v.tenant_id, v.priority as "priority!",
@@ -157,6 +167,15 @@ pub async fn page(conn: &mut PgConnection, filter: &Filter, limit: i64) -> Resul
     slice(rows, |job| kept::bytes(&job.payload)).await
 }
 
+/// Refuses a kind that does not exist: an empty page would hide the slip.
+fn known(kind: &str) -> Result<()> {
+    if Kind::ALL.iter().any(|known| known.as_str() == kind) {
+        return Ok(());
+    }
+    let instead = nearest::instead(kind, &Kind::ALL.map(Kind::as_str), "there is none");
+    Err(Error::invalid(format!("there are no jobs of a kind `{kind}`; {instead}")))
+}
+
 /// One job, whatever its state; with a tenant, only if it is that tenant's.
 ///
 /// # Errors
@@ -170,7 +189,7 @@ pub async fn job(conn: &mut PgConnection, id: JobId, tenant: Option<TenantId>) -
         .rows
         .into_iter()
         .find(|j| j.id == id.0)
-        .ok_or_else(|| Error::not_found(format!("there is no job {id}")))
+        .ok_or_else(|| Error::not_found(format!("there is no job {id}")).listed_in(Listing::Jobs))
 }
 
 /// Every failed attempt of a job, oldest first.
