@@ -7,7 +7,7 @@ use jobs::config::Reader;
 use rules::access::{Module, Wildcard};
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::auth::ExternalConfig;
+use crate::auth::{ExternalConfig, TrustedProxies};
 
 /// Where the API listens unless told otherwise: loopback, so that nothing is open by accident.
 pub const BIND: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -51,9 +51,8 @@ pub struct ApiConfig {
     pub setup_token: Option<SecretString>,
     /// Whether the schema may be read through `__schema`, and errors may suggest names from it.
     pub introspection: bool,
-    /// How many proxies of our own stand before the API and each add to `X-Forwarded-For`. With 0 the
-    /// header is not read, since anybody can send it.
-    pub trusted_proxies: u8,
+    /// Whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: TrustedProxies,
     /// How `*` in grants is read.
     pub wildcard: Wildcard,
     /// The modules that the deployment has.
@@ -137,7 +136,7 @@ impl ApiConfig {
             external: None,
             setup_token: None,
             introspection: bind.ip().is_loopback(),
-            trusted_proxies: 0,
+            trusted_proxies: TrustedProxies::default(),
             wildcard: Wildcard::default(),
             modules: Module::ALL.to_vec(),
             limits: Limits::default(),
@@ -169,7 +168,7 @@ impl ApiConfig {
         config.introspection = reader.parsed("GRAPHQL_INTROSPECTION", config.introspection);
         config.wildcard = reader.parsed("PERMISSION_WILDCARD", config.wildcard);
         config.modules = read_modules(reader);
-        config.trusted_proxies = reader.number("TRUSTED_PROXIES", 0, 0..=8);
+        config.trusted_proxies = reader.parsed("TRUSTED_PROXIES", TrustedProxies::default());
         config.limits.connections =
             reader.number("MAX_CONNECTIONS", config.limits.connections, 1..=1_000_000);
         config.limits.drain = reader.seconds("DRAIN_S", config.limits.drain.as_secs(), 0..=600);

@@ -193,6 +193,21 @@ fn house_code(error: &Error) -> ErrorCode {
     }
 }
 
+/// The code that an error of the executor is told under.
+pub(crate) fn code_of(error: &ServerError) -> &'static str {
+    known_code(error).unwrap_or(unsourced(error)).as_str()
+}
+
+fn known_code(error: &ServerError) -> Option<ErrorCode> {
+    let fault = error.source::<Fault>().map(Fault::code);
+    fault.or_else(|| error.source::<Error>().map(house_code))
+}
+
+/// Without a source it is the executor that speaks: with a path of an argument's value, else of the document.
+fn unsourced(error: &ServerError) -> ErrorCode {
+    if error.path.is_empty() { ErrorCode::ValidationFailed } else { ErrorCode::BadUserInput }
+}
+
 /// Gives an error of the executor its code, and logs what the client is not told.
 pub(crate) fn dress(mut error: ServerError) -> ServerError {
     let mut extensions = ErrorExtensionValues::default();
@@ -208,9 +223,7 @@ pub(crate) fn dress(mut error: ServerError) -> ServerError {
         error.message = told(house);
         code
     } else {
-        // Without a source it is the executor that speaks: with a path of an argument's value, else of the
-        // document.
-        let code = if error.path.is_empty() { ErrorCode::ValidationFailed } else { ErrorCode::BadUserInput };
+        let code = unsourced(&error);
         error.message = reword(&error.message);
         code
     };

@@ -5,6 +5,7 @@
 // The schema is one type made of every domain's, each inside the next.
 #![recursion_limit = "256"]
 
+mod audit;
 mod auth;
 mod body;
 mod config;
@@ -18,7 +19,10 @@ mod server;
 mod state;
 mod webhook;
 
-pub use auth::{Bootstrapped, Certificates, ExternalConfig, bootstrap_admin, reset_admin_password};
+pub use auth::{
+    BadProxies, Bootstrapped, Certificates, ExternalConfig, TrustedProxies, bootstrap_admin,
+    reset_admin_password,
+};
 pub use config::{ApiConfig, BIND, Limits, MIN_JWT_SECRET_BYTES, PORT, SESSION_TTL_S, TOKEN_TTL_S};
 pub use graphql::sdl;
 pub use router::router;

@@ -14,10 +14,15 @@ const HEADER: HeaderName = HeaderName::from_static("x-request-id");
 /// The longest id that is taken over from a client, in bytes.
 const MAX_BYTES: usize = 64;
 
+/// The id of a request, put into it for those who keep it.
+#[derive(Debug, Clone)]
+pub(crate) struct RequestId(pub String);
+
 /// Takes over the client's id where it is harmless, or draws one.
 pub(crate) async fn assign(mut request: Request, next: Next) -> Response {
     let id = request.headers().get(&HEADER).filter(|id| harmless(id)).cloned().unwrap_or_else(drawn);
     let text = id.to_str().unwrap_or_default();
+    request.extensions_mut().insert(RequestId(text.to_owned()));
     let trace = trace_of(&request);
     request.extensions_mut().insert(trace);
     let path = request.uri().path();

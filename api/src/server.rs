@@ -45,7 +45,16 @@ const FIGURES_CONNECTIONS: usize = 16;
 /// None at present: a failed accept is retried, and a broken connection concerns itself alone.
 pub async fn serve(listener: TcpListener, app: App, shutdown: CancellationToken) -> Result<()> {
     let limits = app.config.limits.clone();
-    run_until(listener, router(app.clone()), limits, shutdown, || app.start_draining()).await
+    let drained = CancellationToken::new();
+    let flushing = {
+        let (app, drained) = (app.clone(), drained.clone());
+        tokio::spawn(async move { app.audit.run(&app.db, app.wake(), drained).await })
+    };
+    let served = run_until(listener, router(app.clone()), limits, shutdown, || app.start_draining()).await;
+    // What the last requests told is handed on before the process ends.
+    drained.cancel();
+    flushing.await.map_err(jobs::Error::internal)?;
+    served
 }
 
 /// Serves `/livez` and `/metrics` alone, for a process that is no API. As [`serve`] otherwise.

@@ -10,6 +10,7 @@ use jobs::queue::Wake;
 use rules::seal::Keyring;
 use script::Sandbox;
 
+use crate::audit::Buffer;
 use crate::auth::{External, Passwords, Tokens};
 use crate::config::ApiConfig;
 use crate::graphql::ApiSchema;
@@ -32,6 +33,7 @@ pub struct Parts {
     pub(crate) passwords: Passwords,
     pub(crate) schema: ApiSchema,
     pub(crate) readiness: Readiness,
+    pub(crate) audit: Buffer,
     draining: AtomicBool,
 }
 
@@ -51,6 +53,7 @@ impl App {
             passwords: Passwords::new(config.limits.password_checks),
             schema: crate::graphql::schema(config.introspection),
             readiness: Readiness::default(),
+            audit: Buffer::default(),
             draining: AtomicBool::new(false),
             db,
             wake,

@@ -5,30 +5,45 @@ use std::sync::LazyLock;
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
+use axum::http::request::Parts;
 use axum::http::{Extensions, HeaderMap, HeaderValue, Response, StatusCode, header};
 use jobs::db::wall;
 use jobs::listener::{Address, Delivery, Hook, Received, address, receive};
 use jobs::trace::TraceContext;
+use rules::id::TenantId;
 use rules::listener::{NOTICE_BYTES_MAX, check, check_size, headers};
 use rules::signature::{self, Headers, ID_HEADER, Refused, SIGNATURE_HEADER, Secret, TIMESTAMP_HEADER};
 use serde_json::{Value, json};
 use tracing::field::display;
 
-use crate::body;
+use crate::auth::origin;
 use crate::error::{Fault, fault_problem, problem};
 use crate::state::App;
+use crate::{audit, body};
 
 /// What deliveries to an address where nobody listens are verified against. Nobody knows it, so they are
 /// refused in the words and the time of a delivery to a listener whose secret the sender does not have: who
 /// has none cannot tell which tenants and paths there are.
 static NOBODYS: LazyLock<Secret> = LazyLock::new(|| Secret::of(&rand::random()));
 
+/// The word for what failed for a reason of ours.
+const FAILED: &str = "failed";
+
 /// Why a delivery is not taken: the answer, and the word under which it is counted.
-struct Refusal(&'static str, Box<Response<Body>>);
+struct Refusal {
+    outcome: &'static str,
+    response: Box<Response<Body>>,
+    /// Whose listener it is, once the signature has shown that the sender is its.
+    tenant: Option<TenantId>,
+}
 
 impl Refusal {
     fn new(outcome: &'static str, response: Response<Body>) -> Self {
-        Self(outcome, Box::new(response))
+        Self { outcome, response: Box::new(response), tenant: None }
+    }
+
+    fn of(self, hook: &Hook) -> Self {
+        Self { tenant: Some(hook.tenant), ..self }
     }
 }
 
@@ -41,17 +56,36 @@ pub(crate) async fn handle(
     // Nobody listens at an address that is no text, and that is answered like any other.
     let text = |place: &(String, String)| !place.0.contains('\0') && !place.1.contains('\0');
     let (tenant, path) = place.ok().map(|Path(place)| place).filter(text).unwrap_or_default();
-    let (outcome, response) = match take(&app, &tenant, &path, request).await {
+    let (head, body) = request.into_parts();
+    let (outcome, response) = match take(&app, &tenant, &path, &head, body).await {
         Ok(received) if received.duplicate => ("duplicate", accepted(&received)),
         Ok(received) => ("accepted", accepted(&received)),
-        Err(Refusal(outcome, response)) => (outcome, *response),
+        Err(refusal) => {
+            tell(&app, &head, (&tenant, &path), &refusal);
+            (refusal.outcome, *refusal.response)
+        }
     };
     jobs::metrics::webhook_received(outcome);
     response
 }
 
-async fn take(app: &App, tenant: &str, path: &str, request: Request) -> Result<Received, Refusal> {
-    let (head, body) = request.into_parts();
+/// Tells the audit of a delivery that was not taken. One that failed for a reason of ours comes again.
+fn tell(app: &App, head: &Parts, (tenant, path): (&str, &str), refusal: &Refusal) {
+    if refusal.outcome == FAILED {
+        return;
+    }
+    let given = [("tenant", tenant), ("path", path)];
+    let given = given.into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect();
+    let told = audit::Refusal {
+        tenant: refusal.tenant,
+        operation: "webhook.receive",
+        given: &given,
+        code: &refusal.outcome.to_ascii_uppercase(),
+    };
+    audit::refused(app, &origin(app, head), &told);
+}
+
+async fn take(app: &App, tenant: &str, path: &str, head: &Parts, body: Body) -> Result<Received, Refusal> {
     let bytes = body::read(body, NOTICE_BYTES_MAX).await.map_err(|response| {
         let too_large = response.status() == StatusCode::PAYLOAD_TOO_LARGE;
         Refusal::new(if too_large { "too_large" } else { "broken_off" }, response)
@@ -62,9 +96,9 @@ async fn take(app: &App, tenant: &str, path: &str, request: Request) -> Result<R
     let (hook, id) = verified(app, address, &head.headers, &bytes)?;
     if !hook.active {
         let told = "the listener is switched off; switch it on, then send again";
-        return Err(Refusal::new("inactive", problem(StatusCode::CONFLICT, told)));
+        return Err(Refusal::new("inactive", problem(StatusCode::CONFLICT, told)).of(&hook));
     }
-    let event = event(&head.headers, &bytes)?;
+    let event = event(&head.headers, &bytes).map_err(|refusal| refusal.of(&hook))?;
     let kept = headers(head.headers.iter().filter_map(|(n, v)| Some((n.as_str(), v.to_str().ok()?))));
     let delivery = Delivery { id, headers: &kept, event: &event, trace_parent: trace(&head.extensions) };
     let received = store(app, &hook, &delivery).await.map_err(broken)?;
@@ -143,7 +177,7 @@ async fn store(app: &App, hook: &Hook, delivery: &Delivery<'_>) -> jobs::Result<
 }
 
 fn broken(error: jobs::Error) -> Refusal {
-    Refusal::new("failed", fault_problem(&Fault::House(error)))
+    Refusal::new(FAILED, fault_problem(&Fault::House(error)))
 }
 
 fn accepted(received: &Received) -> Response<Body> {

@@ -9,6 +9,7 @@ use rand::RngExt;
 use rules::access::Email;
 use serde_json::json;
 
+use crate::audit;
 use crate::command::Admin;
 use crate::home::{self, Home};
 use crate::settings::{self, Settings};
@@ -61,7 +62,13 @@ pub(crate) async fn run(command: Admin) -> anyhow::Result<()> {
     let first = Settings::default().read(read_email)?;
     let db = settings::operator().await?;
     let password = generate();
-    let whose = api::reset_admin_password(&db, email.as_deref(), password.clone().into()).await?;
+    let whose = api::reset_admin_password(
+        &db,
+        email.as_deref(),
+        password.clone().into(),
+        &format!("operator:{}", audit::operator()),
+    )
+    .await?;
     let home = Home::find()?;
     let mut said = format!(
         "administrator `{whose}`, password `{password}`\n  shown only now; earlier logins have ended"

@@ -8,6 +8,7 @@ use rules::machine::{HostUri, Name};
 use rules::queue::{Pool, State};
 
 use crate::argument;
+use crate::audit::Audit;
 
 /// A durable job queue, workflows and webhooks on Postgres, in one executable.
 #[derive(Debug, Parser)]
@@ -70,6 +71,9 @@ pub(crate) enum Command {
     /// Look at machines, see why what was asked of one has not begun, and move one
     #[command(subcommand)]
     Machine(Machine),
+    /// Look at who did what, hand it out, and verify that it is as it was written
+    #[command(subcommand)]
+    Audit(Audit),
     /// Help the senders of webhooks
     #[command(subcommand)]
     Webhook(Webhook),
@@ -361,6 +365,7 @@ impl Command {
                 | Machine::Move { output, .. },
             ) => output,
             Self::Webhook(Webhook::Sign { output, .. }) => output,
+            Self::Audit(audit) => return audit.output().json,
             Self::Up
             | Self::Down
             | Self::Reset { .. }

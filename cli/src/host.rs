@@ -8,8 +8,8 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::command::{Host, Output};
-use crate::settings;
 use crate::table::{cell, print, print_one, print_said, time};
+use crate::{audit, settings};
 
 pub(crate) async fn run(command: Host) -> anyhow::Result<()> {
     let db = settings::operator().await?;
@@ -94,9 +94,10 @@ async fn show(db: &PgPool, name: &str, output: Output) -> jobs::Result<()> {
 }
 
 async fn set_draining(db: &PgPool, name: &str, draining: bool) -> jobs::Result<()> {
-    let by = std::env::var("USER").unwrap_or_else(|_| "operator".into());
     let mut tx = jobs::db::begin(db).await?;
-    store::drain(&mut tx, name, draining, &by).await?;
+    store::drain(&mut tx, name, draining, &audit::operator()).await?;
+    let operation = if draining { "cli.host.drain" } else { "cli.host.resume" };
+    audit::note(&mut tx, None, operation, &json!({ "name": name })).await?;
     tx.commit().await?;
     if !draining {
         Wake::tell(db, Hint::Resumed).await;

@@ -5,13 +5,14 @@ use jobs::queue::Wake;
 use jobs::queue::postgres::control::{self, Cancel};
 use jobs::queue::postgres::look::{self, FailedAttempt, Filter, JobView};
 use jobs::queue::wake::Hint;
-use rules::id::JobId;
+use rules::id::{JobId, TenantId};
 use rules::queue::{Kind, Policy, State};
 use serde::Serialize;
+use serde_json::json;
 
 use crate::command::{Job, Output};
 use crate::table::{cell, print, print_one, time};
-use crate::{failure, known, settings};
+use crate::{audit, failure, known, settings};
 
 pub(crate) async fn run(command: Job) -> anyhow::Result<()> {
     let db = settings::operator().await?;
@@ -179,7 +180,9 @@ async fn each(
 
 async fn cancel_one(db: &PgPool, id: JobId) -> jobs::Result<&'static str> {
     let mut tx = jobs::db::begin(db).await?;
+    let tenant = look::job(&mut tx, id, None).await?.tenant_id.map(TenantId);
     let cancelled = control::cancel(&mut tx, id).await?;
+    audit::note(&mut tx, tenant, "cli.job.cancel", &json!({ "id": id })).await?;
     tx.commit().await?;
     Ok(match cancelled {
         Cancel::Cancelled(woken) => {
@@ -203,6 +206,7 @@ async fn retry_one(db: &PgPool, id: JobId) -> jobs::Result<&'static str> {
     } else {
         control::hasten(&mut tx, id).await?
     };
+    audit::note(&mut tx, job.tenant_id.map(TenantId), "cli.job.retry", &json!({ "id": id })).await?;
     tx.commit().await?;
     tell(db, &woken).await;
     Ok(if dead { "redriven" } else { "due now" })
@@ -222,6 +226,13 @@ async fn redrive_one(db: &PgPool, id: JobId, attempts: Option<u16>) -> jobs::Res
     let mut tx = jobs::db::begin(db).await?;
     let job = dead(&mut tx, id).await?;
     let woken = control::redrive(&mut tx, id, attempts_of(&job, attempts)).await?;
+    audit::note(
+        &mut tx,
+        job.tenant_id.map(TenantId),
+        "cli.dlq.redrive",
+        &json!({ "id": id, "attempts": attempts }),
+    )
+    .await?;
     tx.commit().await?;
     tell(db, &woken).await;
     Ok("redriven")

@@ -13,7 +13,7 @@ use serde_json::json;
 
 use crate::command::{Machine, Output};
 use crate::table::{cell, print, print_one, print_said, time};
-use crate::{known, settings};
+use crate::{audit, known, settings};
 
 /// How many operations are shown of one machine.
 const SHOWN_OPERATIONS: i64 = 10;
@@ -111,12 +111,14 @@ async fn show(db: &PgPool, id: MachineId, output: Output) -> jobs::Result<()> {
 }
 
 async fn put(db: &PgPool, id: MachineId, host: &str, vouched: bool) -> jobs::Result<()> {
-    let by = std::env::var("USER").unwrap_or_else(|_| "operator".into());
+    let by = audit::operator();
     let mut tx = jobs::db::begin(db).await?;
     let tenant = TenantId(store::get(&mut tx, None, id).await?.tenant_id);
     let wish = Relocation { tenant, machine: id, host, vouched, by: &by, trace_parent: None };
     // Told by a hint that needs no process of ours to outlive this one.
     drop(relocate(&mut tx, &wish).await?);
+    let given = json!({ "id": id, "host": host, "hostHasNoPower": vouched });
+    audit::note(&mut tx, Some(tenant), "cli.machine.move", &given).await?;
     tx.commit().await?;
     Wake::tell(db, Hint::Resumed).await;
     Ok(())

@@ -2,6 +2,7 @@
 
 mod admin;
 mod argument;
+mod audit;
 mod command;
 mod confined;
 mod demo;
@@ -82,6 +83,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Dlq(command) => dlq::run(command).await,
         Command::Host(command) => host::run(command).await,
         Command::Machine(command) => machine::run(command).await,
+        Command::Audit(command) => audit::run(command).await,
         Command::Webhook(command) => webhook::run(command),
     }
 }

@@ -7,22 +7,28 @@ use jobs::queue::wake::Hint;
 use serde_json::json;
 
 use crate::command::{Output, Queue};
-use crate::settings;
 use crate::table::{cell, print, print_said, time};
+use crate::{audit, settings};
 
 pub(crate) async fn run(command: Queue) -> anyhow::Result<()> {
     let db = settings::operator().await?;
-    let mut conn = db.acquire().await.map_err(jobs::Error::from)?;
     match command {
-        Queue::List { output } => list(&mut conn, output).await?,
+        Queue::List { output } => {
+            list(&mut *db.acquire().await.map_err(jobs::Error::from)?, output).await?;
+        }
         Queue::Pause { name, output } => {
-            let by = std::env::var("USER").unwrap_or_else(|_| "operator".into());
-            control::pause(&mut conn, &name, &by).await?;
+            let mut tx = jobs::db::begin(&db).await?;
+            control::pause(&mut tx, &name, &audit::operator()).await?;
+            audit::note(&mut tx, None, "cli.queue.pause", &json!({ "name": name })).await?;
+            tx.commit().await.map_err(jobs::Error::from)?;
             let said = format!("`{name}` is paused; `millrace queue resume {name}` lets it go on");
             print_said(output, &json!({ "name": name, "paused": true }), &said)?;
         }
         Queue::Resume { name, output } => {
-            control::resume(&mut conn, &name).await?;
+            let mut tx = jobs::db::begin(&db).await?;
+            control::resume(&mut tx, &name).await?;
+            audit::note(&mut tx, None, "cli.queue.resume", &json!({ "name": name })).await?;
+            tx.commit().await.map_err(jobs::Error::from)?;
             Wake::tell(&db, Hint::Resumed).await;
             print_said(output, &json!({ "name": name, "paused": false }), &format!("`{name}` goes on"))?;
         }

@@ -2,9 +2,10 @@
 //!
 //! Imports go downward only: `error` ← `config, metrics, trace, shutdown` ← `db` ← `tenant, access, seal,
 //! lease, workflow` ← `queue` ← `payload` ← `awaited` ← `host, department, machine` ← `health` ← `dag` ←
-//! `listener, retention` ← `doctor`.
+//! `listener, audit, retention` ← `doctor`.
 
 pub mod access;
+pub mod audit;
 pub mod awaited;
 pub mod config;
 pub mod dag;

@@ -29,6 +29,9 @@ pub const HEALTH_KEEP_DAYS: i32 = 7;
 /// for so long, finished jobs still find their day.
 pub const HISTORY_AHEAD_DAYS: i32 = 14;
 
+/// For how many whole months audit entries are kept, unless configured otherwise.
+pub const AUDIT_KEEP_MONTHS: i32 = 12;
+
 /// How long the lease of a leader that died keeps the others waiting, in seconds, unless configured
 /// otherwise.
 pub const LEASE_S: u64 = 15;
@@ -50,6 +53,8 @@ pub struct SchedulerConfig {
     pub health_keep_days: i32,
     /// For how many days ahead partitions are made; 7 at least.
     pub history_ahead_days: i32,
+    /// For how many whole months audit entries are kept.
+    pub audit_keep_months: i32,
     /// How long a lease lasts unless renewed. It is renewed at a third of this.
     pub lease: Duration,
 }
@@ -64,6 +69,7 @@ impl Default for SchedulerConfig {
             dead_letter_keep_days: DEAD_LETTER_KEEP_DAYS,
             health_keep_days: HEALTH_KEEP_DAYS,
             history_ahead_days: HISTORY_AHEAD_DAYS,
+            audit_keep_months: AUDIT_KEEP_MONTHS,
             lease: Duration::from_secs(LEASE_S),
         }
     }
@@ -71,7 +77,7 @@ impl Default for SchedulerConfig {
 
 impl SchedulerConfig {
     /// Reads `HISTORY_KEEP_DAYS`, `RUN_KEEP_DAYS`, `NOTICE_KEEP_DAYS`, `OPERATION_KEEP_DAYS`,
-    /// `DEAD_LETTER_KEEP_DAYS`, `HEALTH_KEEP_DAYS`, `HISTORY_AHEAD_DAYS` and `SCHEDULER_LEASE_S`.
+    /// `DEAD_LETTER_KEEP_DAYS`, `HEALTH_KEEP_DAYS`, `HISTORY_AHEAD_DAYS`, `AUDIT_KEEP_MONTHS` and `SCHEDULER_LEASE_S`.
     pub fn read(reader: &mut Reader<'_>) -> Self {
         Self {
             history_keep_days: reader.number("HISTORY_KEEP_DAYS", HISTORY_KEEP_DAYS, 1..=3650),
@@ -81,6 +87,7 @@ impl SchedulerConfig {
             dead_letter_keep_days: reader.number("DEAD_LETTER_KEEP_DAYS", DEAD_LETTER_KEEP_DAYS, 1..=3650),
             health_keep_days: reader.number("HEALTH_KEEP_DAYS", HEALTH_KEEP_DAYS, 1..=3650),
             history_ahead_days: reader.number("HISTORY_AHEAD_DAYS", HISTORY_AHEAD_DAYS, 7..=60),
+            audit_keep_months: reader.number("AUDIT_KEEP_MONTHS", AUDIT_KEEP_MONTHS, 1..=240),
             lease: reader.seconds("SCHEDULER_LEASE_S", LEASE_S, 3..=300),
         }
     }

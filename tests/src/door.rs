@@ -179,6 +179,12 @@ impl Client {
         Self { at: self.at, headers: vec![("x-api-key", key.to_owned())] }
     }
 
+    /// The same client, at another door of the same installation.
+    #[must_use]
+    pub fn to(&self, door: &Door) -> Self {
+        Self { at: door.address, ..self.clone() }
+    }
+
     /// The headers that tell who asks, for a request that is sent by hand.
     pub fn headers(&self) -> &[(&'static str, String)] {
         &self.headers

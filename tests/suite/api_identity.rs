@@ -133,7 +133,8 @@ async fn a_session_ends_with_the_password_and_with_the_account() {
     assert_eq!(admin.ask(ME, json!({})).await.status, 401);
     assert_eq!(try_login(&door.nobody(), ADMIN, PASSWORD).await.0, "UNAUTHENTICATED");
     let pool = database.pool().await;
-    let whose = api::reset_admin_password(&pool, None, "the newest password".into()).await.unwrap();
+    let whose =
+        api::reset_admin_password(&pool, None, "the newest password".into(), "operator:ann").await.unwrap();
     assert_eq!(whose, ADMIN);
     door.nobody().ok(LOGIN, json!({"email": ADMIN, "password": "the newest password"})).await;
     door.close().await;
@@ -172,7 +173,9 @@ async fn an_administrator_is_made_once() {
     assert_eq!(again, api::Bootstrapped::Existing(ADMIN.into()));
     assert_eq!(try_login(&door.nobody(), "other@example.org", "another password").await.0, "UNAUTHENTICATED");
     door.user("ada@example.org", "USER").await;
-    let promoted = api::reset_admin_password(&pool, Some("ada@example.org"), "another password".into()).await;
+    let promoted =
+        api::reset_admin_password(&pool, Some("ada@example.org"), "another password".into(), "operator:ann")
+            .await;
     assert_eq!(promoted.unwrap_err().code, jobs::Code::Denied);
     door.close().await;
 }

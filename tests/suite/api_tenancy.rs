@@ -71,7 +71,8 @@ const OPERATIONS: [(&str, &str); 32] = [
 ];
 
 /// Operations that a member may not do in their own tenant either; tried by its administrator.
-const MANAGED: [(&str, &str); 20] = [
+const MANAGED: [(&str, &str); 21] = [
+    ("", "query($t: ID) { auditLogs(tenant: $t) { nodes { id } } }"),
     // Of what is another's it tells as of what never was, without being refused as a whole.
     ("", "mutation($t: ID) { redriveEachDeadLetter(tenant: $t, ids: [\"1\"]) { code } }"),
     ("", "query($t: ID) { tenant(tenant: $t) { id } }"),
@@ -176,7 +177,7 @@ async fn census(database: &Database) -> String {
     let statement = "select jsonb_build_object(
         'members', (select jsonb_agg(role order by user_id) from membership), 'roles', (select count(*) from tenant_role), 'keys', (select jsonb_agg(disabled_at order by id) from api_key),
         'workflows', (select jsonb_agg(jsonb_build_array(id, version, disabled_at) order by id) from workflow),
-        'runs', (select count(*) from run), 'inbox', (select count(*) from run_inbox), 'jobs', (select count(*) from job),
+        'runs', (select count(*) from run), 'inbox', (select count(*) from run_inbox), 'jobs', (select count(*) from job where kind <> 'audit.flush'),
         'listeners', (select jsonb_agg(jsonb_build_array(id, version, active, md5(secret)) order by id) from listener),
         'machines', (select jsonb_agg(jsonb_build_array(id, wanted, generation, department_id) order by id) from machine),
         'departments', (select jsonb_agg(name order by id) from department), 'operations', (select count(*) from machine_operation),

@@ -16,6 +16,7 @@ mod api_session;
 mod api_tenancy;
 mod api_words;
 mod api_work;
+mod audit;
 mod contract;
 mod dag;
 mod defaults;

@@ -188,6 +188,35 @@ fn transactions_are_begun_in_the_one_way_that_may_be_abandoned() {
     refuse("a transaction is begun by `jobs::db::begin`", &faults);
 }
 
+/// Connections that mutations take beside their transaction, each with the reason.
+const BESIDE_DEEDS: [(&str, usize, &str); 3] = [
+    ("api/src/graphql/deadletter.rs", 1, "whoever may redrive none is told so once, and not of each"),
+    ("api/src/graphql/session.rs", 1, "a login counts what fails, and it fails for good"),
+    ("api/src/graphql/user.rs", 1, "as above, for a password that is changed"),
+];
+
+#[test]
+fn mutations_are_done_in_transactions_that_the_audit_is_told_in() {
+    let mut faults = Vec::new();
+    for (path, text) in files(&[".rs"]).into_iter().filter(|(path, _)| path.starts_with("api/src/graphql/")) {
+        if text.contains("db::begin(") {
+            faults.push(format!("{path}: `audit::begin(ctx)` begins the transaction of a mutation"));
+        }
+        let mutations =
+            text.split("\nimpl ").filter(|part| part.split('{').next().unwrap_or("").contains("Mutation"));
+        let beside: usize = mutations
+            .map(|part| part.split("\n}\n").next().unwrap_or("").matches(".acquire()").count())
+            .sum();
+        let allowed = BESIDE_DEEDS.iter().find(|(of, _, _)| *of == path).map_or(0, |(_, count, _)| *count);
+        if beside != allowed {
+            faults.push(format!(
+                "{path}: mutations take {beside} connections beside their transactions, not {allowed}"
+            ));
+        }
+    }
+    refuse("what a mutation does and its audit entry stand or fall together", &faults);
+}
+
 #[test]
 fn the_pure_crates_name_no_clock_and_no_chance() {
     let mut faults = Vec::new();

@@ -259,7 +259,7 @@ async fn the_books_hold(
         let books = "select count(*) filter (where finished_at is not null and status = 'COMPLETED'),
             count(*) filter (where finished_at is not null and status <> 'COMPLETED'), count(*) filter (where finished_at is null),
             (select count(*) from notice where state = 'RECEIVED'), (select count(*) from notice_action where state = 'QUEUED' and kind = 'trigger_workflow'),
-            (select count(*) from job_dead), (select count(*) from job)
+            (select count(*) from job_dead), (select count(*) from job where kind <> 'audit.flush')
             from run";
         let (finished, failed, live, unread, queued, dead, jobs): (i64, i64, i64, i64, i64, i64, i64) =
             sqlx::query_as(books).fetch_one(db).await.unwrap();

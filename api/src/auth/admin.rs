@@ -42,7 +42,8 @@ pub async fn bootstrap_admin(db: &PgPool, email: &str, password: SecretString) -
 }
 
 /// Gives a super administrator a new password, ends their sessions, and lets them in again if they were
-/// shut out. Without an address it is the first of them. Returns the address.
+/// shut out. Without an address it is the first of them. `by` is who does it, as the
+/// audit names them. Returns the address.
 ///
 /// # Errors
 /// NotFound when there is no such user, Denied when they are no super administrator, Invalid for a bad
@@ -51,6 +52,7 @@ pub async fn reset_admin_password(
     db: &PgPool,
     email: Option<&str>,
     password: SecretString,
+    by: &str,
 ) -> Result<String> {
     let hash = hashed(password).await?;
     let mut tx = jobs::db::begin(db).await?;
@@ -71,11 +73,24 @@ pub async fn reset_admin_password(
     };
     jobs::access::store::set_password(&mut tx, UserId(id), &hash).await?;
     jobs::access::store::set_user_disabled(&mut tx, UserId(id), false).await?;
+    let told = jobs::audit::Note {
+        actor: by,
+        operation: "cli.admin.resetPassword",
+        arguments: &serde_json::json!({ "email": email }).to_string(),
+        took_ms: 0,
+        address: None,
+        request_id: None,
+    };
+    jobs::audit::note(&mut tx, &told).await?;
     tx.commit().await?;
     Ok(email)
 }
 
-async fn hashed(password: SecretString) -> Result<String> {
+/// The hash of a password that is strong enough, made apart from those of requests.
+///
+/// # Errors
+/// Invalid for a weak one.
+pub(crate) async fn hashed(password: SecretString) -> Result<String> {
     use secrecy::ExposeSecret;
     check_strength(password.expose_secret()).map_err(|fault| Error::invalid(fault.to_string()))?;
     Passwords::new(1).hash(password).await

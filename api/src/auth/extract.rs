@@ -1,12 +1,13 @@
 //! From a request to who sent it.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use axum::http::{HeaderMap, header, request};
 use jobs::access::session::store as sessions;
 use jobs::trace::TraceContext;
 use rules::access::{Email, Permissions, Principal};
 use rules::apikey;
+use rules::audit::NOBODY;
 use rules::id::{SessionId, UserId};
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::PgConnection;
@@ -15,6 +16,7 @@ use subtle::ConstantTimeEq;
 use super::external::Subject;
 use super::store;
 use crate::error::Fault;
+use crate::request_id::RequestId;
 use crate::server::Peer;
 use crate::state::App;
 
@@ -28,10 +30,33 @@ pub(crate) struct Caller {
     pub(crate) principal: Option<Principal>,
     /// The session of their token, if it is one of ours.
     pub(crate) session: Option<SessionId>,
-    /// The network address that the client has, as far as our own proxies vouch for it.
-    pub(crate) address: IpAddr,
+    /// Where the request came from.
+    pub(crate) origin: Origin,
     /// The W3C `traceparent` that what the request causes is to carry.
     pub(crate) trace_parent: Option<String>,
+}
+
+/// Where a request came from, and the id under which it is known.
+#[derive(Debug, Clone)]
+pub(crate) struct Origin {
+    /// The network address that the client has, as far as our own proxies vouch for it.
+    pub(crate) address: IpAddr,
+    /// The id that the answer carries.
+    pub(crate) request_id: Option<String>,
+}
+
+impl Caller {
+    /// Who it is, in the words of the audit.
+    pub(crate) fn actor(&self) -> String {
+        self.principal.as_ref().map_or_else(|| NOBODY.to_owned(), Principal::to_string)
+    }
+}
+
+/// Where a request came from.
+pub(crate) fn origin(app: &App, head: &request::Parts) -> Origin {
+    let peer = head.extensions.get::<Peer>().copied();
+    let address = app.config.trusted_proxies.client(&head.headers, peer);
+    Origin { address, request_id: head.extensions.get::<RequestId>().map(|id| id.0.clone()) }
 }
 
 /// Verifies the credentials of a request, if it shows any.
@@ -41,8 +66,6 @@ pub(crate) struct Caller {
 /// not be served as nobody.
 pub(crate) async fn caller(app: &App, head: &request::Parts) -> Result<Caller, Fault> {
     let headers = &head.headers;
-    let peer = head.extensions.get::<Peer>().copied();
-    let address = client_address(headers, peer, app.config.trusted_proxies);
     let trace_parent = head.extensions.get::<TraceContext>().map(ToString::to_string);
     let shown = verified(app, headers).await.inspect_err(|fault| {
         if let Fault::BadCredentials(_) = fault {
@@ -50,7 +73,7 @@ pub(crate) async fn caller(app: &App, head: &request::Parts) -> Result<Caller, F
         }
     })?;
     let (principal, session) = shown.unzip();
-    Ok(Caller { principal, session: session.flatten(), address, trace_parent })
+    Ok(Caller { principal, session: session.flatten(), origin: origin(app, head), trace_parent })
 }
 
 /// Who shows credentials, and the session that these are of.
@@ -162,42 +185,11 @@ fn one<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, Fault>
     first.map(|v| v.to_str().map_err(|_| bad(&format!("`{name}` is not plain text")))).transpose()
 }
 
-/// The address that the outermost of our proxies saw. What stands further left in `X-Forwarded-For` was
-/// written by the client.
-fn client_address(headers: &HeaderMap, peer: Option<Peer>, proxies: u8) -> IpAddr {
-    let peer = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |p| p.0.ip());
-    if proxies == 0 {
-        return peer;
-    }
-    let seen: Vec<&str> = headers
-        .get_all("x-forwarded-for")
-        .iter()
-        .filter_map(|v| v.to_str().ok())
-        .flat_map(|v| v.split(','))
-        .map(str::trim)
-        .collect();
-    let place = seen.len().checked_sub(usize::from(proxies));
-    place.and_then(|i| seen.get(i)).and_then(|text| text.parse().ok()).unwrap_or(peer)
-}
-
 #[cfg(test)]
 mod tests {
     use axum::http::HeaderValue;
 
     use super::*;
-
-    #[test]
-    fn only_our_proxies_are_believed() {
-        let mut headers = HeaderMap::new();
-        headers.append("x-forwarded-for", HeaderValue::from_static("6.6.6.6, 192.0.2.1"));
-        headers.append("x-forwarded-for", HeaderValue::from_static("10.0.0.2"));
-        let peer = Some(Peer("10.0.0.1:999".parse().unwrap()));
-        let seen = |proxies| client_address(&headers, peer, proxies).to_string();
-        assert_eq!(seen(0), "10.0.0.1");
-        assert_eq!(seen(1), "10.0.0.2");
-        assert_eq!(seen(2), "192.0.2.1");
-        assert_eq!(seen(9), "10.0.0.1");
-    }
 
     #[test]
     fn credentials_sent_twice_are_refused() {

@@ -9,7 +9,12 @@ use rules::access::{Denied, Principal, overall};
 
 use super::Caller;
 use super::operation::{Needs, needs};
+use crate::audit::{Ledger, Telling};
 use crate::error::Fault;
+use crate::state::App;
+
+/// The name of the type of all that can be changed.
+const MUTATION: &str = "Mutation";
 
 /// The gate, as an extension of the executor: no field at the root is resolved without it.
 pub(crate) struct Gate;
@@ -32,13 +37,39 @@ impl Extension for Keeper {
     ) -> ServerResult<Option<Value>> {
         // What lies below the root comes of an operation that was let in; introspection has a switch of its own.
         if info.path_node.parent.is_none() && !info.name.starts_with("__") {
-            let principal = ctx.data_opt::<Caller>().and_then(|caller| caller.principal.as_ref());
-            if let Err(denied) = admit(info.name, principal) {
-                let name = info.alias.unwrap_or(info.name).to_owned();
-                return Err(refusal(denied, info.field, name));
-            }
+            return self.root(ctx, info, next).await;
         }
         next.run(ctx, info).await
+    }
+}
+
+impl Keeper {
+    /// Lets an operation in, or not, and has the audit told of it.
+    async fn root(
+        &self,
+        ctx: &ExtensionContext<'_>,
+        info: ResolveInfo<'_>,
+        next: NextResolve<'_>,
+    ) -> ServerResult<Option<Value>> {
+        let caller = ctx.data_opt::<Caller>();
+        let telling = match (ctx.data_opt::<App>(), ctx.data_opt::<Ledger>(), caller) {
+            (Some(app), Some(ledger), Some(caller)) => {
+                Some(Telling::of(app, ledger, caller, info.field, info.parent_type == MUTATION))
+            }
+            _ => None,
+        };
+        let principal = caller.and_then(|caller| caller.principal.as_ref());
+        let resolved = match admit(info.name, principal) {
+            Ok(()) => next.run(ctx, info).await,
+            Err(denied) => {
+                let name = info.alias.unwrap_or(info.name).to_owned();
+                Err(refusal(denied, info.field, name))
+            }
+        };
+        if let Some(telling) = telling {
+            telling.end(resolved.as_ref().err());
+        }
+        resolved
     }
 }
 

@@ -9,6 +9,7 @@ mod guard;
 mod one_time;
 mod operation;
 mod password;
+mod proxy;
 mod session;
 pub(crate) mod store;
 mod throttle;
@@ -19,16 +20,20 @@ mod external_tests;
 #[cfg(test)]
 mod token_tests;
 
+pub(crate) use admin::hashed;
 pub use admin::{Bootstrapped, bootstrap_admin, reset_admin_password};
 pub(crate) use external::External;
 pub use external::{Certificates, ExternalConfig};
-pub(crate) use extract::{Caller, caller, external_subject, external_user, same, unknown_subject};
+pub(crate) use extract::{
+    Caller, Origin, caller, external_subject, external_user, origin, same, unknown_subject,
+};
 pub(crate) use gate::Gate;
 pub(crate) use guard::{MayOverall, SignedIn, principal};
 pub(crate) use one_time::{OneTime, Purpose, hash_of};
 pub(crate) use operation::{Needs, needs};
 pub(crate) use password::Passwords;
 pub(crate) use password::check_strength;
-pub(crate) use session::{Granted, begin, refresh};
+pub use proxy::{BadProxies, TrustedProxies};
+pub(crate) use session::{Granted, Refreshed, bad_refresh, begin, refresh};
 pub(crate) use throttle::{charge, forgive};
 pub(crate) use token::Tokens;

@@ -102,6 +102,8 @@ pub(crate) const OPERATIONS: &[(&str, Needs)] = &[
     ("queues", Needs::Overall(Overall::Operate)),
     ("pauseQueue", Needs::Overall(Overall::Operate)),
     ("resumeQueue", Needs::Overall(Overall::Operate)),
+    // What was done.
+    ("auditLogs", Needs::TenantOrOperator(AuditList)),
     // Hosts and machines.
     ("hosts", Needs::Overall(Overall::Operate)),
     ("drainHost", Needs::Overall(Overall::Operate)),

@@ -42,31 +42,39 @@ pub(crate) async fn begin(
     grant(app, conn, Session { id, user, epoch }, ends_at).await
 }
 
+/// What became of a refresh.
+pub(crate) enum Refreshed {
+    /// The session goes on.
+    Granted(Granted),
+    /// The token was used before, and the session is ended: commit that, and refuse with [`bad_refresh`].
+    Ended,
+}
+
+/// What is told to whoever shows a refresh token that is no good.
+pub(crate) fn bad_refresh() -> Fault {
+    Fault::BadCredentials("the refresh token is not valid; log in again".into())
+}
+
 /// Goes on with a session: its refresh token is used up, and another given.
 ///
 /// # Errors
 /// [`Fault::BadCredentials`] for a token that is no good. One that was used before ends the session, with
 /// every token of it: it was copied, and nobody can say by whom.
-pub(crate) async fn refresh(app: &App, token: &str) -> Result<Granted, Fault> {
-    let bad = || Fault::BadCredentials("the refresh token is not valid; log in again".into());
-    let hash = hash_of(Purpose::Refresh, token).ok_or_else(bad)?;
-    let mut tx = jobs::db::begin(&app.db).await?;
-    let shown = store::present(&mut tx, &hash).await?.ok_or_else(bad)?;
+pub(crate) async fn refresh(app: &App, conn: &mut PgConnection, token: &str) -> Result<Refreshed, Fault> {
+    let hash = hash_of(Purpose::Refresh, token).ok_or_else(bad_refresh)?;
+    let shown = store::present(conn, &hash).await?.ok_or_else(bad_refresh)?;
     if shown.used {
-        store::end(&mut tx, shown.session, "REUSE").await?;
-        tx.commit().await?;
+        store::end(conn, shown.session, "REUSE").await?;
         tracing::warn!(session.id = %shown.session, user.id = %shown.user, "a refresh token was used twice; its session is ended");
         jobs::metrics::auth_failure("refresh_reuse");
-        return Err(bad());
+        return Ok(Refreshed::Ended);
     }
     if !shown.live {
-        return Err(bad());
+        return Err(bad_refresh());
     }
-    store::mark_used(&mut tx, &hash).await?;
+    store::mark_used(conn, &hash).await?;
     let session = Session { id: shown.session, user: shown.user, epoch: shown.epoch };
-    let granted = grant(app, &mut tx, session, shown.expires_at).await?;
-    tx.commit().await?;
-    Ok(granted)
+    Ok(Refreshed::Granted(grant(app, conn, session, shown.expires_at).await?))
 }
 
 async fn grant(

@@ -14,6 +14,7 @@ use uuid::Uuid;
 use super::page::Page;
 use super::role::roles_of;
 use super::scope::{Scope, app, enter, parse};
+use crate::audit;
 use crate::auth::SignedIn;
 use crate::error::Fault;
 use crate::state::App;
@@ -148,7 +149,7 @@ impl ApiKeyMutation {
         if let Some(scopes) = &scopes {
             read_grants(scopes.iter().map(String::as_str), wildcard)?;
         }
-        let mut tx = jobs::db::begin(&app(ctx).db).await?;
+        let mut tx = audit::begin(ctx).await?;
         let scope = enter(ctx, &mut tx, tenant.as_ref(), InTenant::Manage).await?;
         let (roles, granted) = roles_of(&mut tx, scope.tenant, roles.as_deref()).await?;
         scope.must_hold(Permissions::held(role.into(), granted.as_deref(), scopes.as_deref(), wildcard))?;
@@ -193,7 +194,7 @@ impl ApiKeyMutation {
             let told = format!("`overlapS` is {overlap_s}; it must lie between 0 and {MAX_OVERLAP_S}");
             return Err(Fault::BadInput(told));
         }
-        let mut tx = jobs::db::begin(&app(ctx).db).await?;
+        let mut tx = audit::begin(ctx).await?;
         let scope = enter(ctx, &mut tx, tenant.as_ref(), InTenant::Manage).await?;
         jobs::tenant::store::lock(&mut tx, scope.tenant).await?;
         let old = store::key(&mut tx, scope.tenant, id).await?;
@@ -228,7 +229,7 @@ impl ApiKeyMutation {
         enabled: bool,
     ) -> Result<ApiKey, Fault> {
         let id = parse::<ApiKeyId>(&id, "id")?;
-        let mut tx = jobs::db::begin(&app(ctx).db).await?;
+        let mut tx = audit::begin(ctx).await?;
         let scope = enter(ctx, &mut tx, tenant.as_ref(), InTenant::Manage).await?;
         let old = store::key(&mut tx, scope.tenant, id).await?;
         not_beyond(app(ctx), &mut tx, &scope, &old).await?;
@@ -241,9 +242,11 @@ impl ApiKeyMutation {
     #[graphql(guard = "SignedIn")]
     async fn revoke_api_key(&self, ctx: &Context<'_>, tenant: Option<ID>, id: ID) -> Result<ApiKey, Fault> {
         let id = parse::<ApiKeyId>(&id, "id")?;
-        let mut conn = app(ctx).db.acquire().await?;
-        let scope = enter(ctx, &mut conn, tenant.as_ref(), InTenant::Manage).await?;
-        Ok(store::revoke_key(&mut conn, scope.tenant, id).await?.into())
+        let mut tx = audit::begin(ctx).await?;
+        let scope = enter(ctx, &mut tx, tenant.as_ref(), InTenant::Manage).await?;
+        let revoked = store::revoke_key(&mut tx, scope.tenant, id).await?;
+        tx.commit().await?;
+        Ok(revoked.into())
     }
 }
 

@@ -10,6 +10,7 @@ use rules::queue::State;
 use super::job::{Job, redrive};
 use super::page::Page;
 use super::scope::{app, enter_or_all, parse_job};
+use crate::audit;
 use crate::auth::SignedIn;
 use crate::error::Fault;
 
@@ -92,7 +93,7 @@ impl DeadLetterMutation {
         ids: Vec<ID>,
     ) -> Result<Vec<ID>, Fault> {
         bounded(&ids)?;
-        let mut tx = jobs::db::begin(&app(ctx).db).await?;
+        let mut tx = audit::begin(ctx).await?;
         let tenant = enter_or_all(ctx, &mut tx, tenant.as_ref(), InTenant::Work).await?;
         let mut pools = Vec::new();
         for id in &ids {
@@ -144,8 +145,9 @@ fn bounded(ids: &[ID]) -> Result<(), Fault> {
 
 /// Redrives one in a transaction of its own. Returns the pools to wake.
 async fn redrive_alone(ctx: &Context<'_>, tenant: Option<&ID>, id: &ID) -> Result<Vec<i32>, Fault> {
+    let mut tx = audit::begin(ctx).await?;
+    tx.one_of("ids", id);
     let id = parse_job(id)?;
-    let mut tx = jobs::db::begin(&app(ctx).db).await?;
     let tenant = enter_or_all(ctx, &mut tx, tenant, InTenant::Work).await?;
     let pools = redrive(&mut tx, id, tenant).await?;
     tx.commit().await?;

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::page::Page;
 use super::scope::{app, enter, parse};
+use crate::audit;
 use crate::auth::SignedIn;
 use crate::error::Fault;
 
@@ -91,7 +92,7 @@ impl DepartmentMutation {
         name: String,
     ) -> Result<Department, Fault> {
         let name: Title = name.parse()?;
-        let mut tx = jobs::db::begin(&app(ctx).db).await?;
+        let mut tx = audit::begin(ctx).await?;
         let scope = enter(ctx, &mut tx, tenant.as_ref(), InTenant::Manage).await?;
         let made = store::insert(&mut tx, scope.tenant, &name).await?;
         tx.commit().await?;
@@ -108,7 +109,7 @@ impl DepartmentMutation {
         name: String,
     ) -> Result<Department, Fault> {
         let (id, name) = (parse::<DepartmentId>(&id, "id")?, name.parse::<Title>()?);
-        let mut tx = jobs::db::begin(&app(ctx).db).await?;
+        let mut tx = audit::begin(ctx).await?;
         let scope = enter(ctx, &mut tx, tenant.as_ref(), InTenant::Manage).await?;
         let renamed = store::rename(&mut tx, scope.tenant, id, &name).await?;
         tx.commit().await?;
@@ -119,7 +120,7 @@ impl DepartmentMutation {
     #[graphql(guard = "SignedIn")]
     async fn destroy_department(&self, ctx: &Context<'_>, tenant: Option<ID>, id: ID) -> Result<bool, Fault> {
         let id = parse::<DepartmentId>(&id, "id")?;
-        let mut tx = jobs::db::begin(&app(ctx).db).await?;
+        let mut tx = audit::begin(ctx).await?;
         let scope = enter(ctx, &mut tx, tenant.as_ref(), InTenant::Manage).await?;
         store::release_destroyed(&mut tx, scope.tenant, id).await?;
         store::delete(&mut tx, scope.tenant, id).await?;

@@ -17,7 +17,8 @@ use serde_json::{Map, Value, json};
 use super::accept::{Media, is_json, negotiate};
 use super::shape::SHAPE;
 use super::{fit, keys, limit, spread};
-use crate::auth::{Caller, caller};
+use crate::audit::{Ledger, refused_credentials};
+use crate::auth::{Caller, caller, origin};
 use crate::body;
 use crate::error::{Fault, dress, problem};
 use crate::state::App;
@@ -61,7 +62,12 @@ pub(crate) async fn handle(State(app): State<App>, request: axum::extract::Reque
 /// What is asked, and who asks.
 async fn admit(app: &App, head: &request::Parts, bytes: &[u8]) -> Result<(Params, Caller), Fault> {
     let params = read(bytes)?;
-    Ok((params, caller(app, head).await?))
+    let caller = caller(app, head).await.inspect_err(|fault| {
+        if let Fault::BadCredentials(_) = fault {
+            refused_credentials(app, &origin(app, head));
+        }
+    })?;
+    Ok((params, caller))
 }
 
 /// Executes what keeps within its limits; what does not is refused before any of it is executed.
@@ -76,7 +82,9 @@ async fn execute(app: &App, params: Params, caller: Caller) -> Result<async_grap
     let open = app.config.introspection;
     fit::check(&document, &params.variables, params.operation_name.as_deref(), &SHAPE, open)?;
     let operation = operation_of(&document);
-    let mut request = Request::new(params.query).variables(params.variables).data(caller).data(app.clone());
+    let ledger = Ledger::new(params.variables.clone());
+    let request = Request::new(params.query).variables(params.variables);
+    let mut request = request.data(caller).data(app.clone()).data(ledger);
     request.operation_name = params.operation_name;
     request.set_parsed_query(document);
     let begun = Instant::now();

@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use super::page::Page;
 use super::scope::{app, enter, parse, trace_parent};
+use crate::audit;
 use crate::auth::SignedIn;
 use crate::error::Fault;
 
@@ -359,7 +360,7 @@ impl HealthMutation {
     /// machines that are parked are not among them.
     #[graphql(guard = "SignedIn")]
     async fn trigger_health_check_round(&self, ctx: &Context<'_>, tenant: Option<ID>) -> Result<i64, Fault> {
-        let mut tx = jobs::db::begin(&app(ctx).db).await?;
+        let mut tx = audit::begin(ctx).await?;
         let scope = enter(ctx, &mut tx, tenant.as_ref(), InTenant::Work).await?;
         let hastened = store::hasten(&mut tx, scope.tenant).await?;
         tx.commit().await?;
@@ -388,7 +389,7 @@ impl HealthMutation {
                 })
             })
             .transpose()?;
-        let mut tx = jobs::db::begin(&app(ctx).db).await?;
+        let mut tx = audit::begin(ctx).await?;
         let scope = enter(ctx, &mut tx, tenant.as_ref(), InTenant::Work).await?;
         store::set(&mut tx, scope.tenant, id, check_name.into(), enabled, interval_s).await?;
         let all = store::checks(&mut tx, id).await?;
@@ -413,7 +414,7 @@ async fn run(
     checks: &[Check],
 ) -> Result<Vec<HealthCheckAsked>, Fault> {
     let id = parse::<MachineId>(machine, argument)?;
-    let mut tx = jobs::db::begin(&app(ctx).db).await?;
+    let mut tx = audit::begin(ctx).await?;
     let scope = enter(ctx, &mut tx, tenant.as_ref(), InTenant::Work).await?;
     let (asked, enqueued) = ask(&mut tx, scope.tenant, id, checks, trace_parent(ctx)).await?;
     tx.commit().await?;

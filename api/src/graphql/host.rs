@@ -7,6 +7,7 @@ use jobs::queue::wake::Hint;
 use rules::access::Overall;
 
 use super::scope::app;
+use crate::audit;
 use crate::auth::{MayOverall, principal};
 use crate::error::Fault;
 
@@ -112,7 +113,7 @@ impl HostMutation {
 
 async fn set_draining(ctx: &Context<'_>, name: &str, draining: bool) -> Result<Host, Fault> {
     let by = principal(ctx)?.to_string();
-    let mut tx = jobs::db::begin(&app(ctx).db).await?;
+    let mut tx = audit::begin(ctx).await?;
     store::drain(&mut tx, name, draining, &by).await?;
     let host = store::by_name(&mut tx, name).await?;
     tx.commit().await?;

@@ -14,6 +14,7 @@ use super::apikey::TenantRoleName;
 use super::page::Page;
 use super::scope::{app, enter, parse};
 use super::session::{LoginPayload, payload};
+use crate::audit;
 use crate::auth::{self, Caller, OneTime, Purpose, SignedIn, check_strength, hash_of};
 use crate::error::Fault;
 
@@ -109,7 +110,7 @@ impl InvitationMutation {
         #[graphql(default_with = "TenantRoleName::Member")] role: TenantRoleName,
     ) -> Result<NewInvitationPayload, Fault> {
         let email: Email = email.parse()?;
-        let mut tx = jobs::db::begin(&app(ctx).db).await?;
+        let mut tx = audit::begin(ctx).await?;
         let scope = enter(ctx, &mut tx, tenant.as_ref(), InTenant::Manage).await?;
         scope.must_hold(Permissions::held(role.into(), None, None, app(ctx).config.wildcard))?;
         jobs::tenant::store::lock(&mut tx, scope.tenant).await?;
@@ -140,7 +141,7 @@ impl InvitationMutation {
         id: ID,
     ) -> Result<Invitation, Fault> {
         let id = parse::<InvitationId>(&id, "id")?;
-        let mut tx = jobs::db::begin(&app(ctx).db).await?;
+        let mut tx = audit::begin(ctx).await?;
         let scope = enter(ctx, &mut tx, tenant.as_ref(), InTenant::Manage).await?;
         let revoked = store::revoke(&mut tx, scope.tenant, id).await?;
         tx.commit().await?;
@@ -165,7 +166,7 @@ impl InvitationMutation {
             }
             None => None,
         };
-        let mut tx = jobs::db::begin(&app.db).await?;
+        let mut tx = audit::begin(ctx).await?;
         let tenant = store::tenant_of(&mut tx, &hash).await?.ok_or_else(gone)?;
         wall::enter(&mut tx, tenant).await?;
         let taken = store::accept(&mut tx, &hash).await?.ok_or_else(gone)?;
@@ -173,6 +174,7 @@ impl InvitationMutation {
         let user = account(ctx, &mut tx, &email, hashed.as_deref()).await?;
         let role: TenantRole = taken.role.parse().map_err(jobs::Error::internal)?;
         jobs::tenant::store::add_member(&mut tx, TenantId(taken.tenant_id), user, role).await?;
+        tx.by(user);
         let standing = auth::store::standing(&mut tx, user, None).await?.ok_or_else(gone)?;
         let granted = auth::begin(app, &mut tx, user, standing.epoch).await?;
         let told = payload(&mut tx, granted).await?;

@@ -13,6 +13,7 @@ use rules::queue::{Kind, Policy, State, Why};
 
 use super::page::Page;
 use super::scope::{app, enter_or_all, parse, parse_job};
+use crate::audit;
 use crate::auth::SignedIn;
 use crate::error::Fault;
 
@@ -289,7 +290,7 @@ impl JobMutation {
         id: ID,
     ) -> Result<JobCancellation, Fault> {
         let id = parse_job(&id)?;
-        let mut tx = jobs::db::begin(&app(ctx).db).await?;
+        let mut tx = audit::begin(ctx).await?;
         let tenant = enter_or_all(ctx, &mut tx, tenant.as_ref(), InTenant::Work).await?;
         look::job(&mut tx, id, tenant).await?;
         let became = control::cancel(&mut tx, id).await?;
@@ -311,7 +312,7 @@ impl JobMutation {
     #[graphql(guard = "SignedIn")]
     async fn retry_job(&self, ctx: &Context<'_>, tenant: Option<ID>, id: ID) -> Result<Job, Fault> {
         let id = parse_job(&id)?;
-        let mut tx = jobs::db::begin(&app(ctx).db).await?;
+        let mut tx = audit::begin(ctx).await?;
         let tenant = enter_or_all(ctx, &mut tx, tenant.as_ref(), InTenant::Work).await?;
         let job = look::job(&mut tx, id, tenant).await?;
         let pools = if job.state == State::Dead.as_str() {

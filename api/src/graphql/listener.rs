@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use super::page::Page;
 use super::scope::{app, enter, parse};
+use crate::audit;
 use crate::auth::SignedIn;
 use crate::error::{Fault, InputFault};
 
@@ -142,7 +143,7 @@ impl ListenerMutation {
         let path: Path = path.parse().map_err(|e| Fault::BadInput(format!("{e}")))?;
         let title: Title = title.parse()?;
         let app = app(ctx);
-        let mut tx = jobs::db::begin(&app.db).await?;
+        let mut tx = audit::begin(ctx).await?;
         let scope = enter(ctx, &mut tx, tenant.as_ref(), InTenant::Work).await?;
         let new = NewListener { path: &path, title: &title, pipeline: &pipeline.0 };
         let (made, secret) =
@@ -163,7 +164,7 @@ impl ListenerMutation {
     ) -> Result<Listener, Fault> {
         let id = parse::<ListenerId>(&id, "id")?;
         let app = app(ctx);
-        let mut tx = jobs::db::begin(&app.db).await?;
+        let mut tx = audit::begin(ctx).await?;
         let scope = enter(ctx, &mut tx, tenant.as_ref(), InTenant::Work).await?;
         let saved =
             listener::update_pipeline(&mut tx, app.sandbox(), scope.tenant, id, version, &pipeline.0).await?;
@@ -181,7 +182,7 @@ impl ListenerMutation {
         active: bool,
     ) -> Result<Listener, Fault> {
         let id = parse::<ListenerId>(&id, "id")?;
-        let mut tx = jobs::db::begin(&app(ctx).db).await?;
+        let mut tx = audit::begin(ctx).await?;
         let scope = enter(ctx, &mut tx, tenant.as_ref(), InTenant::Work).await?;
         let saved = listener::set_active(&mut tx, scope.tenant, id, active).await?;
         tx.commit().await?;
@@ -199,7 +200,7 @@ impl ListenerMutation {
     ) -> Result<Listener, Fault> {
         let id = parse::<ListenerId>(&id, "id")?;
         let title: Title = title.parse()?;
-        let mut tx = jobs::db::begin(&app(ctx).db).await?;
+        let mut tx = audit::begin(ctx).await?;
         let scope = enter(ctx, &mut tx, tenant.as_ref(), InTenant::Work).await?;
         let saved = listener::rename(&mut tx, scope.tenant, id, &title).await?;
         tx.commit().await?;
@@ -220,7 +221,7 @@ impl ListenerMutation {
         let id = parse::<ListenerId>(&id, "id")?;
         let grace = keep_old_hours.map_or(SECRET_GRACE, |h| Duration::from_hours(h.into()));
         let app = app(ctx);
-        let mut tx = jobs::db::begin(&app.db).await?;
+        let mut tx = audit::begin(ctx).await?;
         let scope = enter(ctx, &mut tx, tenant.as_ref(), InTenant::Manage).await?;
         let (saved, secret) =
             listener::rotate_secret(&mut tx, app.keyring(), scope.tenant, id, grace).await?;
@@ -237,7 +238,7 @@ impl ListenerMutation {
         id: ID,
     ) -> Result<Listener, Fault> {
         let id = parse::<ListenerId>(&id, "id")?;
-        let mut tx = jobs::db::begin(&app(ctx).db).await?;
+        let mut tx = audit::begin(ctx).await?;
         let scope = enter(ctx, &mut tx, tenant.as_ref(), InTenant::Manage).await?;
         let saved = listener::end_old_secret(&mut tx, scope.tenant, id).await?;
         tx.commit().await?;
@@ -248,7 +249,7 @@ impl ListenerMutation {
     #[graphql(guard = "SignedIn")]
     async fn delete_listener(&self, ctx: &Context<'_>, tenant: Option<ID>, id: ID) -> Result<bool, Fault> {
         let id = parse::<ListenerId>(&id, "id")?;
-        let mut tx = jobs::db::begin(&app(ctx).db).await?;
+        let mut tx = audit::begin(ctx).await?;
         let scope = enter(ctx, &mut tx, tenant.as_ref(), InTenant::Manage).await?;
         listener::delete(&mut tx, scope.tenant, id).await?;
         tx.commit().await?;

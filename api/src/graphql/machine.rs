@@ -14,6 +14,7 @@ use uuid::Uuid;
 use super::operation::{Asked, asked};
 use super::page::Page;
 use super::scope::{app, enter, parse, trace_parent};
+use crate::audit;
 use crate::auth::{SignedIn, principal};
 use crate::error::{Fault, InputFault};
 
@@ -226,7 +227,7 @@ impl MachineMutation {
         tenant: Option<ID>,
         input: CreateMachineInput,
     ) -> Result<Asked, Fault> {
-        let mut tx = jobs::db::begin(&app(ctx).db).await?;
+        let mut tx = audit::begin(ctx).await?;
         let scope = enter(ctx, &mut tx, tenant.as_ref(), InTenant::Work).await?;
         let (spec, department) = input.check(&mut tx, scope.tenant).await?;
         let by = scope.by.to_string();
@@ -261,7 +262,7 @@ impl MachineMutation {
     ) -> Result<Machine, Fault> {
         let id = parse::<MachineId>(&id, "id")?;
         let department = department_id.map(|id| parse::<DepartmentId>(&id, "departmentId")).transpose()?;
-        let mut tx = jobs::db::begin(&app(ctx).db).await?;
+        let mut tx = audit::begin(ctx).await?;
         let scope = enter(ctx, &mut tx, tenant.as_ref(), InTenant::Work).await?;
         if department.is_none() && host.is_none() {
             return Err(Fault::BadInput(

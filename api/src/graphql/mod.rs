@@ -2,6 +2,7 @@
 
 mod accept;
 mod apikey;
+mod audit;
 mod deadletter;
 mod department;
 mod fit;

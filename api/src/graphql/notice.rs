@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use super::page::Page;
 use super::scope::{app, enter, parse, trace_parent};
+use crate::audit;
 use crate::auth::SignedIn;
 use crate::error::Fault;
 
@@ -203,7 +204,7 @@ impl NoticeMutation {
     #[graphql(guard = "SignedIn")]
     async fn replay_notice(&self, ctx: &Context<'_>, tenant: Option<ID>, id: ID) -> Result<Notice, Fault> {
         let id = parse::<NoticeId>(&id, "id")?;
-        let mut tx = jobs::db::begin(&app(ctx).db).await?;
+        let mut tx = audit::begin(ctx).await?;
         let scope = enter(ctx, &mut tx, tenant.as_ref(), InTenant::Work).await?;
         let trace = trace_parent(ctx).map(str::to_owned);
         let (_, enqueued) = jobs::listener::replay(&mut tx, scope.tenant, id, trace).await?;

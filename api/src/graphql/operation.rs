@@ -8,12 +8,12 @@ use jobs::machine::{Request, Requested, request, store as machines};
 use rules::access::InTenant;
 use rules::id::{MachineId, OperationId, TenantId};
 use rules::machine::Action;
-use sqlx::{Postgres, Transaction};
 use uuid::Uuid;
 
 use super::machine::Machine;
 use super::page::Page;
 use super::scope::{app, enter, parse, trace_parent};
+use crate::audit::{self, Deed};
 use crate::auth::SignedIn;
 use crate::error::Fault;
 
@@ -104,7 +104,7 @@ impl From<store::Waiting> for MachineWait {
 /// Ends the transaction in which something was asked, and tells of it.
 pub(crate) async fn asked(
     ctx: &Context<'_>,
-    mut tx: Transaction<'static, Postgres>,
+    mut tx: Deed<'_>,
     tenant: TenantId,
     machine: MachineId,
     requested: Requested,
@@ -124,7 +124,7 @@ async fn ask(
     action: Action,
 ) -> Result<Asked, Fault> {
     let machine = parse::<MachineId>(&id, "id")?;
-    let mut tx = jobs::db::begin(&app(ctx).db).await?;
+    let mut tx = audit::begin(ctx).await?;
     let scope = enter(ctx, &mut tx, tenant.as_ref(), wish).await?;
     let by = scope.by.to_string();
     let wished = Request {

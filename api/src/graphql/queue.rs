@@ -11,6 +11,7 @@ use rules::access::Overall;
 use sqlx::PgConnection;
 
 use super::scope::app;
+use crate::audit;
 use crate::auth::{MayOverall, principal};
 use crate::error::Fault;
 
@@ -87,20 +88,24 @@ impl QueueMutation {
     #[graphql(guard = "MayOverall(Overall::Operate)")]
     async fn pause_queue(&self, ctx: &Context<'_>, name: String) -> Result<Queue, Fault> {
         let by = principal(ctx)?.to_string();
-        let mut conn = app(ctx).db.acquire().await?;
-        wall::enter_all(&mut conn).await?;
-        control::pause(&mut conn, &name, &by).await?;
-        named(&mut conn, &name).await
+        let mut tx = audit::begin(ctx).await?;
+        wall::enter_all(&mut tx).await?;
+        control::pause(&mut tx, &name, &by).await?;
+        let paused = named(&mut tx, &name).await?;
+        tx.commit().await?;
+        Ok(paused)
     }
 
     /// Resumes a queue.
     #[graphql(guard = "MayOverall(Overall::Operate)")]
     async fn resume_queue(&self, ctx: &Context<'_>, name: String) -> Result<Queue, Fault> {
-        let mut conn = app(ctx).db.acquire().await?;
-        wall::enter_all(&mut conn).await?;
-        control::resume(&mut conn, &name).await?;
+        let mut tx = audit::begin(ctx).await?;
+        wall::enter_all(&mut tx).await?;
+        control::resume(&mut tx, &name).await?;
+        let resumed = named(&mut tx, &name).await?;
+        tx.commit().await?;
         app(ctx).wake().hint(Hint::Resumed);
-        named(&mut conn, &name).await
+        Ok(resumed)
     }
 }
 

@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::page::Page;
 use super::scope::{Scope, app, enter, parse};
 use super::tenant::{Member, not_above};
+use crate::audit;
 use crate::auth::SignedIn;
 use crate::error::Fault;
 use crate::state::App;
@@ -132,7 +133,7 @@ impl RoleMutation {
     ) -> Result<RoleView, Fault> {
         let title: Title = title.parse()?;
         let given = read(app(ctx), &grants)?;
-        let mut tx = jobs::db::begin(&app(ctx).db).await?;
+        let mut tx = audit::begin(ctx).await?;
         let scope = enter(ctx, &mut tx, tenant.as_ref(), InTenant::Manage).await?;
         scope.must_hold(given)?;
         jobs::tenant::store::lock(&mut tx, scope.tenant).await?;
@@ -159,7 +160,7 @@ impl RoleMutation {
     ) -> Result<RoleView, Fault> {
         let (id, title) = (parse::<RoleId>(&id, "id")?, title.parse::<Title>()?);
         let given = read(app(ctx), &grants)?;
-        let mut tx = jobs::db::begin(&app(ctx).db).await?;
+        let mut tx = audit::begin(ctx).await?;
         let scope = enter(ctx, &mut tx, tenant.as_ref(), InTenant::Manage).await?;
         let before = store::get(&mut tx, scope.tenant, id).await?;
         scope.must_hold(given.or(of_grants(app(ctx), &before.grants)))?;
@@ -172,7 +173,7 @@ impl RoleMutation {
     #[graphql(guard = "SignedIn")]
     async fn delete_role(&self, ctx: &Context<'_>, tenant: Option<ID>, id: ID) -> Result<bool, Fault> {
         let id = parse::<RoleId>(&id, "id")?;
-        let mut tx = jobs::db::begin(&app(ctx).db).await?;
+        let mut tx = audit::begin(ctx).await?;
         let scope = enter(ctx, &mut tx, tenant.as_ref(), InTenant::Manage).await?;
         store::delete(&mut tx, scope.tenant, id).await?;
         tx.commit().await?;
@@ -190,7 +191,7 @@ impl RoleMutation {
         roles: Vec<ID>,
     ) -> Result<Member, Fault> {
         let user = parse::<UserId>(&user, "user")?;
-        let mut tx = jobs::db::begin(&app(ctx).db).await?;
+        let mut tx = audit::begin(ctx).await?;
         let scope = enter(ctx, &mut tx, tenant.as_ref(), InTenant::Manage).await?;
         jobs::tenant::store::lock(&mut tx, scope.tenant).await?;
         not_above(app(ctx), &mut tx, &scope, user).await?;

@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use super::page::Page;
 use super::scope::{app, enter, parse, trace_parent};
+use crate::audit;
 use crate::auth::SignedIn;
 use crate::error::Fault;
 
@@ -213,7 +214,7 @@ impl RunMutation {
     ) -> Result<ExecutePayload, Fault> {
         let workflow = parse::<WorkflowId>(&workflow, "workflow")?;
         let input = input.map_or_else(|| serde_json::json!({}), |input| input.0);
-        let mut tx = jobs::db::begin(&app(ctx).db).await?;
+        let mut tx = audit::begin(ctx).await?;
         let scope = enter(ctx, &mut tx, tenant.as_ref(), InTenant::Work).await?;
         let wanted = Start {
             tenant: scope.tenant,
@@ -234,7 +235,7 @@ impl RunMutation {
     #[graphql(guard = "SignedIn")]
     async fn cancel_run(&self, ctx: &Context<'_>, tenant: Option<ID>, id: ID) -> Result<Run, Fault> {
         let id = parse::<RunId>(&id, "id")?;
-        let mut tx = jobs::db::begin(&app(ctx).db).await?;
+        let mut tx = audit::begin(ctx).await?;
         let scope = enter(ctx, &mut tx, tenant.as_ref(), InTenant::Work).await?;
         let enqueued = start::cancel(&mut tx, id, scope.tenant, &scope.by.to_string()).await?;
         let run = store::get(&mut tx, id, scope.tenant).await?.try_into()?;

@@ -3,6 +3,7 @@
 use async_graphql::{EmptySubscription, MergedObject, Schema};
 
 use super::apikey::{ApiKeyMutation, ApiKeyQuery};
+use super::audit::AuditQuery;
 use super::deadletter::{DeadLetterMutation, DeadLetterQuery};
 use super::department::{DepartmentMutation, DepartmentQuery};
 use super::health::{HealthMutation, HealthQuery};
@@ -45,6 +46,7 @@ pub(crate) struct Query(
     OperationQuery,
     SnapshotQuery,
     HealthQuery,
+    AuditQuery,
 );
 
 /// Everything that can be changed.

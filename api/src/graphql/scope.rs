@@ -10,6 +10,7 @@ use rules::access::{
 use rules::id::{JobId, TenantId};
 use sqlx::PgConnection;
 
+use crate::audit::Ledger;
 use crate::auth::{Caller, Needs, needs, principal};
 use crate::error::Fault;
 use crate::state::App;
@@ -71,6 +72,10 @@ pub(crate) async fn enter(
     // Entered before it is decided whether they may: what decides is behind the wall, too.
     wall::enter(conn, wanted).await?;
     let standing = look_up(app(ctx), conn, wanted, by).await?;
+    if standing.may.is_some() {
+        // What a stranger tries is not written into the audit of those whom it does not concern.
+        ctx.data_unchecked::<Ledger>().in_tenant(ctx.item.node.response_key().node.as_str(), wanted);
+    }
     let may = in_tenant(by, &standing, needed)?;
     Ok(Scope { tenant: wanted, by: by.clone(), may })
 }

@@ -3,14 +3,15 @@
 use async_graphql::{Context, ID, Object, Result, SimpleObject};
 use chrono::{DateTime, Utc};
 use jobs::access::{session, store};
-use rules::access::{Denied, Email, Principal};
+use rules::access::{Denied, Email, Principal, Role};
 use rules::id::UserId;
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::PgConnection;
 
 use super::scope::app;
 use super::user::User;
-use crate::auth::{self, Caller, Granted, SignedIn, charge, forgive, principal, same};
+use crate::audit;
+use crate::auth::{self, Caller, Granted, Refreshed, SignedIn, charge, forgive, principal, same};
 use crate::error::Fault;
 
 /// Sessions of one user that are shown.
@@ -87,7 +88,7 @@ impl SessionMutation {
     async fn login(&self, ctx: &Context<'_>, email: String, password: String) -> Result<LoginPayload, Fault> {
         let app = app(ctx);
         let email: Email = email.parse()?;
-        let address = ctx.data_unchecked::<Caller>().address;
+        let address = ctx.data_unchecked::<Caller>().origin.address;
         let mut conn = app.db.acquire().await?;
         charge(&mut conn, &app.config.limits, &email, address).await?;
         let login = auth::store::login(&mut conn, &email).await?;
@@ -99,7 +100,8 @@ impl SessionMutation {
             jobs::metrics::auth_failure("password");
             return Err(Fault::BadCredentials("the e-mail address or the password is wrong".into()));
         };
-        let mut tx = jobs::db::begin(&app.db).await?;
+        let mut tx = audit::begin(ctx).await?;
+        tx.by(login.user);
         forgive(&mut tx, &email, address).await?;
         let granted = auth::begin(app, &mut tx, login.user, login.epoch).await?;
         let payload = payload(&mut tx, granted).await?;
@@ -112,8 +114,9 @@ impl SessionMutation {
     async fn login_external(&self, ctx: &Context<'_>, token: String) -> Result<LoginPayload, Fault> {
         let app = app(ctx);
         let subject = auth::external_subject(app, &token).await?;
-        let mut tx = jobs::db::begin(&app.db).await?;
+        let mut tx = audit::begin(ctx).await?;
         let user = auth::external_user(&mut tx, subject).await?;
+        tx.by(user);
         let standing = auth::store::standing(&mut tx, user, None).await?;
         let Some(standing) = standing.filter(|s| s.disabled_at.is_none()) else {
             return Err(auth::unknown_subject());
@@ -126,20 +129,31 @@ impl SessionMutation {
 
     /// Gives the next token of a session, and the next refresh token. The one that is sent is used up.
     async fn refresh_session(&self, ctx: &Context<'_>, refresh_token: String) -> Result<LoginPayload, Fault> {
-        let granted = auth::refresh(app(ctx), &refresh_token).await?;
-        let mut conn = app(ctx).db.acquire().await?;
-        payload(&mut conn, granted).await
+        let mut tx = audit::begin(ctx).await?;
+        let granted = match auth::refresh(app(ctx), &mut tx, &refresh_token).await? {
+            Refreshed::Granted(granted) => granted,
+            Refreshed::Ended => {
+                // The end of the session stands, though the refresh does not.
+                tx.commit_refused().await?;
+                return Err(auth::bad_refresh());
+            }
+        };
+        tx.by(granted.user);
+        let payload = payload(&mut tx, granted).await?;
+        tx.commit().await?;
+        Ok(payload)
     }
 
     /// Ends this session, or every session of one's own.
     #[graphql(guard = "SignedIn")]
     async fn logout(&self, ctx: &Context<'_>, #[graphql(default)] everywhere: bool) -> Result<bool, Fault> {
         let user = user_id(ctx)?;
-        let mut conn = app(ctx).db.acquire().await?;
+        let mut tx = audit::begin(ctx).await?;
         match ctx.data_unchecked::<Caller>().session {
-            Some(session) if !everywhere => session::store::end(&mut conn, session, "LOGOUT").await?,
-            Some(_) | None => session::store::end_all(&mut conn, user).await?,
+            Some(session) if !everywhere => session::store::end(&mut tx, session, "LOGOUT").await?,
+            Some(_) | None => session::store::end_all(&mut tx, user).await?,
         }
+        tx.commit().await?;
         Ok(true)
     }
 
@@ -158,14 +172,15 @@ impl SessionMutation {
             jobs::metrics::auth_failure("setup");
             return Err(closed());
         }
-        match auth::bootstrap_admin(&app.db, &email, password.into()).await? {
-            auth::Bootstrapped::Made => {}
-            auth::Bootstrapped::Existing(_) => {
-                return Err(jobs::Error::conflict("the installation has its administrator; log in").into());
-            }
+        let hash = auth::hashed(password.into()).await?;
+        let mut tx = audit::begin(ctx).await?;
+        if auth::store::first_super_admin(&mut tx).await?.is_some() {
+            return Err(jobs::Error::conflict("the installation has its administrator; log in").into());
         }
-        let mut conn = app.db.acquire().await?;
-        store::user_by_email(&mut conn, &email.parse()?).await?.try_into()
+        let made = store::insert_user(&mut tx, &email.parse()?, &hash, Role::SuperAdmin).await?;
+        tx.by(UserId(made.id));
+        tx.commit().await?;
+        made.try_into()
     }
 }
 

@@ -10,6 +10,7 @@ use rules::machine::Name;
 
 use super::operation::{Asked, asked};
 use super::scope::{app, enter, parse, trace_parent};
+use crate::audit;
 use crate::auth::SignedIn;
 use crate::error::Fault;
 
@@ -95,7 +96,7 @@ impl SnapshotMutation {
         description: Option<String>,
     ) -> Result<Asked, Fault> {
         let id = parse::<MachineId>(&machine_id, "machineId")?;
-        let mut tx = jobs::db::begin(&app(ctx).db).await?;
+        let mut tx = audit::begin(ctx).await?;
         let scope = enter(ctx, &mut tx, tenant.as_ref(), InTenant::Work).await?;
         let (name, description) = (read_name(&name)?, description.unwrap_or_default());
         if description.chars().count() > MAX_DESCRIPTION_CHARS {
@@ -142,7 +143,7 @@ async fn ask(
     what: Ask,
 ) -> Result<Asked, Fault> {
     let id = parse::<MachineId>(&machine_id, "machineId")?;
-    let mut tx = jobs::db::begin(&app(ctx).db).await?;
+    let mut tx = audit::begin(ctx).await?;
     let scope = enter(ctx, &mut tx, tenant.as_ref(), wish).await?;
     let (name, by) = (read_name(name)?, scope.by.to_string());
     let requested = snapshot::ask(&mut tx, scope.tenant, id, &name, what, &by, trace_parent(ctx)).await?;

@@ -15,6 +15,7 @@ use uuid::Uuid;
 use super::apikey::TenantRoleName;
 use super::page::Page;
 use super::scope::{Scope, app, enter, parse};
+use crate::audit;
 use crate::auth::{MayOverall, SignedIn, principal};
 use crate::error::Fault;
 use crate::state::App;
@@ -150,7 +151,7 @@ impl TenantMutation {
     #[graphql(guard = "MayOverall(Overall::MakeTenant)")]
     async fn create_tenant(&self, ctx: &Context<'_>, slug: String, title: String) -> Result<Tenant, Fault> {
         let (slug, title): (Slug, Title) = (slug.parse()?, title.parse()?);
-        let mut tx = jobs::db::begin(&app(ctx).db).await?;
+        let mut tx = audit::begin(ctx).await?;
         let id = TenantId(Uuid::now_v7());
         wall::enter(&mut tx, id).await?;
         let tenant = store::insert(&mut tx, id, &slug, &title).await?;
@@ -170,7 +171,7 @@ impl TenantMutation {
         title: String,
     ) -> Result<Tenant, Fault> {
         let title: Title = title.parse()?;
-        let mut tx = jobs::db::begin(&app(ctx).db).await?;
+        let mut tx = audit::begin(ctx).await?;
         let scope = enter(ctx, &mut tx, tenant.as_ref(), InTenant::Manage).await?;
         let saved = store::set_title(&mut tx, scope.tenant, &title).await?;
         tx.commit().await?;
@@ -181,9 +182,11 @@ impl TenantMutation {
     #[graphql(guard = "MayOverall(Overall::MakeTenant)")]
     async fn set_tenant_enabled(&self, ctx: &Context<'_>, id: ID, enabled: bool) -> Result<Tenant, Fault> {
         let id = parse::<TenantId>(&id, "id")?;
-        let mut conn = app(ctx).db.acquire().await?;
-        wall::enter(&mut conn, id).await?;
-        Ok(store::set_enabled(&mut conn, id, enabled).await?.into())
+        let mut tx = audit::begin(ctx).await?;
+        wall::enter(&mut tx, id).await?;
+        let saved = store::set_enabled(&mut tx, id, enabled).await?;
+        tx.commit().await?;
+        Ok(saved.into())
     }
 
     /// Switches modules on for a tenant, and all others off.
@@ -199,9 +202,11 @@ impl TenantMutation {
         for name in modules.iter().flatten() {
             name.parse::<Module>().map_err(|unknown| Fault::BadInput(unknown.to_string()))?;
         }
-        let mut conn = app(ctx).db.acquire().await?;
-        wall::enter(&mut conn, id).await?;
-        Ok(store::set_modules(&mut conn, id, modules.as_deref()).await?.into())
+        let mut tx = audit::begin(ctx).await?;
+        wall::enter(&mut tx, id).await?;
+        let saved = store::set_modules(&mut tx, id, modules.as_deref()).await?;
+        tx.commit().await?;
+        Ok(saved.into())
     }
 
     /// Takes a user into a tenant.
@@ -214,7 +219,7 @@ impl TenantMutation {
         #[graphql(default_with = "TenantRoleName::Member")] role: TenantRoleName,
     ) -> Result<Member, Fault> {
         let email: Email = email.parse()?;
-        let mut tx = jobs::db::begin(&app(ctx).db).await?;
+        let mut tx = audit::begin(ctx).await?;
         let scope = enter(ctx, &mut tx, tenant.as_ref(), InTenant::Manage).await?;
         scope.must_hold(held(app(ctx), role.into(), None))?;
         let user = jobs::access::store::user_by_email(&mut tx, &email).await?;
@@ -228,7 +233,7 @@ impl TenantMutation {
     #[graphql(guard = "SignedIn")]
     async fn remove_member(&self, ctx: &Context<'_>, tenant: Option<ID>, user: ID) -> Result<bool, Fault> {
         let user = parse::<UserId>(&user, "user")?;
-        let mut tx = jobs::db::begin(&app(ctx).db).await?;
+        let mut tx = audit::begin(ctx).await?;
         let scope = enter(ctx, &mut tx, tenant.as_ref(), InTenant::Manage).await?;
         store::lock(&mut tx, scope.tenant).await?;
         not_above(app(ctx), &mut tx, &scope, user).await?;
@@ -247,7 +252,7 @@ impl TenantMutation {
         role: TenantRoleName,
     ) -> Result<Member, Fault> {
         let user = parse::<UserId>(&user, "user")?;
-        let mut tx = jobs::db::begin(&app(ctx).db).await?;
+        let mut tx = audit::begin(ctx).await?;
         let scope = enter(ctx, &mut tx, tenant.as_ref(), InTenant::Manage).await?;
         scope.must_hold(held(app(ctx), role.into(), None))?;
         store::lock(&mut tx, scope.tenant).await?;

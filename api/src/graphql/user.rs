@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::apikey::TenantRoleName;
 use super::page::Page;
 use super::scope::{app, parse};
+use crate::audit;
 use crate::auth::{self, Caller, MayOverall, SignedIn, charge, check_strength, forgive, principal};
 use crate::error::Fault;
 
@@ -133,8 +134,10 @@ impl UserMutation {
         let email: Email = email.parse()?;
         check_strength(&password)?;
         let hash = app(ctx).passwords.hash(password.into()).await?;
-        let mut conn = app(ctx).db.acquire().await?;
-        store::insert_user(&mut conn, &email, &hash, role.into()).await?.try_into()
+        let mut tx = audit::begin(ctx).await?;
+        let made = store::insert_user(&mut tx, &email, &hash, role.into()).await?.try_into()?;
+        tx.commit().await?;
+        Ok(made)
     }
 
     /// Shuts a user out, which ends their sessions at once, or lets them in again. Who may make users of a
@@ -146,7 +149,7 @@ impl UserMutation {
         if matches!(by, Principal::User { id: own, .. } if *own == id) {
             return Err(Fault::BadInput("`id` is your own; ask another administrator".into()));
         }
-        let mut tx = jobs::db::begin(&app(ctx).db).await?;
+        let mut tx = audit::begin(ctx).await?;
         let role: Role = store::user(&mut tx, id).await?.role.parse().map_err(jobs::Error::internal)?;
         overall(by, Overall::MakeUser(role))?;
         store::set_user_disabled(&mut tx, id, !enabled).await?;
@@ -166,7 +169,7 @@ impl UserMutation {
         let app = app(ctx);
         let mut conn = app.db.acquire().await?;
         let email = own_email(&mut conn, id).await?;
-        let address = ctx.data_unchecked::<Caller>().address;
+        let address = ctx.data_unchecked::<Caller>().origin.address;
         // A stolen token must not serve to guess the password.
         charge(&mut conn, &app.config.limits, &email, address).await?;
         let login = auth::store::login(&mut conn, &email).await?;
@@ -175,9 +178,10 @@ impl UserMutation {
             return Err(Fault::BadInput("`old` is not the present password".into()));
         }
         let hash = app.passwords.hash(new.into()).await?;
-        let mut conn = app.db.acquire().await?;
-        forgive(&mut conn, &email, address).await?;
-        store::set_password(&mut conn, id, &hash).await?;
+        let mut tx = audit::begin(ctx).await?;
+        forgive(&mut tx, &email, address).await?;
+        store::set_password(&mut tx, id, &hash).await?;
+        tx.commit().await?;
         Ok(true)
     }
 }

@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::page::Page;
 use super::scope::{app, enter, parse};
+use crate::audit;
 use crate::auth::SignedIn;
 use crate::error::{Fault, InputFault};
 use crate::state::App;
@@ -164,7 +165,7 @@ impl WorkflowMutation {
         definition: Json<Value>,
     ) -> Result<Workflow, Fault> {
         let title: Title = title.parse()?;
-        let mut tx = jobs::db::begin(&app(ctx).db).await?;
+        let mut tx = audit::begin(ctx).await?;
         let scope = enter(ctx, &mut tx, tenant.as_ref(), InTenant::Work).await?;
         let definition = valid(app(ctx), definition.0).await?;
         scope.must_hold(definition.needs())?;
@@ -189,7 +190,7 @@ impl WorkflowMutation {
     ) -> Result<Workflow, Fault> {
         let id = parse::<WorkflowId>(&id, "id")?;
         let title: Option<Title> = title.map(|t| t.parse()).transpose()?;
-        let mut tx = jobs::db::begin(&app(ctx).db).await?;
+        let mut tx = audit::begin(ctx).await?;
         let scope = enter(ctx, &mut tx, tenant.as_ref(), InTenant::Work).await?;
         let before = store::get(&mut tx, id, scope.tenant).await?;
         let definition = valid(app(ctx), definition.0).await?;
@@ -212,7 +213,7 @@ impl WorkflowMutation {
         enabled: bool,
     ) -> Result<Workflow, Fault> {
         let id = parse::<WorkflowId>(&id, "id")?;
-        let mut tx = jobs::db::begin(&app(ctx).db).await?;
+        let mut tx = audit::begin(ctx).await?;
         let scope = enter(ctx, &mut tx, tenant.as_ref(), InTenant::Work).await?;
         store::set_disabled(&mut tx, id, scope.tenant, !enabled).await?;
         let saved = store::get(&mut tx, id, scope.tenant).await?;

@@ -5,6 +5,7 @@
 
 pub mod access;
 pub mod apikey;
+pub mod audit;
 pub mod dag;
 pub mod health;
 pub mod id;

@@ -104,6 +104,13 @@ pub(super) const HEALTH_CHECKS: Metric =
     counter("millrace_health_checks_total", &["check", "verdict"], "Checks of machines by what they found.");
 pub(super) const WEBHOOK_RECEIVED: Metric =
     counter("millrace_webhook_received_total", &["outcome"], "Webhook deliveries by what became of them.");
+pub(super) const AUDIT_CHAINED: Metric =
+    counter("millrace_audit_chained_total", &[], "Audit entries put into the chains of their tenants.");
+pub(super) const AUDIT_DROPPED: Metric = counter(
+    "millrace_audit_dropped_total",
+    &[],
+    "Audit entries of refused operations that found no room in memory while the database was away.",
+);
 pub(super) const HTTP_REQUEST: Metric = histogram(
     "millrace_http_request_duration_seconds",
     &["method", "route", "status"],
@@ -175,6 +182,11 @@ pub(super) const HISTORY_AHEAD: Metric = gauge(
     &[],
     "Days after today for which finished jobs already have a partition.",
 );
+pub(super) const AUDIT_LAG: Metric = gauge(
+    "millrace_audit_lag_seconds",
+    &[],
+    "Age of the oldest audit entry that is not in its chain yet; 0 without one.",
+);
 pub(super) const MACHINES_BY_HEALTH: Metric = gauge(
     "millrace_machines",
     &["health"],
@@ -233,6 +245,8 @@ pub const CATALOG: &[Metric] = &[
     SCRIPT_RUN,
     HEALTH_CHECKS,
     WEBHOOK_RECEIVED,
+    AUDIT_CHAINED,
+    AUDIT_DROPPED,
     HTTP_REQUEST,
     GRAPHQL_OPERATION,
     GRAPHQL_ERRORS,
@@ -253,6 +267,7 @@ pub const CATALOG: &[Metric] = &[
     DLQ_DEPTH,
     DLQ_OLDEST,
     HISTORY_AHEAD,
+    AUDIT_LAG,
     MACHINES_BY_HEALTH,
     PG_DEAD_TUPLES,
     PG_LIVE_TUPLES,

@@ -103,6 +103,16 @@ pub fn webhook_received(outcome: &'static str) {
     counter!(c::WEBHOOK_RECEIVED.name, "outcome" => outcome).increment(1);
 }
 
+/// Audit entries were put into the chains of their tenants.
+pub fn audit_chained(entries: u64) {
+    counter!(c::AUDIT_CHAINED.name).increment(entries);
+}
+
+/// An audit entry found no room in memory.
+pub fn audit_dropped() {
+    counter!(c::AUDIT_DROPPED.name).increment(1);
+}
+
 /// An HTTP request was answered. `route` is the pattern that matched, never the path as it came.
 pub fn http_request(method: &'static str, route: &'static str, status: u16, took: Duration) {
     let class = match status / 100 {
@@ -198,6 +208,8 @@ pub struct ClusterFigures {
     pub dlq_oldest_age_s: f64,
     /// Days for which the history already has a partition.
     pub history_days_ahead: i64,
+    /// Age of the oldest audit entry that is not in its chain, in seconds; 0 without one.
+    pub audit_lag_s: f64,
     /// Transactions since the oldest that is not frozen.
     pub xid_age: i64,
     /// Age of the oldest open transaction in seconds.
@@ -213,6 +225,7 @@ pub fn cluster(figures: &ClusterFigures) {
     gauge!(c::UNKNOWN_KINDS.name).set(figures.unknown_kinds as f64);
     gauge!(c::DLQ_OLDEST.name).set(figures.dlq_oldest_age_s);
     gauge!(c::HISTORY_AHEAD.name).set(figures.history_days_ahead as f64);
+    gauge!(c::AUDIT_LAG.name).set(figures.audit_lag_s);
     gauge!(c::PG_XID_AGE.name).set(figures.xid_age as f64);
     gauge!(c::PG_XMIN_AGE.name, "blocker" => "session").set(figures.session_age_s);
     gauge!(c::PG_XMIN_AGE.name, "blocker" => "prepared").set(figures.prepared_age_s);

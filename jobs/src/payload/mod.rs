@@ -1,6 +1,7 @@
 //! What stands in jobs: one file per domain, plain data that knows ids and never rows.
 
 mod about;
+pub mod audit;
 pub mod health;
 pub mod listener;
 pub mod machine;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::duty::{Context, health, partition, prune, report};
+use crate::duty::{Context, audit, health, partition, prune, report};
 
 /// A chore of the leader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -11,6 +11,8 @@ pub(crate) enum Duty {
     Partition,
     /// Puts checks of machines into the queue when they are due.
     Health,
+    /// Has what was noted for the audit chained, where it was left behind.
+    Audit,
     /// Takes away what was outlived.
     Prune,
     /// Reports figures of the whole installation.
@@ -18,13 +20,14 @@ pub(crate) enum Duty {
 }
 
 impl Duty {
-    pub(crate) const ALL: [Self; 4] = [Self::Partition, Self::Health, Self::Prune, Self::Report];
+    pub(crate) const ALL: [Self; 5] = [Self::Partition, Self::Health, Self::Audit, Self::Prune, Self::Report];
 
     /// The name in metrics and logs.
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Partition => "partition",
             Self::Health => "health",
+            Self::Audit => "audit",
             Self::Prune => "prune",
             Self::Report => "report",
         }
@@ -36,7 +39,7 @@ impl Duty {
             Self::Partition => Duration::from_secs(10 * 60),
             Self::Health => Duration::from_secs(5),
             Self::Prune => Duration::from_secs(60),
-            Self::Report => Duration::from_secs(15),
+            Self::Audit | Self::Report => Duration::from_secs(15),
         }
     }
 
@@ -44,7 +47,7 @@ impl Duty {
     pub(crate) const fn limit(self) -> Duration {
         match self {
             Self::Partition | Self::Prune => Duration::from_secs(60),
-            Self::Health | Self::Report => Duration::from_secs(15),
+            Self::Health | Self::Audit | Self::Report => Duration::from_secs(15),
         }
     }
 
@@ -53,6 +56,7 @@ impl Duty {
         match self {
             Self::Partition => partition::perform(context).await,
             Self::Health => health::perform(context).await,
+            Self::Audit => audit::perform(context).await,
             Self::Prune => prune::perform(context).await,
             Self::Report => report::perform(context).await,
         }

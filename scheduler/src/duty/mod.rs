@@ -1,5 +1,6 @@
 //! What the leader does: each duty takes no input, is bounded, and may be repeated at any time.
 
+mod audit;
 mod context;
 mod health;
 mod list;

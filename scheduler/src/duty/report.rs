@@ -16,6 +16,7 @@ pub(crate) async fn perform(context: &Context) -> jobs::Result<()> {
     let unknown = unknown_kinds(&mut conn).await?;
     let oldest_dead_at = oldest_dead_at(&mut conn).await?;
     let history_days_ahead = days_ahead(&mut conn).await?;
+    let audit_lag_s = jobs::audit::store::lag_s(&mut conn).await?.unwrap_or_default().max(0.0);
     let tables = hot_tables(&mut conn).await?;
     let machines = jobs::health::store::count(&mut conn, None).await?;
     let bytes = table_bytes(&mut conn).await?;
@@ -30,6 +31,7 @@ pub(crate) async fn perform(context: &Context) -> jobs::Result<()> {
         unknown_kinds: unknown.iter().map(|(_, count)| count).sum(),
         dlq_oldest_age_s: oldest_dead_at.map_or(0.0, |at| age_s(at, vitals.now)),
         history_days_ahead,
+        audit_lag_s,
         xid_age: vitals.xid_age,
         session_age_s: vitals.session_age_s,
         prepared_age_s: vitals.prepared_age_s,

@@ -14,7 +14,8 @@ use crate::api_tenancy::belongings;
 const CANARY: &str = "canary";
 
 /// Tables behind the wall with no text of their own that could be marked: ids, numbers, times, closed words.
-const WITHOUT_TEXT: [(&str, &str); 12] = [
+const WITHOUT_TEXT: [(&str, &str); 13] = [
+    ("audit_chain", "hashes, numbers and times"),
     ("membership", "who, where, and a built-in role"),
     ("membership_role", "ids"),
     ("api_key_role", "ids"),
@@ -110,6 +111,9 @@ async fn marked(database: &Database, admin: &Client, acme: &Value) -> Map<String
         "with dead as (select * from job where tenant_id = $1 limit 1)
         insert into job_dead (job_id, created_at, pool_id, queue_id, priority, attempt, crashes, max_attempts, reason, kind, tenant_id, error, payload, attempts)
         select -id, created_at, pool_id, queue_id, priority, 1, 0, 3, 'failed', kind, tenant_id, 'canary', payload, '[]' from dead",
+        "update audit_intake set arguments = '{\"canary\": 1}' where tenant_id = $1",
+        "insert into audit_entry (tenant_id, seq, kept_at, at, actor, operation, arguments, outcome, took_ms, address, request_id, hash)
+        values ($1, 1, now(), now(), 'canary', 'canary', '{\"canary\": 1}', 'ACCEPTED', 1, 'canary', 'canary', '\\x00')",
     ] {
         let acme: Uuid = acme.as_str().unwrap().parse().unwrap();
         sqlx::query(statement).bind(acme).execute(&mut conn).await.unwrap_or_else(|e| panic!("{statement}: {e}"));

@@ -19,7 +19,8 @@ const COLUMNS: u64 = 24;
 
 /// What the leader of the schedulers alone reports: narrowed to a process, a panel of it would be empty, and added
 /// up it would count twice what a former leader said.
-const OF_THE_LEADER: [&str; 9] = [
+const OF_THE_LEADER: [&str; 10] = [
+    "millrace_audit_lag_seconds",
     "millrace_queue_",
     "millrace_workers_alive",
     "millrace_worker_heartbeat_age_seconds",

@@ -1,5 +1,6 @@
 //! The handlers, one file per payload file, and what happens when a job of theirs dies.
 
+pub(crate) mod audit;
 mod call;
 mod death;
 pub(crate) mod health;

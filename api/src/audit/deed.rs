@@ -1,0 +1,93 @@
+//! The transaction of a mutation, in which what it does and its audit entry stand or fall together.
+
+use std::ops::{Deref, DerefMut};
+
+use async_graphql::Context;
+use jobs::audit::{Note, note};
+use jobs::db::PgConnection;
+use rules::id::UserId;
+use sqlx::{Postgres, Transaction};
+
+use super::Ledger;
+use crate::auth::Caller;
+use crate::error::Fault;
+use crate::state::App;
+
+/// What a mutation does: its transaction, with who does it. Given up, it has done nothing.
+pub(crate) struct Deed<'a> {
+    tx: Transaction<'static, Postgres>,
+    app: &'a App,
+    ledger: &'a Ledger,
+    ctx: &'a Context<'a>,
+    actor: String,
+    part: Option<(&'static str, String)>,
+}
+
+/// Begins the transaction of the mutation that is being resolved.
+///
+/// # Errors
+/// Unavailable when nobody answers.
+pub(crate) async fn begin<'a>(ctx: &'a Context<'a>) -> Result<Deed<'a>, Fault> {
+    let app = ctx.data_unchecked::<App>();
+    let tx = jobs::db::begin(&app.db).await?;
+    let actor = ctx.data_unchecked::<Caller>().actor();
+    Ok(Deed { tx, app, ledger: ctx.data_unchecked::<Ledger>(), ctx, actor, part: None })
+}
+
+impl Deed<'_> {
+    /// Says who does it, where that is only known now: at a login.
+    pub(crate) fn by(&mut self, user: UserId) {
+        self.actor = format!("user:{user}");
+    }
+
+    /// Says that it is done to one of several that an argument lists, each of which is a deed of its own.
+    pub(crate) fn one_of(&mut self, argument: &'static str, one: &str) {
+        self.part = Some((argument, one.to_owned()));
+    }
+
+    /// Commits what was done, with its entry in the audit of the tenant that was entered.
+    ///
+    /// # Errors
+    /// Unavailable when nobody answers; if the answer to the commit is lost, both may stand all the same.
+    pub(crate) async fn commit(mut self) -> Result<(), Fault> {
+        let field = &self.ctx.item.node;
+        let key = field.response_key().node.as_str();
+        let origin = &self.ctx.data_unchecked::<Caller>().origin;
+        let address = origin.address.to_string();
+        let told = Note {
+            actor: &self.actor,
+            operation: field.name.node.as_str(),
+            arguments: &self.ledger.arguments(field, self.part.as_ref().map(|(of, one)| (*of, one.as_str()))),
+            took_ms: self.ledger.took_ms(key),
+            address: Some(&address),
+            request_id: origin.request_id.as_deref(),
+        };
+        note(&mut self.tx, &told).await?;
+        self.tx.commit().await?;
+        self.ledger.accepted(key);
+        self.app.audit.noted();
+        Ok(())
+    }
+
+    /// Commits what had to be done though the mutation is refused.
+    ///
+    /// # Errors
+    /// As [`Deed::commit`].
+    pub(crate) async fn commit_refused(self) -> Result<(), Fault> {
+        Ok(self.tx.commit().await?)
+    }
+}
+
+impl Deref for Deed<'_> {
+    type Target = PgConnection;
+
+    fn deref(&self) -> &PgConnection {
+        &self.tx
+    }
+}
+
+impl DerefMut for Deed<'_> {
+    fn deref_mut(&mut self) -> &mut PgConnection {
+        &mut self.tx
+    }
+}

@@ -1,0 +1,219 @@
+//! What one request has told the audit so far, field by field.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
+use async_graphql::parser::types::Field;
+use async_graphql::{ServerError, Variables};
+use chrono::Utc;
+use rules::access::{Denied, Principal};
+use rules::audit::{Entry, INSTALLATION, NOBODY, Outcome, arguments};
+use rules::id::TenantId;
+use serde_json::{Map, Value as Json};
+
+use crate::auth::{Caller, Origin};
+use crate::error::{Fault, code_of};
+use crate::state::App;
+
+/// Arguments that are secrets by what they are for, and not by their names.
+const SECRET_ARGUMENTS: [(&str, &[&str]); 1] = [("changePassword", &["old", "new"])];
+
+/// Queries that are told when they are answered, too: who reads the audit is of interest to auditors.
+const QUERIES_TOLD: [&str; 1] = ["auditLogs"];
+
+/// What a request tells the audit, by the names under which its fields at the root are answered.
+pub(crate) struct Ledger {
+    variables: Variables,
+    fields: Mutex<HashMap<String, Told>>,
+}
+
+/// What is known of one field.
+#[derive(Debug, Clone, Copy)]
+struct Told {
+    began: Instant,
+    tenant: Option<TenantId>,
+    accepted: bool,
+}
+
+impl Ledger {
+    /// Nothing is told yet. The variables are those of the request.
+    pub(crate) fn new(variables: Variables) -> Self {
+        Self { variables, fields: Mutex::default() }
+    }
+
+    /// The arguments of a field as an entry keeps them; of the one that lists several, the one that it is about.
+    pub(crate) fn arguments(&self, field: &Field, part: Option<(&str, &str)>) -> String {
+        let operation = field.name.node.as_str();
+        let secret =
+            SECRET_ARGUMENTS.iter().find(|(of, _)| *of == operation).map_or(&[][..], |(_, names)| names);
+        let mut given = Map::new();
+        for (name, value) in &field.arguments {
+            let name = name.node.as_str();
+            if secret.contains(&name) {
+                given.insert(name.to_owned(), Json::String(rules::redact::FILTERED.into()));
+                continue;
+            }
+            // With its variables in their places; one that was not given leaves nothing.
+            let found =
+                value.node.clone().into_const_with(|name| self.variables.get(&name).cloned().ok_or(()));
+            if let Some(value) = found.ok().and_then(|value| value.into_json().ok()) {
+                given.insert(name.to_owned(), value);
+            }
+        }
+        if let Some((of, one)) = part {
+            given.insert(of.to_owned(), Json::Array(vec![Json::String(one.to_owned())]));
+        }
+        arguments(&given)
+    }
+
+    /// How long ago a field began, in milliseconds.
+    pub(crate) fn took_ms(&self, key: &str) -> i32 {
+        let began = self.told(key).map_or_else(Instant::now, |told| told.began);
+        i32::try_from(began.elapsed().as_millis()).unwrap_or(i32::MAX)
+    }
+
+    /// Notes in which tenant a field acts, once it is known that whoever asks belongs there.
+    pub(crate) fn in_tenant(&self, key: &str, tenant: TenantId) {
+        self.change(key, |told| told.tenant = Some(tenant));
+    }
+
+    /// Notes that the entry of a field stands, with what it did.
+    pub(crate) fn accepted(&self, key: &str) {
+        self.change(key, |told| told.accepted = true);
+    }
+
+    fn told(&self, key: &str) -> Option<Told> {
+        self.fields.lock().unwrap_or_else(PoisonError::into_inner).get(key).copied()
+    }
+
+    fn change(&self, key: &str, change: impl FnOnce(&mut Told)) {
+        let mut fields = self.fields.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(told) = fields.get_mut(key) {
+            change(told);
+        }
+    }
+
+    fn begin(&self, key: &str) {
+        let told = Told { began: Instant::now(), tenant: None, accepted: false };
+        self.fields.lock().unwrap_or_else(PoisonError::into_inner).insert(key.to_owned(), told);
+    }
+}
+
+/// A field at the root that is being resolved. Dropped before its end, as when the client went away or the time was
+/// up, it tells that it came to no answer.
+pub(crate) struct Telling<'a> {
+    app: &'a App,
+    ledger: &'a Ledger,
+    caller: &'a Caller,
+    field: &'a Field,
+    mutates: bool,
+    open: bool,
+}
+
+impl<'a> Telling<'a> {
+    /// Begins to listen to a field.
+    pub(crate) fn of(
+        app: &'a App,
+        ledger: &'a Ledger,
+        caller: &'a Caller,
+        field: &'a Field,
+        mutates: bool,
+    ) -> Self {
+        ledger.begin(field.response_key().node.as_str());
+        Self { app, ledger, caller, field, mutates, open: true }
+    }
+
+    /// Tells what became of it, where that is to be told and does not stand already.
+    pub(crate) fn end(mut self, refused: Option<&ServerError>) {
+        self.open = false;
+        let fault = refused.and_then(|error| error.source::<Fault>());
+        let told = match refused {
+            _ if self.mutates => true,
+            None => QUERIES_TOLD.contains(&self.field.name.node.as_str()),
+            // Of what is only looked at, what is not allowed is told; that nobody is logged in is not.
+            Some(_) => matches!(fault, Some(Fault::Denied(denied)) if *denied != Denied::Anonymous),
+        };
+        if told {
+            self.tell(refused.map(code_of));
+        }
+    }
+
+    fn tell(&self, code: Option<&'static str>) {
+        let key = self.field.response_key().node.as_str();
+        let noted = self.ledger.told(key);
+        if noted.is_some_and(|told| told.accepted) {
+            return;
+        }
+        let own = match &self.caller.principal {
+            Some(Principal::Key { tenant, .. }) => Some(*tenant),
+            Some(Principal::User { .. }) | None => None,
+        };
+        self.app.audit.push(Entry {
+            tenant: noted.and_then(|told| told.tenant).or(own).unwrap_or(INSTALLATION),
+            at: Utc::now(),
+            actor: self.caller.actor(),
+            operation: self.field.name.node.to_string(),
+            arguments: self.ledger.arguments(self.field, None),
+            outcome: outcome_of(code),
+            code: code.map(str::to_owned),
+            took_ms: self.ledger.took_ms(key),
+            address: Some(self.caller.origin.address.to_string()),
+            request_id: self.caller.origin.request_id.clone(),
+        });
+    }
+}
+
+impl Drop for Telling<'_> {
+    fn drop(&mut self) {
+        if self.open && self.mutates {
+            self.tell(Some("UNAVAILABLE"));
+        }
+    }
+}
+
+fn outcome_of(code: Option<&str>) -> Outcome {
+    match code {
+        None => Outcome::Accepted,
+        Some("INTERNAL" | "UNAVAILABLE") => Outcome::Failed,
+        Some(_) => Outcome::Refused,
+    }
+}
+
+/// Tells that credentials were shown that are no good.
+pub(crate) fn refused_credentials(app: &App, origin: &Origin) {
+    let given = Map::new();
+    refused(
+        app,
+        origin,
+        &Refusal { tenant: None, operation: "authenticate", given: &given, code: "UNAUTHENTICATED" },
+    );
+}
+
+/// Something that was refused outside of GraphQL.
+pub(crate) struct Refusal<'a> {
+    /// Whom it concerns, once it is known that whoever asks is let in there.
+    pub(crate) tenant: Option<TenantId>,
+    /// What was asked for.
+    pub(crate) operation: &'a str,
+    /// With what.
+    pub(crate) given: &'a Map<String, Json>,
+    /// Why it was refused.
+    pub(crate) code: &'a str,
+}
+
+/// Tells of it.
+pub(crate) fn refused(app: &App, origin: &Origin, refusal: &Refusal<'_>) {
+    app.audit.push(Entry {
+        tenant: refusal.tenant.unwrap_or(INSTALLATION),
+        at: Utc::now(),
+        actor: NOBODY.into(),
+        operation: refusal.operation.into(),
+        arguments: arguments(refusal.given),
+        outcome: Outcome::Refused,
+        code: Some(refusal.code.into()),
+        took_ms: 0,
+        address: Some(origin.address.to_string()),
+        request_id: origin.request_id.clone(),
+    });
+}

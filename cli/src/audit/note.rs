@@ -1,0 +1,38 @@
+//! What operators' commands tell the audit, in the transaction of what they do.
+
+use chrono::Utc;
+use jobs::audit::store::take_in;
+use jobs::db::PgConnection;
+use rules::audit::{Entry, INSTALLATION, Outcome, arguments};
+use rules::id::TenantId;
+use serde_json::Value;
+
+/// Who calls this command, by the name that the system has for them.
+pub(crate) fn operator() -> String {
+    std::env::var("USER").unwrap_or_else(|_| "operator".into())
+}
+
+/// Notes what a command does, for a tenant or the installation.
+///
+/// # Errors
+/// Unavailable when nobody answers.
+pub(crate) async fn note(
+    conn: &mut PgConnection,
+    tenant: Option<TenantId>,
+    operation: &str,
+    given: &Value,
+) -> jobs::Result<()> {
+    let entry = Entry {
+        tenant: tenant.unwrap_or(INSTALLATION),
+        at: Utc::now(),
+        actor: format!("operator:{}", operator()),
+        operation: operation.to_owned(),
+        arguments: given.as_object().map_or_else(|| "{}".to_owned(), arguments),
+        outcome: Outcome::Accepted,
+        code: None,
+        took_ms: 0,
+        address: None,
+        request_id: None,
+    };
+    take_in(conn, &[entry]).await
+}

@@ -1,0 +1,14 @@
+//! The audit in Postgres: noted where something is done, put into the chain of its tenant by a job, read by
+//! auditors, dropped by months.
+//!
+//! [`note`] is for what is done in a transaction, [`store::take_in`] for what was gathered; [`flush`] chains both.
+
+mod flush;
+pub mod look;
+pub mod month;
+pub mod store;
+mod verify;
+
+pub use flush::{FLUSH_MAX, Flushed, flush};
+pub use store::{Note, note};
+pub use verify::{Verdict, verify};

@@ -1,0 +1,7 @@
+//! The audit: every operation told once, in chains that show what was done to them.
+
+mod chain;
+mod kill;
+mod read;
+mod stage;
+mod told;
