@@ -12,6 +12,7 @@ pub mod config;
 pub mod context;
 mod due;
 mod fetch;
+mod gather;
 mod handle;
 mod heir;
 mod held;
@@ -55,7 +56,7 @@ pub async fn run(config: WorkerConfig, context: Context, shutdown: CancellationT
     let worker = WorkerId(uuid::Uuid::new_v4());
     let served: Vec<&str> = config.hosts.iter().map(|host| host.name.as_str()).collect();
     tracing::info!(worker.id = %worker, pools = ?config.pools, hosts = ?served, "worker started");
-    let hosts = Hosts::register(&context.db, &config.hosts, &shutdown).await;
+    let hosts = Hosts::register(&context.db, &context.wake, &config.hosts, &shutdown).await;
     let context =
         Arc::new(Context { hosts, thresholds: config.thresholds, wildcard: config.wildcard, ..context });
     let posts = config.posts(&context.hosts);

@@ -1,10 +1,12 @@
 //! Machines: what is wanted, what was asked for, what was seen.
 //!
 //! [`request`] is the one way to ask for anything: wanted state, generation, operation and job change in
-//! one transaction. What a worker writes while it performs an operation stands in [`report`].
+//! one transaction. What a worker writes while it performs an operation stands in [`report`], what it
+//! compares when it looks at a host in [`listing`].
 
 mod create;
 mod key;
+pub mod listing;
 pub mod operation;
 mod relocate;
 pub mod report;

@@ -1,5 +1,8 @@
 //! Who holds a host: takeover, fencing, draining, moving machines between hosts.
 
+use jobs::machine::listing;
+use jobs::machine::report::store::{self, Settled};
+use jobs::machine::report::{Beginning, Begun, Ending, Sight};
 use jobs::queue::postgres::look;
 use rules::id::HostId;
 use rules::machine::Action;
@@ -38,32 +41,26 @@ async fn whoever_lost_a_host_writes_nothing_more() {
     let lease = std::time::Duration::from_secs(60);
     let old = jobs::lease::acquire(&mut conn, &name, uuid::Uuid::new_v4(), lease).await.unwrap().unwrap();
     let stop = stage.ask(machine, Action::Stop).await;
-    let begun = jobs::machine::report::store::begin(&mut conn, stop, id, &old).await.unwrap();
-    assert!(matches!(begun, jobs::machine::report::Begun::Task(_)), "{begun:?}");
+    let beginning = [Beginning { operation: stop, host: id, claim: old.clone() }];
+    let begun = store::begin(&mut conn, &beginning).await.unwrap();
+    assert!(matches!(begun[..], [Begun::Task(_)]), "{begun:?}");
     jobs::lease::release(&mut conn, &old).await.unwrap();
     let new = jobs::lease::acquire(&mut conn, &name, uuid::Uuid::new_v4(), lease).await.unwrap().unwrap();
-    let sight = jobs::machine::report::Sight {
-        machine,
-        applied: 2,
-        seen: rules::machine::Seen::Off,
-        reason: None,
-        drift: None,
-    };
-    let begun = jobs::machine::report::store::begin(&mut conn, stop, id, &old).await.unwrap();
-    assert_eq!(begun, jobs::machine::report::Begun::Lost);
+    let sight = Sight { machine, applied: 2, seen: rules::machine::Seen::Off, reason: None, drift: None };
+    let begun = store::begin(&mut conn, &beginning).await.unwrap();
+    assert_eq!(begun, [Begun::Lost]);
     for (claim, taken) in [(&old, false), (&new, true)] {
         let mut tx = jobs::db::begin(&stage.database.pool().await).await.unwrap();
-        let settled =
-            jobs::machine::report::store::settle(&mut tx, stop, id, claim, None, &sight).await.unwrap();
-        assert_eq!(settled, taken);
+        let ending =
+            Ending { operation: stop, host: id, claim: claim.clone(), error: None, sight: sight.clone() };
+        let settled = store::settle(&mut tx, &[ending]).await.unwrap();
+        assert_eq!(settled, [Settled { ended: taken, awaited: false }]);
         tx.rollback().await.unwrap();
         let mut tx = jobs::db::begin(&stage.database.pool().await).await.unwrap();
-        let noted =
-            jobs::machine::report::store::note(&mut tx, stop, id, claim, rules::machine::Stage::Asked).await;
+        let noted = store::note(&mut tx, stop, id, claim, rules::machine::Stage::Asked).await;
         assert_eq!(noted.unwrap(), taken);
         tx.rollback().await.unwrap();
-        let seen =
-            jobs::machine::report::store::seen(&mut conn, id, claim, std::slice::from_ref(&sight)).await;
+        let seen = listing::store::seen(&mut conn, id, claim, std::slice::from_ref(&sight)).await;
         assert_eq!(seen.unwrap().is_some(), taken);
     }
     // What an operation acts on is passed over by listings, and so is what is known to be older.

@@ -178,8 +178,9 @@ impl Stage {
         let host = HostId(jobs::host::store::by_name(&mut conn, host).await.unwrap().id);
         let (name, lease) = (jobs::host::lease_name(host), Duration::from_secs(60));
         let claim = jobs::lease::acquire(&mut conn, &name, Uuid::new_v4(), lease).await.unwrap().unwrap();
-        let begun = report::store::begin(&mut conn, operation, host, &claim).await.unwrap();
-        assert!(matches!(begun, report::Begun::Task(_)), "{begun:?}");
+        let beginning = report::Beginning { operation, host, claim: claim.clone() };
+        let begun = report::store::begin(&mut conn, &[beginning]).await.unwrap();
+        assert!(matches!(begun[..], [report::Begun::Task(_)]), "{begun:?}");
         jobs::lease::release(&mut conn, &claim).await.unwrap();
     }
 

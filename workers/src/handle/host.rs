@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::time::Instant;
 
-use jobs::machine::report::store::{self, Recorded};
+use jobs::machine::listing::store::{self, Recorded};
 use jobs::machine::{Request, request};
 use jobs::payload::machine::HostReconcile;
 use jobs::queue::{Attempt, finish};
@@ -43,7 +43,7 @@ pub(crate) async fn reconcile(context: &Context, attempt: &Attempt) -> Result<Ha
     let Some(permit) = hold.permit() else { return Ok(Handled::Outcome(Outcome::Released)) };
     // Recorded first, looked second: what acts in between counts the generation up, and is passed over.
     let mut conn = context.db.acquire().await?;
-    let recorded = store::recorded(&mut conn, hold.id, None).await?;
+    let recorded = store::recorded(&mut conn, hold.id).await?;
     drop(conn);
     let listed = match tokio::time::timeout(Errand::Read.awaited_for(), hold.hypervisor().list()).await {
         Ok(Ok(listed)) => listed,

@@ -9,9 +9,9 @@ use jobs::awaited;
 use jobs::db::patience::bounded;
 use jobs::db::{CALL_TIMEOUT, PgConnection};
 use jobs::machine::report::{self, store};
-use jobs::machine::report::{Begun, Sight, Task};
+use jobs::machine::report::{Beginning, Begun, Ending, Sight, Task};
 use jobs::payload::machine::MachineOperate;
-use jobs::queue::{Attempt, DeadJob, Enqueued, finish};
+use jobs::queue::{Attempt, DeadJob, Enqueued};
 use jobs::{Error, Result};
 use rules::machine::{Action, Call, Facts, KEEPS_SLOT, PATIENCE, Seen, Stage, Step, plan};
 use rules::queue::{Kind, Outcome};
@@ -40,7 +40,6 @@ const MAX_STEPS: usize = 64;
 
 /// Performs an operation.
 pub(crate) async fn operate(context: &Context, attempt: &Attempt) -> Result<Handled> {
-    let began = Instant::now();
     let payload: MachineOperate = attempt.payload()?;
     let Some(hold) = context.hosts.of(attempt.pool) else {
         return Err(Error::internal(format!(
@@ -50,10 +49,8 @@ pub(crate) async fn operate(context: &Context, attempt: &Attempt) -> Result<Hand
     };
     // Not held for long enough: whoever holds the host claims it again.
     let Some(permit) = hold.permit() else { return Ok(Handled::Outcome(Outcome::Released)) };
-    let mut conn = context.db.acquire().await?;
-    let begun = store::begin(&mut conn, payload.operation_id, hold.id, &permit.claim).await?;
-    drop(conn);
-    let task = match begun {
+    let beginning = Beginning { operation: payload.operation_id, host: hold.id, claim: permit.claim.clone() };
+    let task = match hold.record.begin(beginning).await? {
         Begun::Task(task) => *task,
         Begun::Ended => return Ok(Handled::Outcome(Outcome::Done)),
         Begun::Lost => return Ok(Handled::Outcome(Outcome::Released)),
@@ -71,13 +68,13 @@ pub(crate) async fn operate(context: &Context, attempt: &Attempt) -> Result<Hand
     };
     Span::current().record("machine.id", display(task.machine));
     tracing::debug!(action = %task.action, "operating");
-    let mut work = Work { context, hold, task, began, waited: Duration::ZERO };
+    let mut work = Work { context, hold, task, waited: Duration::ZERO };
     let over = permit.over.clone();
     tokio::select! {
         biased;
         // Another worker may take the host from now on.
         () = over.cancelled() => Ok(Handled::Outcome(Outcome::Released)),
-        handled = work.run(attempt) => handled,
+        handled = work.run() => handled,
     }
 }
 
@@ -97,19 +94,18 @@ struct Work<'a> {
     context: &'a Context,
     hold: &'a Hold,
     task: Task,
-    began: Instant,
     /// How long this attempt has waited for the guest.
     waited: Duration,
 }
 
 impl Work<'_> {
-    async fn run(&mut self, attempt: &Attempt) -> Result<Handled> {
+    async fn run(&mut self) -> Result<Handled> {
         let mut wait = FIRST_WAIT;
         let mut asked_at = Instant::now();
         for _ in 0..MAX_STEPS {
             let looked = match call::look(self.hold, &self.task).await {
                 Ok(looked) => looked,
-                Err(failed) => return self.failed(attempt, failed).await,
+                Err(failed) => return self.failed(failed).await,
             };
             let facts = Facts {
                 seen: looked.seen,
@@ -131,7 +127,7 @@ impl Work<'_> {
                         wait = FIRST_WAIT;
                     }
                     Acted::Handled(handled) => return Ok(handled),
-                    Acted::Failed(failed) => return self.failed(attempt, failed).await,
+                    Acted::Failed(failed) => return self.failed(failed).await,
                 },
                 Step::Note(stage) => {
                     if !self.note(stage).await? {
@@ -146,9 +142,9 @@ impl Work<'_> {
                     self.waited += wait;
                     wait = (wait * 2).min(LONGEST_WAIT);
                 }
-                Step::Done => return self.done(attempt, &looked).await,
+                Step::Done => return self.done(&looked).await,
                 Step::Refuse(refusal) => {
-                    return self.settle(attempt, Some(refusal.to_string()), &looked).await;
+                    return self.settle(Some(refusal.to_string()), &looked).await;
                 }
             }
         }
@@ -195,16 +191,16 @@ impl Work<'_> {
         .await
     }
 
-    async fn done(&mut self, attempt: &Attempt, looked: &Looked) -> Result<Handled> {
+    async fn done(&mut self, looked: &Looked) -> Result<Handled> {
         if self.task.action == Action::Destroy
             && let Err(failed) = call::clean_up(self.hold, &self.task).await
         {
-            return self.failed(attempt, failed).await;
+            return self.failed(failed).await;
         }
-        self.settle(attempt, None, looked).await
+        self.settle(None, looked).await
     }
 
-    async fn failed(&mut self, attempt: &Attempt, failed: Failed) -> Result<Handled> {
+    async fn failed(&mut self, failed: Failed) -> Result<Handled> {
         match failed {
             Failed::HostLost(error) => {
                 tracing::debug!(error, "the host cannot be spoken to; the operation waits for it");
@@ -216,13 +212,15 @@ impl Work<'_> {
             Failed::Final(error) => {
                 let unknown = Looked { seen: Seen::Unknown, reason: None, snapshot_there: false };
                 let looked = call::look(self.hold, &self.task).await.unwrap_or(unknown);
-                self.settle(attempt, Some(error), &looked).await
+                self.settle(Some(error), &looked).await
             }
         }
     }
 
-    /// Ends the operation: its result, what was seen and its job's acknowledgement are one transaction.
-    async fn settle(&self, attempt: &Attempt, error: Option<String>, looked: &Looked) -> Result<Handled> {
+    /// Ends the operation: its result, what was seen and the word to those who wait are one transaction. Its job
+    /// is acknowledged after it, which hands the machine's next operation to this worker; where that is lost, the
+    /// job comes back and finds its operation ended.
+    async fn settle(&self, error: Option<String>, looked: &Looked) -> Result<Handled> {
         let Some(permit) = self.hold.permit() else { return Ok(Handled::Outcome(Outcome::Released)) };
         let defined_again = self.task.action == Action::Define && error.is_none();
         let sight = Sight {
@@ -232,19 +230,11 @@ impl Work<'_> {
             reason: if defined_again { self.task.reason.clone() } else { looked.reason.clone() },
             drift: drift(self.task.wanted, looked.seen),
         };
-        let mut tx = jobs::db::begin(&self.context.db).await?;
-        let (id, host) = (self.task.id, self.hold.id);
-        if !store::settle(&mut tx, id, host, &permit.claim, error.as_deref(), &sight).await? {
-            tx.rollback().await?;
-            // Superseded, and about to be told so, or the host is another's.
-            return Ok(Handled::Outcome(Outcome::Released));
-        }
-        let told = awaited::operation_ended(&mut tx, id).await?;
-        let woken = finish(&mut tx, attempt, self.began.elapsed()).await?;
-        tx.commit().await?;
-        self.context.wake.pools(&woken);
-        self.context.wake.send(&told);
-        Ok(Handled::Settled)
+        let (operation, host) = (self.task.id, self.hold.id);
+        let ended =
+            self.hold.record.end(Ending { operation, host, claim: permit.claim, error, sight }).await?;
+        // Else it is superseded, and about to be told so, or the host is another's.
+        Ok(Handled::Outcome(if ended { Outcome::Done } else { Outcome::Released }))
     }
 }
 

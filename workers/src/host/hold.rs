@@ -9,6 +9,7 @@ use rules::id::HostId;
 use rules::queue::HostNo;
 use tokio_util::sync::CancellationToken;
 
+use super::record::Record;
 use crate::config::HostConfig;
 use crate::hypervisor::Hypervisor;
 
@@ -28,6 +29,8 @@ pub(crate) struct Hold {
     pub(crate) no: HostNo,
     /// How it is served.
     pub(crate) config: HostConfig,
+    /// Where operations begin and end.
+    pub(crate) record: Arc<Record>,
     tenure: Mutex<Option<Tenure>>,
 }
 
@@ -50,8 +53,8 @@ pub(crate) struct Permit {
 
 impl Hold {
     /// A host that is not held.
-    pub(crate) fn new(known: Registered, config: HostConfig) -> Self {
-        Self { id: known.id, no: known.no, config, tenure: Mutex::default() }
+    pub(crate) fn new(known: Registered, config: HostConfig, record: Arc<Record>) -> Self {
+        Self { id: known.id, no: known.no, config, record, tenure: Mutex::default() }
     }
 
     /// What speaks to the host.

@@ -6,10 +6,12 @@ use std::sync::Arc;
 use jobs::db::patience::{Patience, bounded};
 use jobs::db::{CALL_TIMEOUT, PgPool};
 use jobs::host::store;
+use jobs::queue::Wake;
 use rules::queue::{HostNo, Pool};
 use tokio_util::sync::CancellationToken;
 
 use super::hold::Hold;
+use super::record::Record;
 use crate::config::HostConfig;
 
 /// The hosts that this process serves.
@@ -31,8 +33,14 @@ impl Hosts {
     }
 
     /// Makes the hosts known to the database, however long that takes; fewer only after the shutdown.
-    pub(crate) async fn register(db: &PgPool, configs: &[HostConfig], shutdown: &CancellationToken) -> Self {
+    pub(crate) async fn register(
+        db: &PgPool,
+        wake: &Wake,
+        configs: &[HostConfig],
+        shutdown: &CancellationToken,
+    ) -> Self {
         let mut hosts = HashMap::new();
+        let record = Arc::new(Record::start(db, wake));
         for config in configs {
             let mut patience = Patience::default();
             while !shutdown.is_cancelled() {
@@ -45,7 +53,10 @@ impl Hosts {
                 });
                 match registered.await {
                     Ok(known) => {
-                        hosts.insert(known.no, Arc::new(Hold::new(known, config.clone())));
+                        hosts.insert(
+                            known.no,
+                            Arc::new(Hold::new(known, config.clone(), Arc::clone(&record))),
+                        );
                         break;
                     }
                     Err(error) => {

@@ -6,6 +6,7 @@
 mod hold;
 mod hosts;
 mod keep;
+mod record;
 mod watch;
 
 pub use hosts::Hosts;

@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::try_join_all;
 use jobs::db::CALL_TIMEOUT;
 use jobs::db::patience::bounded;
+use jobs::machine::listing::store::{self, Recorded};
 use jobs::machine::report::Sight;
-use jobs::machine::report::store::{self, Recorded};
 use rules::machine::{Errand, Seen, Wanted};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -65,13 +66,9 @@ impl Looker {
 /// Looks at these machines and records what is seen, but not of those on which an operation acts.
 async fn look_again(context: &Context, hold: &Hold, machines: &[Uuid]) -> jobs::Result<()> {
     let Some(permit) = hold.permit() else { return Ok(()) };
-    let recorded = bounded(CALL_TIMEOUT, async {
-        let mut conn = context.db.acquire().await?;
-        store::recorded(&mut conn, hold.id, Some(machines)).await
-    })
-    .await?;
+    let recorded = try_join_all(machines.iter().map(|machine| hold.record.of(*machine))).await?;
     let mut sights = Vec::new();
-    for known in recorded.iter().filter(|known| !known.busy) {
+    for known in recorded.iter().flatten().filter(|known| known.host == hold.id && !known.busy) {
         let look = hold.hypervisor().look(known.machine);
         if let Ok(Ok(seen)) = tokio::time::timeout(Errand::Look.awaited_for(), look).await {
             sights.push(sight(known, &seen));

@@ -4,4 +4,4 @@ mod fail;
 pub mod store;
 
 pub use fail::fail;
-pub use store::{Begun, Sight, Task};
+pub use store::{Beginning, Begun, Ending, Sight, Task};

@@ -65,67 +65,80 @@ pub struct Sight {
     pub drift: Option<String>,
 }
 
-/// A machine as a listing compares it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Recorded {
-    /// The machine.
-    pub machine: MachineId,
-    /// Whose it is.
-    pub tenant: TenantId,
-    /// What it shall be.
-    pub wanted: Wanted,
-    /// What it was seen to be.
-    pub seen: Seen,
-    /// The generation of the operation that last acted.
-    pub applied: i64,
-    /// Whether an operation is under way.
-    pub busy: bool,
-    /// Whether nobody knows what became of the operation that was to make it: it may never have been there.
-    pub unmade: bool,
+/// An operation that is to begin, and under which hold of which host.
+#[derive(Debug, Clone)]
+pub struct Beginning {
+    /// The operation.
+    pub operation: OperationId,
+    /// The host.
+    pub host: HostId,
+    /// The hold.
+    pub claim: Claim,
 }
 
-/// Begins an operation, or goes on with it.
+/// Begins operations, or goes on with them; answers in their order.
 ///
 /// # Errors
 /// Internal when what is stored does not read back; Unavailable when nobody answers.
-pub async fn begin(
-    conn: &mut PgConnection,
-    operation: OperationId,
-    host: HostId,
-    claim: &Claim,
-) -> Result<Begun> {
-    let row = sqlx::query!(
+pub async fn begin(conn: &mut PgConnection, beginnings: &[Beginning]) -> Result<Vec<Begun>> {
+    let operations: Vec<_> = beginnings.iter().map(|b| b.operation.0).collect();
+    let hosts: Vec<_> = beginnings.iter().map(|b| b.host.0).collect();
+    let holders: Vec<_> = beginnings.iter().map(|b| b.claim.holder).collect();
+    let epochs: Vec<_> = beginnings.iter().map(|b| b.claim.epoch).collect();
+    let rows = sqlx::query_as!(
+        BegunRow,
         r#"select became as "became!", tenant_id, machine_id, action, snapshot_id, stage, asked_ms, generation, reason, wanted, spec
-        from machine_begin_v1($1, $2, $3, $4)"#,
-        operation.0,
-        host.0,
-        claim.holder,
-        claim.epoch
+        from machine_begin_many_v1($1, $2, $3, $4)"#,
+        &operations,
+        &hosts,
+        &holders,
+        &epochs
     )
-    .fetch_one(conn)
+    .fetch_all(conn)
     .await?;
-    match row.became.as_str() {
-        "begun" => {}
-        "ended" => return Ok(Begun::Ended),
-        "elsewhere" => return Ok(Begun::Elsewhere),
-        "stale" => return Ok(Begun::Stale),
-        _ => return Ok(Begun::Lost),
+    rows.into_iter().zip(beginnings).map(|(row, beginning)| row.read(beginning.operation)).collect()
+}
+
+/// What came of beginning an operation, as it is answered; all but the first is there when it was begun.
+struct BegunRow {
+    became: String,
+    tenant_id: Option<uuid::Uuid>,
+    machine_id: Option<uuid::Uuid>,
+    action: Option<String>,
+    snapshot_id: Option<uuid::Uuid>,
+    stage: Option<i16>,
+    asked_ms: Option<i64>,
+    generation: Option<i64>,
+    reason: Option<String>,
+    wanted: Option<String>,
+    spec: Option<serde_json::Value>,
+}
+
+impl BegunRow {
+    fn read(self, operation: OperationId) -> Result<Begun> {
+        match self.became.as_str() {
+            "begun" => {}
+            "ended" => return Ok(Begun::Ended),
+            "elsewhere" => return Ok(Begun::Elsewhere),
+            "stale" => return Ok(Begun::Stale),
+            _ => return Ok(Begun::Lost),
+        }
+        let odd = || Error::internal(format!("operation {operation} does not read back"));
+        let action = self.action.ok_or_else(odd)?;
+        let asked_ms = self.asked_ms.and_then(|ms| u64::try_from(ms).ok()).unwrap_or(0);
+        Ok(Begun::Task(Box::new(Task {
+            id: operation,
+            tenant: TenantId(self.tenant_id.ok_or_else(odd)?),
+            machine: MachineId(self.machine_id.ok_or_else(odd)?),
+            action: Action::read(&action, self.snapshot_id.map(SnapshotId)).map_err(Error::internal)?,
+            stage: self.stage.and_then(Stage::from_code).ok_or_else(odd)?,
+            asked_for: Duration::from_millis(asked_ms),
+            generation: self.generation.ok_or_else(odd)?,
+            reason: self.reason,
+            wanted: self.wanted.as_deref().and_then(Wanted::from_name).ok_or_else(odd)?,
+            spec: serde_json::from_value(self.spec.ok_or_else(odd)?).map_err(Error::internal)?,
+        })))
     }
-    let odd = || Error::internal(format!("operation {operation} does not read back"));
-    let action = row.action.ok_or_else(odd)?;
-    let asked_ms = row.asked_ms.and_then(|ms| u64::try_from(ms).ok()).unwrap_or(0);
-    Ok(Begun::Task(Box::new(Task {
-        id: operation,
-        tenant: TenantId(row.tenant_id.ok_or_else(odd)?),
-        machine: MachineId(row.machine_id.ok_or_else(odd)?),
-        action: Action::read(&action, row.snapshot_id.map(SnapshotId)).map_err(Error::internal)?,
-        stage: row.stage.and_then(Stage::from_code).ok_or_else(odd)?,
-        asked_for: Duration::from_millis(asked_ms),
-        generation: row.generation.ok_or_else(odd)?,
-        reason: row.reason,
-        wanted: row.wanted.as_deref().and_then(Wanted::from_name).ok_or_else(odd)?,
-        spec: serde_json::from_value(row.spec.ok_or_else(odd)?).map_err(Error::internal)?,
-    })))
 }
 
 /// Notes how far an operation has come. False when it may not go on.
@@ -152,34 +165,59 @@ pub async fn note(
     Ok(may)
 }
 
-/// Ends an operation, with the error when it failed, and with what was seen last (the sight's `applied` is
-/// not looked at). False when another took its place or the host is another's: the caller rolls back.
+/// An operation that is to end.
+#[derive(Debug, Clone)]
+pub struct Ending {
+    /// The operation.
+    pub operation: OperationId,
+    /// The host that performed it.
+    pub host: HostId,
+    /// The hold under which it did.
+    pub claim: Claim,
+    /// Why it failed; none when it did not.
+    pub error: Option<String>,
+    /// What was seen last; its `applied` is not looked at.
+    pub sight: Sight,
+}
+
+/// What came of ending an operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settled {
+    /// It ended. Otherwise another took its place or the host is another's, and nothing was written.
+    pub ended: bool,
+    /// Somebody waits for that, and is to be told in the same transaction.
+    pub awaited: bool,
+}
+
+/// Ends operations; answers in their order.
 ///
 /// # Errors
 /// Unavailable when nobody answers.
-pub async fn settle(
-    conn: &mut PgConnection,
-    operation: OperationId,
-    host: HostId,
-    claim: &Claim,
-    error: Option<&str>,
-    sight: &Sight,
-) -> Result<bool> {
-    let became = sqlx::query_scalar!(
-        r#"select machine_settle_v1($1, $2, $3, $4, $5, $6, $7, $8, $9) as "became!""#,
-        operation.0,
-        host.0,
-        claim.holder,
-        claim.epoch,
-        error.is_none(),
-        error,
-        sight.seen.as_str(),
-        sight.reason,
-        sight.drift
+pub async fn settle(conn: &mut PgConnection, endings: &[Ending]) -> Result<Vec<Settled>> {
+    let operations: Vec<_> = endings.iter().map(|e| e.operation.0).collect();
+    let hosts: Vec<_> = endings.iter().map(|e| e.host.0).collect();
+    let holders: Vec<_> = endings.iter().map(|e| e.claim.holder).collect();
+    let epochs: Vec<_> = endings.iter().map(|e| e.claim.epoch).collect();
+    let errors: Vec<_> = endings.iter().map(|e| e.error.as_deref()).collect();
+    let seen: Vec<_> = endings.iter().map(|e| e.sight.seen.as_str()).collect();
+    let reasons: Vec<_> = endings.iter().map(|e| e.sight.reason.as_deref()).collect();
+    let drifts: Vec<_> = endings.iter().map(|e| e.sight.drift.as_deref()).collect();
+    let settled = sqlx::query_as!(
+        Settled,
+        r#"select became = 'settled' as "ended!", awaited as "awaited!"
+        from machine_settle_many_v1($1, $2, $3, $4, $5, $6, $7, $8)"#,
+        &operations,
+        &hosts,
+        &holders,
+        &epochs,
+        &errors as &[Option<&str>],
+        &seen as &[&str],
+        &reasons as &[Option<&str>],
+        &drifts as &[Option<&str>]
     )
-    .fetch_one(conn)
+    .fetch_all(conn)
     .await?;
-    Ok(became == "settled")
+    Ok(settled)
 }
 
 /// Holds the machine of an operation until the transaction ends.
@@ -225,91 +263,4 @@ pub(super) async fn fail(conn: &mut PgConnection, operation: OperationId, error:
         .fetch_one(conn)
         .await?;
     Ok(failed)
-}
-
-/// Every machine recorded on a host and not destroyed, or those of them that are named.
-///
-/// # Errors
-/// Unavailable when nobody answers.
-pub async fn recorded(
-    conn: &mut PgConnection,
-    host: HostId,
-    only: Option<&[uuid::Uuid]>,
-) -> Result<Vec<Recorded>> {
-    let rows = sqlx::query!(
-        r#"select m.id, m.tenant_id, m.wanted, m.seen, m.applied,
-            exists (select from machine_operation o where o.machine_id = m.id and o.ended_at is null) as "busy!",
-            m.seen = 'UNKNOWN' and (m.applied = 0 or exists (
-                select from machine_operation o where o.machine_id = m.id and o.generation = m.applied and o.action in ('CREATE', 'DEFINE'))) as "unmade!"
-        from machine m where m.host_id = $1 and m.destroyed_at is null and ($2::uuid[] is null or m.id = any($2)) order by m.id"#,
-        host.0,
-        only
-    )
-    .fetch_all(conn)
-    .await?;
-    rows.into_iter()
-        .map(|row| {
-            let odd = || Error::internal(format!("machine {} does not read back", row.id));
-            Ok(Recorded {
-                machine: MachineId(row.id),
-                tenant: TenantId(row.tenant_id),
-                wanted: Wanted::from_name(&row.wanted).ok_or_else(odd)?,
-                seen: Seen::from_name(&row.seen).ok_or_else(odd)?,
-                applied: row.applied,
-                busy: row.busy,
-                unmade: row.unmade,
-            })
-        })
-        .collect()
-}
-
-/// Which of these machines are recorded elsewhere, or destroyed: a host that still knows them must forget.
-///
-/// # Errors
-/// Unavailable when nobody answers.
-pub async fn foreign(
-    conn: &mut PgConnection,
-    host: HostId,
-    machines: &[uuid::Uuid],
-) -> Result<Vec<(MachineId, i64)>> {
-    let rows = sqlx::query!(
-        "select id, generation from machine where id = any($2) and (host_id <> $1 or destroyed_at is not null)",
-        host.0,
-        machines
-    )
-    .fetch_all(conn)
-    .await?;
-    Ok(rows.into_iter().map(|row| (MachineId(row.id), row.generation)).collect())
-}
-
-/// Writes what was seen of machines outside of any operation; those on which an operation has acted since
-/// or acts now are passed over. None when the host is not held under this epoch: the caller rolls back.
-///
-/// # Errors
-/// Unavailable when nobody answers.
-pub async fn seen(
-    conn: &mut PgConnection,
-    host: HostId,
-    claim: &Claim,
-    sights: &[Sight],
-) -> Result<Option<u32>> {
-    let ids: Vec<_> = sights.iter().map(|s| s.machine.0).collect();
-    let applied: Vec<_> = sights.iter().map(|s| s.applied).collect();
-    let seen: Vec<_> = sights.iter().map(|s| s.seen.as_str()).collect();
-    let reasons: Vec<_> = sights.iter().map(|s| s.reason.as_deref()).collect();
-    let drifts: Vec<_> = sights.iter().map(|s| s.drift.as_deref()).collect();
-    let written = sqlx::query_scalar!(
-        r#"select machine_seen_v1($1, $2, $3, $4, $5, $6, $7, $8) as "written!""#,
-        host.0,
-        claim.holder,
-        claim.epoch,
-        &ids,
-        &applied,
-        &seen as &[&str],
-        &reasons as &[Option<&str>],
-        &drifts as &[Option<&str>]
-    )
-    .fetch_one(conn)
-    .await?;
-    Ok(u32::try_from(written).ok())
 }

@@ -1,0 +1,146 @@
+//! What is recorded of machines, as a look at their host compares it, and what the look found.
+
+use rules::id::{HostId, MachineId, TenantId};
+use rules::machine::{Seen, Wanted};
+use sqlx::PgConnection;
+
+use crate::lease::Claim;
+use crate::machine::report::Sight;
+use crate::{Error, Result};
+
+/// A machine as a listing compares it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recorded {
+    /// The machine.
+    pub machine: MachineId,
+    /// Where it is recorded.
+    pub host: HostId,
+    /// Whose it is.
+    pub tenant: TenantId,
+    /// What it shall be.
+    pub wanted: Wanted,
+    /// What it was seen to be.
+    pub seen: Seen,
+    /// The generation of the operation that last acted.
+    pub applied: i64,
+    /// Whether an operation is under way.
+    pub busy: bool,
+    /// Whether nobody knows what became of the operation that was to make it: it may never have been there.
+    pub unmade: bool,
+}
+
+/// Every machine recorded on a host and not destroyed.
+///
+/// # Errors
+/// Unavailable when nobody answers.
+pub async fn recorded(conn: &mut PgConnection, host: HostId) -> Result<Vec<Recorded>> {
+    let rows = sqlx::query_as!(
+        RecordedRow,
+        r#"select m.id, m.host_id, m.tenant_id, m.wanted, m.seen, m.applied,
+            exists (select from machine_operation o where o.machine_id = m.id and o.ended_at is null) as "busy!",
+            m.seen = 'UNKNOWN' and (m.applied = 0 or exists (
+                select from machine_operation o where o.machine_id = m.id and o.generation = m.applied and o.action in ('CREATE', 'DEFINE'))) as "unmade!"
+        from machine m where m.host_id = $1 and m.destroyed_at is null order by m.id"#,
+        host.0
+    )
+    .fetch_all(conn)
+    .await?;
+    rows.into_iter().map(RecordedRow::read).collect()
+}
+
+/// Those of these machines that are recorded and not destroyed, whatever their host.
+///
+/// # Errors
+/// Unavailable when nobody answers.
+pub async fn recorded_of(conn: &mut PgConnection, machines: &[uuid::Uuid]) -> Result<Vec<Recorded>> {
+    let rows = sqlx::query_as!(
+        RecordedRow,
+        r#"select m.id, m.host_id, m.tenant_id, m.wanted, m.seen, m.applied,
+            exists (select from machine_operation o where o.machine_id = m.id and o.ended_at is null) as "busy!",
+            m.seen = 'UNKNOWN' and (m.applied = 0 or exists (
+                select from machine_operation o where o.machine_id = m.id and o.generation = m.applied and o.action in ('CREATE', 'DEFINE'))) as "unmade!"
+        from machine m where m.id = any($1) and m.destroyed_at is null"#,
+        machines
+    )
+    .fetch_all(conn)
+    .await?;
+    rows.into_iter().map(RecordedRow::read).collect()
+}
+
+struct RecordedRow {
+    id: uuid::Uuid,
+    host_id: uuid::Uuid,
+    tenant_id: uuid::Uuid,
+    wanted: String,
+    seen: String,
+    applied: i64,
+    busy: bool,
+    unmade: bool,
+}
+
+impl RecordedRow {
+    fn read(self) -> Result<Recorded> {
+        let odd = || Error::internal(format!("machine {} does not read back", self.id));
+        Ok(Recorded {
+            machine: MachineId(self.id),
+            host: HostId(self.host_id),
+            tenant: TenantId(self.tenant_id),
+            wanted: Wanted::from_name(&self.wanted).ok_or_else(odd)?,
+            seen: Seen::from_name(&self.seen).ok_or_else(odd)?,
+            applied: self.applied,
+            busy: self.busy,
+            unmade: self.unmade,
+        })
+    }
+}
+
+/// Which of these machines are recorded elsewhere, or destroyed: a host that still knows them must forget.
+///
+/// # Errors
+/// Unavailable when nobody answers.
+pub async fn foreign(
+    conn: &mut PgConnection,
+    host: HostId,
+    machines: &[uuid::Uuid],
+) -> Result<Vec<(MachineId, i64)>> {
+    let rows = sqlx::query!(
+        "select id, generation from machine where id = any($2) and (host_id <> $1 or destroyed_at is not null)",
+        host.0,
+        machines
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows.into_iter().map(|row| (MachineId(row.id), row.generation)).collect())
+}
+
+/// Writes what was seen of machines outside of any operation; those on which an operation has acted since
+/// or acts now are passed over. None when the host is not held under this epoch: the caller rolls back.
+///
+/// # Errors
+/// Unavailable when nobody answers.
+pub async fn seen(
+    conn: &mut PgConnection,
+    host: HostId,
+    claim: &Claim,
+    sights: &[Sight],
+) -> Result<Option<u32>> {
+    let ids: Vec<_> = sights.iter().map(|s| s.machine.0).collect();
+    let applied: Vec<_> = sights.iter().map(|s| s.applied).collect();
+    let seen: Vec<_> = sights.iter().map(|s| s.seen.as_str()).collect();
+    let reasons: Vec<_> = sights.iter().map(|s| s.reason.as_deref()).collect();
+    let drifts: Vec<_> = sights.iter().map(|s| s.drift.as_deref()).collect();
+    let written = sqlx::query_scalar!(
+        r#"select machine_seen_v1($1, $2, $3, $4, $5, $6, $7, $8) as "written!""#,
+        host.0,
+        claim.holder,
+        claim.epoch,
+        &ids,
+        &applied,
+        &seen as &[&str],
+        &reasons as &[Option<&str>],
+        &drifts as &[Option<&str>]
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(u32::try_from(written).ok())
+}

@@ -1,0 +1,157 @@
+//! Puts what many ask of the database at once into one call: while one is on its way, the next gathers, so that
+//! calls are large exactly when there is much to ask, and a single one never waits for company.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use jobs::db::CALL_TIMEOUT;
+use jobs::db::patience::bounded;
+use jobs::{Code, Error, Result};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+
+/// The most questions in one call.
+const BATCH: usize = 200;
+
+/// How many calls may be on their way at once: one that waits for a lock does not keep all others waiting.
+const WAYS: usize = 2;
+
+/// Asks for many; answers in their order, one for each.
+type Ask<Q, A> = dyn Fn(Vec<Q>) -> BoxFuture<'static, Result<Vec<A>>> + Send + Sync;
+
+/// Where questions go.
+#[derive(Debug)]
+pub(crate) struct Gather<Q, A>(mpsc::UnboundedSender<(Q, oneshot::Sender<Result<A>>)>);
+
+impl<Q: Clone + Send + 'static, A: Send + 'static> Gather<Q, A> {
+    /// Asks by `ask`, at least `apart` from one call to the next, until nobody can ask any more.
+    pub(crate) fn start(
+        apart: Duration,
+        ask: impl Fn(Vec<Q>) -> BoxFuture<'static, Result<Vec<A>>> + Send + Sync + 'static,
+    ) -> Self {
+        let (to, mut asked) = mpsc::unbounded_channel();
+        let ask: Arc<Ask<Q, A>> = Arc::new(ask);
+        tokio::spawn(async move {
+            let ways = Arc::new(Semaphore::new(WAYS));
+            let mut batch = Vec::with_capacity(BATCH);
+            // The semaphore is never closed.
+            while let Ok(way) = Arc::clone(&ways).acquire_owned().await {
+                if asked.recv_many(&mut batch, BATCH).await == 0 {
+                    return;
+                }
+                let (questions, doors): (Vec<Q>, Vec<_>) = batch.drain(..).unzip();
+                let ask = Arc::clone(&ask);
+                tokio::spawn(async move {
+                    answer(&*ask, questions, doors).await;
+                    drop(way);
+                });
+                tokio::time::sleep(apart).await;
+            }
+        });
+        Self(to)
+    }
+
+    /// Asks, and waits for the answer. The question is asked even when nobody waits any more.
+    pub(crate) async fn ask(&self, question: Q) -> Result<A> {
+        let (door, answer) = oneshot::channel();
+        let gone = || Error::internal("who asks for many is gone");
+        self.0.send((question, door)).map_err(|_| gone())?;
+        answer.await.map_err(|_| gone())?
+    }
+}
+
+async fn answer<Q: Clone, A>(ask: &Ask<Q, A>, questions: Vec<Q>, doors: Vec<oneshot::Sender<Result<A>>>) {
+    let alone = questions.len() == 1;
+    match bounded(CALL_TIMEOUT, ask(questions.clone())).await {
+        Ok(answers) => doors.into_iter().zip(answers).for_each(|(door, answer)| tell(door, Ok(answer))),
+        Err(error) if alone => doors.into_iter().take(1).for_each(|door| tell(door, Err(copy(&error)))),
+        // Nobody answers any of them.
+        Err(error) if error.code == Code::Unavailable => {
+            doors.into_iter().for_each(|door| tell(door, Err(copy(&error))));
+        }
+        // One that cannot be answered must not keep the others from it.
+        Err(error) => {
+            tracing::warn!(%error, cause = ?error, questions = questions.len(), "a call for many was refused; asking one by one");
+            for (question, door) in questions.into_iter().zip(doors) {
+                let answer = bounded(CALL_TIMEOUT, ask(vec![question])).await;
+                let answer = answer.and_then(|answers| {
+                    answers.into_iter().next().ok_or_else(|| Error::internal("a question was not answered"))
+                });
+                tell(door, answer);
+            }
+        }
+    }
+}
+
+fn tell<A>(door: oneshot::Sender<Result<A>>, answer: Result<A>) {
+    // Who asked may have been stopped.
+    drop(door.send(answer));
+}
+
+/// The same error once more; its cause goes to the log of whoever is told.
+fn copy(error: &Error) -> Error {
+    let cause = std::error::Error::source(error).map(ToString::to_string);
+    let copy = Error::new(error.code, error.to_string());
+    match cause {
+        Some(cause) => copy.because(cause),
+        None => copy,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use futures::FutureExt;
+    use futures::future::join_all;
+
+    use super::*;
+
+    /// Asks at once, and tells what was answered and how many questions each call had.
+    async fn ask_at_once(
+        questions: Vec<u32>,
+        refused: Option<(u32, Code)>,
+    ) -> (Vec<Result<u32>>, Vec<usize>) {
+        let calls = Arc::new(Mutex::new(Vec::new()));
+        let noted = Arc::clone(&calls);
+        let gather = Gather::start(Duration::ZERO, move |asked: Vec<u32>| {
+            noted.lock().unwrap().push(asked.len());
+            let fault = refused.filter(|(refused, _)| asked.contains(refused));
+            async move {
+                // Others come to ask meanwhile.
+                tokio::task::yield_now().await;
+                match fault {
+                    Some((_, code)) => Err(Error::new(code, "refused")),
+                    None => Ok(asked.into_iter().map(|question| question * 10).collect()),
+                }
+            }
+            .boxed()
+        });
+        let answers = join_all(questions.into_iter().map(|question| gather.ask(question))).await;
+        let calls = calls.lock().unwrap().clone();
+        (answers, calls)
+    }
+
+    #[tokio::test]
+    async fn what_is_asked_at_once_is_one_call_and_each_gets_its_own_answer() {
+        let (answers, calls) = ask_at_once((0..150).collect(), None).await;
+        let answers: Vec<u32> = answers.into_iter().map(Result::unwrap).collect();
+        assert_eq!(answers, (0..150).map(|question| question * 10).collect::<Vec<_>>());
+        assert!(calls.len() <= 3, "{calls:?}");
+    }
+
+    #[tokio::test]
+    async fn one_that_is_refused_keeps_no_other_from_its_answer() {
+        let (answers, _) = ask_at_once((0..20).collect(), Some((7, Code::Internal))).await;
+        for (question, answer) in answers.into_iter().enumerate() {
+            assert_eq!(answer.is_err(), question == 7, "{question}");
+        }
+    }
+
+    #[tokio::test]
+    async fn nobody_is_asked_again_where_nobody_answers() {
+        let (answers, calls) = ask_at_once((0..20).collect(), Some((7, Code::Unavailable))).await;
+        assert!(answers.iter().any(|answer| matches!(answer, Err(error) if error.code == Code::Unavailable)));
+        assert!(calls.len() <= 3, "{calls:?}");
+    }
+}

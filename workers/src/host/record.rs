@@ -1,0 +1,88 @@
+//! Begins and ends operations in the database, those of all hosts of the process together: what is asked at
+//! once is one call and one commit.
+
+use std::time::Duration;
+
+use futures::FutureExt;
+use jobs::Result;
+use jobs::awaited;
+use jobs::db::PgPool;
+use jobs::machine::listing::Recorded;
+use jobs::machine::listing::store::recorded_of;
+use jobs::machine::report::{Beginning, Begun, Ending, store};
+use jobs::queue::Wake;
+use uuid::Uuid;
+
+use crate::gather::Gather;
+
+/// How far apart the machines of which hosts tell something are read: one act makes several events, and of many
+/// hosts each would be a statement of its own.
+const READ_APART: Duration = Duration::from_millis(50);
+
+/// What operations come to, and what is recorded of machines.
+#[derive(Debug)]
+pub(crate) struct Record {
+    begin: Gather<Beginning, Begun>,
+    end: Gather<Ending, bool>,
+    recorded: Gather<Uuid, Option<Recorded>>,
+}
+
+impl Record {
+    /// Begins to write for whoever asks.
+    pub(crate) fn start(db: &PgPool, wake: &Wake) -> Self {
+        let (db_begin, db_end, db_read, wake) = (db.clone(), db.clone(), db.clone(), wake.clone());
+        Self {
+            begin: Gather::start(Duration::ZERO, move |asked| begin(db_begin.clone(), asked).boxed()),
+            end: Gather::start(Duration::ZERO, move |asked| end(db_end.clone(), wake.clone(), asked).boxed()),
+            recorded: Gather::start(READ_APART, move |asked| recorded(db_read.clone(), asked).boxed()),
+        }
+    }
+
+    /// Begins an operation.
+    ///
+    /// # Errors
+    /// Unavailable when nobody answers.
+    pub(crate) async fn begin(&self, beginning: Beginning) -> Result<Begun> {
+        self.begin.ask(beginning).await
+    }
+
+    /// Ends an operation, and tells those who wait for it. False when another took its place or the host is
+    /// another's: nothing was written.
+    ///
+    /// # Errors
+    /// Unavailable when nobody answers; it may have been written all the same.
+    pub(crate) async fn end(&self, ending: Ending) -> Result<bool> {
+        self.end.ask(ending).await
+    }
+
+    /// What is recorded of a machine; none of one that is destroyed or not known.
+    ///
+    /// # Errors
+    /// Unavailable when nobody answers.
+    pub(crate) async fn of(&self, machine: Uuid) -> Result<Option<Recorded>> {
+        self.recorded.ask(machine).await
+    }
+}
+
+async fn begin(db: PgPool, beginnings: Vec<Beginning>) -> Result<Vec<Begun>> {
+    let mut conn = db.acquire().await?;
+    store::begin(&mut conn, &beginnings).await
+}
+
+async fn end(db: PgPool, wake: Wake, endings: Vec<Ending>) -> Result<Vec<bool>> {
+    let mut tx = jobs::db::begin(&db).await?;
+    let settled = store::settle(&mut tx, &endings).await?;
+    let mut told = Vec::new();
+    for (ending, _) in endings.iter().zip(&settled).filter(|(_, settled)| settled.awaited) {
+        told.extend(awaited::operation_ended(&mut tx, ending.operation).await?);
+    }
+    tx.commit().await?;
+    wake.send(&told);
+    Ok(settled.into_iter().map(|settled| settled.ended).collect())
+}
+
+async fn recorded(db: PgPool, machines: Vec<Uuid>) -> Result<Vec<Option<Recorded>>> {
+    let mut conn = db.acquire().await?;
+    let known = recorded_of(&mut conn, &machines).await?;
+    Ok(machines.iter().map(|id| known.iter().find(|known| known.machine.0 == *id).cloned()).collect())
+}
