@@ -318,6 +318,8 @@ async fn claims(database: &Database, db: &PgPool) {
                 *mark = (*mark).max(pos);
             }
         }
+        // Closed, it tells what it did; idle, only later.
+        conn.close().await.unwrap();
         let spent = cost::read(database).await.per_job(before, CLAIMS);
         took.sort_by(f64::total_cmp);
         let buffers = spent.split(" | ").next().unwrap_or_default().to_owned();
