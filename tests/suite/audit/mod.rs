@@ -1,5 +1,6 @@
 //! The audit: every operation told once, in chains that show what was done to them.
 
+mod canary;
 mod chain;
 mod kill;
 mod read;
