@@ -1,5 +1,6 @@
 //! `millrace up` and the operator's commands as processes: start, refuse, survive, stop.
 
+use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use rules::signature::{Headers, Secret, verify};
@@ -30,6 +31,15 @@ async fn up_refuses_a_second_one_survives_a_kill_and_stops_its_cluster() {
     let mut first = Millrace::start(&["up"], &variables);
     first.printed("millrace is up").await;
     let secrets = std::fs::read_to_string(format!("{home}/secrets")).unwrap();
+    let password = std::fs::read_to_string(format!("{home}/admin-password")).unwrap();
+    assert!(first.log().contains(password.trim()), "the first start tells the password");
+    // As root the cluster is another user's, who passes through the folder and may not list it.
+    let own = if rustix::process::geteuid().is_root() { 0o711 } else { 0o700 };
+    let modes = [("", own), ("/pg", 0o700), ("/log", 0o700), ("/secrets", 0o600), ("/admin-password", 0o600)];
+    for (name, mode) in modes {
+        let found = std::fs::metadata(format!("{home}{name}")).unwrap().permissions().mode() & 0o777;
+        assert_eq!(found, mode, "`{name}` has mode {found:o}");
+    }
 
     let second = process::run(&["up"], &variables);
     assert_eq!(second.status.code(), Some(1));
@@ -41,6 +51,7 @@ async fn up_refuses_a_second_one_survives_a_kill_and_stops_its_cluster() {
     third.printed("found running").await;
     third.printed("millrace is up").await;
     assert_eq!(std::fs::read_to_string(format!("{home}/secrets")).unwrap(), secrets);
+    assert!(!third.log().contains(password.trim()), "no later start tells it");
 
     let queues = process::run(&["queue", "list", "--json"], &variables);
     assert!(queues.status.success(), "{}", text(&queues.stderr));

@@ -4,6 +4,7 @@ use async_graphql::connection::Connection;
 use async_graphql::{Context, Enum, ID, InputObject, Object, Result, SimpleObject};
 use chrono::{DateTime, Utc};
 use jobs::db::PgConnection;
+use jobs::department::store as departments;
 use jobs::machine::store::{self, Filter};
 use jobs::machine::{Missing, NewMachine, Relocation, create, missing, relocate};
 use rules::access::{InTenant, Overall, overall};
@@ -213,6 +214,10 @@ impl MachineQuery {
         let filter =
             Filter { tenant: Some(scope.tenant), department, host: None, after: page.after.map(MachineId) };
         let rows = store::page(&mut conn, &filter, page.limit()).await?;
+        // An unknown department is told; an empty page would hide it.
+        if let Some(department) = department.filter(|_| rows.is_empty()) {
+            departments::get(&mut conn, scope.tenant, department).await?;
+        }
         page.try_of(rows, |m| m.id, Machine::try_from)
     }
 }

@@ -170,6 +170,10 @@ impl NoticeQuery {
         let scope = enter(ctx, &mut conn, tenant.as_ref(), InTenant::Look).await?;
         let before = page.after.map(NoticeId);
         let rows = store::page(&mut conn, scope.tenant, listener, before, page.limit()).await?;
+        // What a deleted one heard is shown until it is gone; after that it is unknown, and told so.
+        if let Some(listener) = listener.filter(|_| rows.is_empty()) {
+            jobs::listener::get(&mut conn, scope.tenant, listener).await?;
+        }
         Ok(page.of(rows, |n| n.id, Notice::from))
     }
 

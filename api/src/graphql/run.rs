@@ -7,6 +7,7 @@ use jobs::dag::log::{self, Line};
 use jobs::dag::start::{self, Start};
 use jobs::dag::store::{self, RunView};
 use jobs::db::wall;
+use jobs::workflow::store as workflows;
 use rules::access::InTenant;
 use rules::dag::Status;
 use rules::id::{RunId, TenantId, WorkflowId};
@@ -194,6 +195,10 @@ impl RunQuery {
         let scope = enter(ctx, &mut conn, tenant.as_ref(), InTenant::Look).await?;
         let before = page.after.map(RunId);
         let rows = store::page(&mut conn, scope.tenant, workflow, status, before, page.limit()).await?;
+        // An unknown workflow is told; an empty page would hide it.
+        if let Some(workflow) = workflow.filter(|_| rows.is_empty()) {
+            workflows::get(&mut conn, workflow, scope.tenant).await?;
+        }
         page.try_of(rows, |r| r.id, Run::try_from)
     }
 }
