@@ -61,9 +61,9 @@ impl Readiness {
             return finding;
         }
         let finding = match tokio::time::timeout(PING_TIMEOUT, schema_state(db)).await {
-            Ok(Ok(SchemaState::Current)) => Finding::Ready,
+            Ok(Ok(state)) if state.suits() => Finding::Ready,
             Ok(Ok(SchemaState::Behind(_))) => Finding::Behind,
-            Ok(Ok(SchemaState::Ahead(_))) => Finding::Ahead,
+            Ok(Ok(_)) => Finding::Ahead,
             Ok(Err(_)) | Err(_) => Finding::NoDatabase,
         };
         *last = Some((Instant::now(), finding));

@@ -16,7 +16,7 @@ pub(crate) async fn run(output: Output) -> anyhow::Result<()> {
     jobs::db::migrate(&db).await?;
     let applied = match before {
         SchemaState::Behind(missing) => missing,
-        SchemaState::Current | SchemaState::Ahead(_) => 0,
+        SchemaState::Current | SchemaState::Expanded(_) | SchemaState::Ahead(_) => 0,
     };
     let said = match applied {
         0 => "the schema is current".to_owned(),

@@ -152,6 +152,10 @@ pub(crate) async fn run(roles: &Roles) -> anyhow::Result<()> {
     let db = jobs::db::connect(&config.database).await?;
     match jobs::db::schema_state(&db).await? {
         SchemaState::Current => {}
+        // In the middle of a deployment.
+        SchemaState::Expanded(version) => {
+            tracing::warn!(version, "the schema is of a newer executable, and suits this one as well");
+        }
         SchemaState::Behind(missing) => {
             return Err(Error::conflict(format!(
                 "the database lacks {missing} migration(s) that this executable needs; run `millrace migrate` first"

@@ -67,7 +67,7 @@ pub(crate) async fn operator() -> anyhow::Result<PgPool> {
     let config = DatabaseConfig { connections: OPERATOR_CONNECTIONS, ..database(DatabaseConfig::read)? };
     let db = jobs::db::connect(&config).await?;
     match jobs::db::schema_state(&db).await? {
-        SchemaState::Current => Ok(jobs::db::connect_as(&config, &db, DbRole::Worker).await?.unwrap_or(db)),
+        SchemaState::Current | SchemaState::Expanded(_) => Ok(jobs::db::connect_as(&config, &db, DbRole::Worker).await?.unwrap_or(db)),
         SchemaState::Behind(missing) => Err(jobs::Error::conflict(format!(
             "the database lacks {missing} migration(s) that this executable needs; run `millrace migrate`"
         ))

@@ -2,7 +2,7 @@
 //! left alone: a machine whose time is set wrong has one that is right.
 
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::stage::Stage;
 
@@ -19,7 +19,7 @@ pub(crate) fn missing() -> Option<String> {
 }
 
 /// Replaces the workers by two with wrong clocks, and those by two with right ones.
-pub(crate) async fn skew(stage: &mut Stage<'_>) -> Instant {
+pub(crate) async fn skew(stage: &mut Stage<'_>) {
     let library = library().expect("it was looked for");
     for offset in ["+300s", "-300s"] {
         stage.hire_with(|command| {
@@ -38,5 +38,5 @@ pub(crate) async fn skew(stage: &mut Stage<'_>) -> Instant {
     stage.hire();
     stage.dismiss(0).await;
     stage.dismiss(0).await;
-    Instant::now()
+    stage.recovers().await;
 }

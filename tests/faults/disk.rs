@@ -79,7 +79,7 @@ impl Drop for Disk {
 }
 
 /// Lets the history's disk be full for longer than a lease.
-pub(crate) async fn fill(stage: &mut Stage<'_>) -> Instant {
+pub(crate) async fn fill(stage: &mut Stage<'_>) {
     let disk = Disk::mount();
     let mut keeper = stage.keeper().await;
     let run = async |keeper: &mut sqlx::PgConnection, statement: String| {
@@ -112,5 +112,5 @@ pub(crate) async fn fill(stage: &mut Stage<'_>) -> Instant {
     assert!(leased <= MOST_LEASED, "{leased} jobs were claimed whose results could not be kept");
     disk.empty();
     stage.keep(disk);
-    Instant::now()
+    stage.recovers().await;
 }

@@ -1,13 +1,14 @@
 //! Which faults there are, and how each is played: the stage before it, the fault, the accounts after it.
 
-use std::time::Instant;
-
 use futures::future::LocalBoxFuture;
 use tests::Own;
 
-use crate::load::{self, Sort};
+use crate::load::Sort;
 use crate::stage::{Form, Lines, Stage};
-use crate::{Row, clock, disk, leader, process, server, standby, wire};
+use crate::{Row, clock, disk, leader, process, release, server, standby, wire};
+
+/// How many workers there are before a fault.
+const WORKERS: usize = 2;
 
 /// A fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,11 +45,15 @@ pub(crate) enum Fault {
     XminHeld,
     /// The server has no connection to spare.
     ConnectionsExhausted,
+    /// An older release and this one work at once, while the schema goes on.
+    ReleasesMixed,
+    /// The schema goes on further than this release knows.
+    SchemaExpanded,
 }
 
 impl Fault {
     /// All of them, the most dangerous first.
-    pub(crate) const ALL: [Self; 16] = [
+    pub(crate) const ALL: [Self; 18] = [
         Self::WorkersKilled,
         Self::WorkerStopped,
         Self::WorkersTerminated,
@@ -65,6 +70,8 @@ impl Fault {
         Self::ClocksSkewed,
         Self::XminHeld,
         Self::ConnectionsExhausted,
+        Self::ReleasesMixed,
+        Self::SchemaExpanded,
     ];
 
     /// What it is called.
@@ -86,6 +93,8 @@ impl Fault {
             Self::ClocksSkewed => "clocks of workers off by ±5 min",
             Self::XminHeld => "a held xmin",
             Self::ConnectionsExhausted => "no connection to spare",
+            Self::ReleasesMixed => "an older release and this one at once",
+            Self::SchemaExpanded => "this release on a schema one expansion further",
         }
     }
 
@@ -98,7 +107,8 @@ impl Fault {
             | Self::PostgresKilled
             | Self::BackendsKilled
             | Self::LinesCut
-            | Self::LinesSlow => true,
+            | Self::LinesSlow
+            | Self::SchemaExpanded => true,
             Self::LinesHalfOpen
             | Self::LeaderKilled
             | Self::LeaderPartitioned
@@ -107,7 +117,8 @@ impl Fault {
             | Self::NamesShared
             | Self::ClocksSkewed
             | Self::XminHeld
-            | Self::ConnectionsExhausted => false,
+            | Self::ConnectionsExhausted
+            | Self::ReleasesMixed => false,
         }
     }
 
@@ -130,7 +141,9 @@ impl Fault {
             | Self::LinesHalfOpen
             | Self::FailedOver
             | Self::NamesShared
-            | Self::ConnectionsExhausted => false,
+            | Self::ConnectionsExhausted
+            | Self::ReleasesMixed
+            | Self::SchemaExpanded => false,
         }
     }
 
@@ -148,6 +161,7 @@ impl Fault {
         match self {
             Self::DiskFull | Self::NamesShared => root(),
             Self::ClocksSkewed => clock::missing(),
+            Self::ReleasesMixed => release::missing(),
             _ => None,
         }
     }
@@ -160,14 +174,19 @@ impl Fault {
         }
     }
 
-    /// A result that belongs to a handler's own transaction is undone with it, so that where results cannot be kept
-    /// only those of the workers can be asked for once.
     fn sort(self) -> Sort {
-        if self == Self::DiskFull { Sort::Plain } else { Sort::Mixed }
+        match self {
+            // A result that belongs to a handler's own transaction is undone with it, so that where results cannot be
+            // kept only those of the workers can be asked for once.
+            Self::DiskFull => Sort::Plain,
+            // Whoever comes back finds others at work on what it still has in hand.
+            Self::WorkerStopped => Sort::Long,
+            _ => Sort::Mixed,
+        }
     }
 
-    /// Brings it about; returns when it has ended, with when that was.
-    fn inflict<'a>(self, stage: &'a mut Stage<'_>) -> LocalBoxFuture<'a, Instant> {
+    /// Brings it about and sees it end, once or several times.
+    fn inflict<'a>(self, stage: &'a mut Stage<'_>) -> LocalBoxFuture<'a, ()> {
         match self {
             Self::WorkersKilled => Box::pin(process::kill(stage)),
             Self::WorkerStopped => Box::pin(process::stop(stage)),
@@ -185,18 +204,27 @@ impl Fault {
             Self::ClocksSkewed => Box::pin(clock::skew(stage)),
             Self::XminHeld => Box::pin(server::hold_xmin(stage)),
             Self::ConnectionsExhausted => Box::pin(server::exhaust(stage)),
+            Self::ReleasesMixed => Box::pin(release::roll(stage)),
+            Self::SchemaExpanded => Box::pin(release::expand(stage)),
         }
     }
 
     /// Plays it under the load, with two workers.
     pub(crate) async fn play(self, own: &Own, form: Form) -> Row {
-        let mut stage = Stage::open(own, form, self.sort(), self.lines()).await;
-        stage.hire();
-        stage.hire();
+        let older = self == Self::ReleasesMixed;
+        let make_schema = if older { Some(release::make_schema as fn(&str)) } else { None };
+        let mut stage = Stage::open(own, form, self.sort(), self.lines(), make_schema).await;
+        for _ in 0..WORKERS {
+            stage.hire_with(|command| {
+                if older {
+                    release::of_older(command)
+                }
+            });
+        }
         stage.runs().await;
         let before = stage.accepted();
-        let ended = self.inflict(&mut stage).await;
-        let back_s = load::full_rate(&stage.db, ended).await;
+        self.inflict(&mut stage).await;
+        let back_s = stage.slowest_back();
         let during = stage.accepted() - before;
         println!("{}: {during} jobs came in during the fault", self.name());
         let (jobs, books) = stage.close().await;

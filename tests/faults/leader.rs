@@ -1,6 +1,6 @@
 //! Faults of the leading scheduler: it dies, and it is cut off from Postgres while it goes on running.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tests::{Millrace, Mode, Proxy};
 use uuid::Uuid;
@@ -54,26 +54,24 @@ async fn leads_after(stage: &Stage<'_>, before: Option<Uuid>) -> Uuid {
 }
 
 /// Kills the leader.
-pub(crate) async fn kill(stage: &mut Stage<'_>) -> Instant {
+pub(crate) async fn kill(stage: &mut Stage<'_>) {
     let mut schedulers = Schedulers::start(stage).await;
     schedulers.leader.kill();
-    let ended = Instant::now();
+    stage.recovers().await;
     schedulers.pass_to_other(stage).await;
-    ended
 }
 
 /// Lets nothing through between the leader and Postgres until another leads, and then all that was said.
-pub(crate) async fn partition(stage: &mut Stage<'_>) -> Instant {
+pub(crate) async fn partition(stage: &mut Stage<'_>) {
     let mut schedulers = Schedulers::start(stage).await;
     schedulers.line.set(Mode::Frozen);
     let now = leads_after(stage, Some(schedulers.leads)).await;
     // It must not wait for the network to know that it leads no more.
     schedulers.leader.printed("the scheduler's lease is lost").await;
     schedulers.line.set(Mode::Open);
-    let ended = Instant::now();
+    stage.recovers().await;
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert_eq!(leads_after(stage, None).await, now, "the lease was taken back from the one that leads");
     assert!(schedulers.leader.stop(YIELDS_WITHIN).await.success(), "{}", schedulers.leader.log());
     schedulers.pass_to_other(stage).await;
-    ended
 }

@@ -25,6 +25,12 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// How long a job takes.
 const JOB: Duration = Duration::from_millis(5);
 
+/// How long a job takes that takes long.
+const LONG_JOB: Duration = Duration::from_secs(2);
+
+/// One job of so many does, where some do.
+const LONG_EVERY: u64 = 21;
+
 /// One job of so many stands behind others under an order key.
 const ORDERED_EVERY: u64 = 20;
 
@@ -45,6 +51,8 @@ const LONGEST: Duration = Duration::from_secs(120);
 pub(crate) enum Sort {
     /// Half of them acknowledge themselves in a transaction of their own.
     Mixed,
+    /// As mixed, and some take long enough to be at work twice at once.
+    Long,
     /// Their worker acknowledges all of them.
     Plain,
 }
@@ -87,8 +95,9 @@ impl Load {
 }
 
 fn job(number: u64, sort: Sort) -> NewJob {
-    let settles = sort == Sort::Mixed && number.is_multiple_of(2);
-    let sleep_ms = u64::try_from(JOB.as_millis()).unwrap();
+    let settles = sort != Sort::Plain && number.is_multiple_of(2);
+    let takes = if sort == Sort::Long && number.is_multiple_of(LONG_EVERY) { LONG_JOB } else { JOB };
+    let sleep_ms = u64::try_from(takes.as_millis()).unwrap();
     let payload = Noop { sleep_ms, settles, note: number.to_string(), ..Noop::default() };
     // The answer to a commit may be lost with the server: the key tells whether it came through, so that a
     // repetition makes no second job.

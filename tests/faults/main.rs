@@ -19,6 +19,7 @@ mod leader;
 mod ledger;
 mod load;
 mod process;
+mod release;
 mod server;
 mod stage;
 mod standby;

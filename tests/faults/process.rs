@@ -12,22 +12,22 @@ const TAKEN_BACK_WITHIN: Duration = Duration::from_secs(60);
 /// The time between two signals of a storm.
 const STORM_EVERY: Duration = Duration::from_millis(500);
 
-/// Kills workers in turn, and both at last. It has ended when both are there again.
-pub(crate) async fn kill(stage: &mut Stage<'_>) -> Instant {
+/// Kills workers in turn, of which the other carries on, and both at last, when it has ended with their successors.
+pub(crate) async fn kill(stage: &mut Stage<'_>) {
     for _ in 0..stage.form.pick(3, 20) {
         stage.kill(0);
-        stage.goes_on().await;
+        stage.recovers().await;
         stage.hire();
     }
     stage.kill(0);
     stage.kill(0);
     stage.hire();
     stage.hire();
-    Instant::now()
+    stage.recovers().await;
 }
 
 /// Puts a worker to sleep until others have taken its jobs back, and wakes it.
-pub(crate) async fn stop(stage: &mut Stage<'_>) -> Instant {
+pub(crate) async fn stop(stage: &mut Stage<'_>) {
     let by = stage.hands[0].by.clone();
     // It must sleep with something in hand, or there is nothing to see.
     loop {
@@ -49,33 +49,33 @@ pub(crate) async fn stop(stage: &mut Stage<'_>) -> Instant {
     // Others are to have done its work meanwhile.
     stage.goes_on().await;
     stage.hands[0].process.signal(Signal::CONT);
-    Instant::now()
+    stage.recovers().await;
 }
 
 /// Tells workers to stop as soon as their successors are there; each must end well.
-pub(crate) async fn terminate(stage: &mut Stage<'_>) -> Instant {
+pub(crate) async fn terminate(stage: &mut Stage<'_>) {
     for _ in 0..stage.form.pick(4, 40) {
         stage.hire();
         stage.goes_on().await;
         stage.dismiss(0).await;
         tokio::time::sleep(STORM_EVERY).await;
     }
-    Instant::now()
+    stage.recovers().await;
 }
 
 /// Starts workers that have the same name, host and number of process, and kills one of them again and again.
-pub(crate) async fn share_a_name(stage: &mut Stage<'_>) -> Instant {
+pub(crate) async fn share_a_name(stage: &mut Stage<'_>) {
     for _ in 0..2 {
         stage.hire_with(alone_with_pids);
     }
     stage.dismiss(0).await;
     stage.dismiss(0).await;
     for _ in 0..stage.form.pick(2, 10) {
-        stage.goes_on().await;
         stage.kill(0);
+        stage.recovers().await;
         stage.hire_with(alone_with_pids);
+        stage.goes_on().await;
     }
-    stage.goes_on().await;
     let names: i64 = sqlx::query_scalar(
         "select count(distinct name) from job_worker where id in (select worker_id from job_lease)
             or seen_at > now() - interval '15 seconds'",
@@ -84,7 +84,6 @@ pub(crate) async fn share_a_name(stage: &mut Stage<'_>) -> Instant {
     .await
     .unwrap();
     assert_eq!(names, 1, "the workers were to share one name");
-    Instant::now()
 }
 
 /// Lets a worker be process number 1 of a namespace of its own, and die with the process that made it.

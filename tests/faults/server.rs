@@ -10,23 +10,17 @@ use crate::stage::Stage;
 /// The time between two connections that are ended.
 const BACKEND_EVERY: Duration = Duration::from_millis(200);
 
-/// Kills Postgres and starts it again, each time when work goes on.
-pub(crate) async fn kill(stage: &mut Stage<'_>) -> Instant {
-    let rounds = stage.form.pick(1, 8);
-    let mut ended = Instant::now();
-    for round in 0..rounds {
-        if round > 0 {
-            stage.goes_on().await;
-        }
+/// Kills Postgres and starts it again, each time when all is well.
+pub(crate) async fn kill(stage: &mut Stage<'_>) {
+    for _ in 0..stage.form.pick(1, 8) {
         fault::kill_postgres(stage.own);
         stage.own.restart().await;
-        ended = Instant::now();
+        stage.recovers().await;
     }
-    ended
 }
 
 /// Ends connections of workers, one at a time.
-pub(crate) async fn kill_backends(stage: &mut Stage<'_>) -> Instant {
+pub(crate) async fn kill_backends(stage: &mut Stage<'_>) {
     let mut keeper = stage.keeper().await;
     let until = Instant::now() + stage.form.pick(Duration::from_secs(3), Duration::from_secs(30));
     let mut killed = 0;
@@ -40,11 +34,11 @@ pub(crate) async fn kill_backends(stage: &mut Stage<'_>) -> Instant {
         tokio::time::sleep(BACKEND_EVERY).await;
     }
     assert!(killed > 0, "there was no connection to end");
-    Instant::now()
+    stage.recovers().await;
 }
 
 /// Takes every connection that the server has, those of the workers first, and keeps them.
-pub(crate) async fn exhaust(stage: &mut Stage<'_>) -> Instant {
+pub(crate) async fn exhaust(stage: &mut Stage<'_>) {
     let mut keeper = stage.keeper().await;
     let mut taken = Vec::new();
     let until = Instant::now() + stage.form.pick(Duration::from_secs(4), Duration::from_secs(40));
@@ -61,15 +55,15 @@ pub(crate) async fn exhaust(stage: &mut Stage<'_>) -> Instant {
     }
     assert!(full && taken.len() > 10, "the server was never full");
     drop(taken);
-    Instant::now()
+    stage.recovers().await;
 }
 
 /// Keeps a transaction open that sees everything as it was, so that nothing dead is cleared away.
-pub(crate) async fn hold_xmin(stage: &mut Stage<'_>) -> Instant {
+pub(crate) async fn hold_xmin(stage: &mut Stage<'_>) {
     let mut old = stage.keeper().await;
     sqlx::query("begin isolation level repeatable read").execute(&mut old).await.unwrap();
     sqlx::query("select txid_current()").execute(&mut old).await.unwrap();
     tokio::time::sleep(stage.form.pick(Duration::from_secs(4), Duration::from_secs(120))).await;
     sqlx::query("rollback").execute(&mut old).await.unwrap();
-    Instant::now()
+    stage.recovers().await;
 }

@@ -72,14 +72,30 @@ pub(crate) struct Stage<'a> {
     load: Load,
     begun: Begun,
     started: u32,
+    /// Seconds from each end of the fault to the full rate, if it came back.
+    backs: Vec<Option<f64>>,
     /// What a fault has made and the rest of the play stands on.
     kept: Vec<Box<dyn std::any::Any>>,
 }
 
 impl<'a> Stage<'a> {
-    /// A server's database with the ledger and the load, and no worker yet.
-    pub(crate) async fn open(own: &'a Own, form: Form, sort: Sort, lines: Lines) -> Self {
-        let database = Database::on(&own.postgres).await;
+    /// A server's database with the ledger and the load, and no worker yet. Its schema is this release's unless
+    /// somebody else makes it.
+    pub(crate) async fn open(
+        own: &'a Own,
+        form: Form,
+        sort: Sort,
+        lines: Lines,
+        make_schema: Option<fn(&str)>,
+    ) -> Self {
+        let database = match make_schema {
+            None => Database::on(&own.postgres).await,
+            Some(make) => {
+                let empty = Database::empty_on(&own.postgres).await;
+                make(empty.url());
+                empty
+            }
+        };
         let proxy = if lines == Lines::Sound { None } else { Some(Proxy::start(database.url()).await) };
         let options: PgConnectOptions = database.url().parse().unwrap();
         let keeper_url = own.cluster.keeper_url(options.get_database().unwrap());
@@ -90,7 +106,20 @@ impl<'a> Stage<'a> {
         let config = DatabaseConfig { url: ours.into(), connections: 4 };
         let db = jobs::db::connect(&config).await.unwrap();
         let (hands, begun) = (Vec::new(), Begun::default());
-        Self { form, own, database, db, proxy, keeper_url, hands, load, begun, started: 0, kept: Vec::new() }
+        Self {
+            form,
+            own,
+            database,
+            db,
+            proxy,
+            keeper_url,
+            hands,
+            load,
+            begun,
+            started: 0,
+            backs: Vec::new(),
+            kept: Vec::new(),
+        }
     }
 
     /// A new connection as the role that may do anything.
@@ -155,6 +184,19 @@ impl<'a> Stage<'a> {
     /// Waits until jobs are done as fast as they come in.
     pub(crate) async fn runs(&self) {
         load::full_rate(&self.db, Instant::now()).await.expect("the full rate before any fault");
+    }
+
+    /// Waits until jobs are done at the full rate again, after the fault or a part of it has ended now.
+    pub(crate) async fn recovers(&mut self) {
+        let back = load::full_rate(&self.db, Instant::now()).await;
+        self.backs.push(back);
+    }
+
+    /// The longest time that the full rate took to come back, in seconds; none when it once did not.
+    pub(crate) fn slowest_back(&self) -> Option<f64> {
+        assert!(!self.backs.is_empty(), "nobody looked whether the rate came back");
+        let longest = |longest: Option<f64>, back: &Option<f64>| Some(longest?.max((*back)?));
+        self.backs.iter().fold(Some(0.0), longest)
     }
 
     /// Waits until some more is done than was.

@@ -5,7 +5,6 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::Instant;
 
 use jobs::db::private::{Account, Binaries, Place};
 use sqlx::postgres::PgConnectOptions;
@@ -78,7 +77,7 @@ impl Drop for Standby {
 }
 
 /// Makes a synchronous standby, kills the server, promotes the standby and leads everybody to it.
-pub(crate) async fn fail_over(stage: &mut Stage<'_>) -> Instant {
+pub(crate) async fn fail_over(stage: &mut Stage<'_>) {
     let cluster = &stage.own.cluster;
     let run = async |statement: &'static str| {
         let mut keeper = stage.keeper().await;
@@ -111,5 +110,5 @@ pub(crate) async fn fail_over(stage: &mut Stage<'_>) -> Instant {
     stage.proxy.as_ref().expect("a stage with lines").lead_to(&standby.place.url("millrace", name));
     stage.keeper_url = standby.place.url("keeper", name);
     stage.keep(standby);
-    Instant::now()
+    stage.recovers().await;
 }

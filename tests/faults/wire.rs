@@ -1,6 +1,6 @@
 //! Faults of the lines between workers and Postgres: cut, dead on one side, slow.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tests::{Mode, Proxy};
 
@@ -17,32 +17,30 @@ fn proxy<'a>(stage: &'a Stage<'_>) -> &'a Proxy {
 }
 
 /// Cuts all lines again and again.
-pub(crate) async fn cut(stage: &mut Stage<'_>) -> Instant {
+pub(crate) async fn cut(stage: &mut Stage<'_>) {
     for _ in 0..stage.form.pick(10, 60) {
         proxy(stage).cut();
         tokio::time::sleep(CUT_EVERY).await;
     }
     proxy(stage).cut();
-    Instant::now()
+    stage.recovers().await;
 }
 
-/// Lets the server see that its clients are gone, and the clients hear nothing, for longer than a lease.
-pub(crate) async fn half_open(stage: &mut Stage<'_>) -> Instant {
-    for lasts_s in stage.form.pick(&[1][..], &[1, 15, 40]) {
+/// Lets the server see that its clients are gone, and the clients hear nothing: for a moment, and for longer than
+/// any call waits, and than a lease lasts.
+pub(crate) async fn half_open(stage: &mut Stage<'_>) {
+    for lasts in stage.form.pick(&[0][..], &[0, 15, 40]) {
         proxy(stage).set(Mode::HalfOpen);
-        tokio::time::sleep(Duration::from_secs(*lasts_s)).await;
+        tokio::time::sleep(Duration::from_secs(*lasts) + CUT_EVERY).await;
         proxy(stage).set(Mode::Open);
-        if stage.form == crate::stage::Form::Whole && *lasts_s < 40 {
-            stage.goes_on().await;
-        }
+        stage.recovers().await;
     }
-    Instant::now()
 }
 
 /// Makes every statement slow, for longer than two leases: a slow line must not look like a dead worker.
-pub(crate) async fn slow(stage: &mut Stage<'_>) -> Instant {
+pub(crate) async fn slow(stage: &mut Stage<'_>) {
     proxy(stage).set(Mode::Slow(SLOW_BY));
     tokio::time::sleep(stage.form.pick(Duration::from_secs(4), Duration::from_secs(70))).await;
     proxy(stage).set(Mode::Open);
-    Instant::now()
+    stage.recovers().await;
 }

@@ -54,7 +54,11 @@ impl Database {
         Self::empty_on(Postgres::shared().await).await
     }
 
-    async fn empty_on(postgres: &Postgres) -> Self {
+    /// A database without any schema on a server of the test's own.
+    ///
+    /// # Panics
+    /// When the server fails.
+    pub async fn empty_on(postgres: &Postgres) -> Self {
         Self::clone_of(postgres, "template1").await
     }
 

@@ -61,6 +61,17 @@ async fn an_empty_database_and_one_of_a_newer_version_are_told_apart() {
         .unwrap();
     let seen = findings(newer.url()).await;
     assert!(of(&seen, Check::Schema).says.contains("`9999`"), "{seen:?}");
+    assert_eq!(
+        of(&seen, Check::Schema).verdict,
+        Verdict::Good,
+        "an expansion suits the executable before it"
+    );
+    sqlx::query("create or replace function schema_floor() returns bigint language sql immutable as $$ select 9999::bigint $$")
+        .execute(&mut newer.connect().await)
+        .await
+        .unwrap();
+    let seen = findings(newer.url()).await;
+    assert!(of(&seen, Check::Schema).says.contains("`9999`"), "{seen:?}");
     assert_eq!(of(&seen, Check::Schema).verdict, Verdict::Bad);
 }
 

@@ -153,7 +153,7 @@ fn every_fault_of_the_configuration_is_told_at_once() {
 }
 
 #[tokio::test]
-async fn a_database_newer_than_the_executable_is_refused() {
+async fn a_database_that_was_expanded_is_worked_on_and_one_too_new_is_refused() {
     let database = Database::new().await;
     let mut connection = database.connect().await;
     sqlx::query(
@@ -164,11 +164,21 @@ async fn a_database_newer_than_the_executable_is_refused() {
     .await
     .unwrap();
     let (_folder, home) = home();
+    let run = |arguments: &[&str]| {
+        let variables = [("DATABASE_URL", database.url()), ("MILLRACE_HOME", home.as_str()), ("PORT", "0")];
+        process::run(arguments, &variables)
+    };
+    for arguments in [&["migrate"][..], &["job", "list"]] {
+        let run = run(arguments);
+        assert!(run.status.success(), "{arguments:?}: {}", text(&run.stderr));
+    }
+    // What a migration says that takes something away.
+    sqlx::query("create or replace function schema_floor() returns bigint language sql immutable as $$ select 9999::bigint $$")
+        .execute(&mut connection)
+        .await
+        .unwrap();
     for arguments in [&["up"][..], &["worker", "--pools", "dag"], &["migrate"], &["job", "list"]] {
-        let run = process::run(
-            arguments,
-            &[("DATABASE_URL", database.url()), ("MILLRACE_HOME", home.as_str()), ("PORT", "0")],
-        );
+        let run = run(arguments);
         assert_eq!(run.status.code(), Some(1), "{arguments:?}: {}", text(&run.stderr));
         assert!(text(&run.stderr).contains("`9999`"), "{arguments:?}: {}", text(&run.stderr));
     }

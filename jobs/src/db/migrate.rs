@@ -1,4 +1,4 @@
-//! Brings the schema up to what this executable knows, and refuses one that is newer.
+//! Brings the schema up to what this executable knows, and refuses one that has become too new for it.
 
 use sqlx::migrate::{Migrate, MigrateError, Migrator};
 use sqlx::postgres::PgConnectOptions;
@@ -23,8 +23,17 @@ pub enum SchemaState {
     Current,
     /// Older: this many migrations are missing.
     Behind(usize),
-    /// Newer: it has this migration, which the executable does not know.
+    /// Newer, and made so that this executable may work on it: it has this migration more.
+    Expanded(i64),
+    /// Newer: it has this migration, which the executable does not know and may need to.
     Ahead(i64),
+}
+
+impl SchemaState {
+    /// Whether this executable may work on it.
+    pub fn suits(self) -> bool {
+        matches!(self, Self::Current | Self::Expanded(_))
+    }
 }
 
 /// Compares the schema without changing or locking anything.
@@ -39,11 +48,23 @@ pub async fn schema_state(db: &PgPool) -> Result<SchemaState> {
         Err(MigrateError::Execute(e)) => return Err(e.into()),
         Err(e) => return Err(Error::internal(e)),
     };
-    if let Some(unknown) = applied.iter().find(|v| !MIGRATOR.version_exists(**v)) {
-        return Ok(SchemaState::Ahead(*unknown));
-    }
     let missing = MIGRATOR.iter().filter(|m| !applied.contains(&m.version)).count();
-    Ok(if missing == 0 { SchemaState::Current } else { SchemaState::Behind(missing) })
+    match applied.iter().find(|v| !MIGRATOR.version_exists(**v)) {
+        // All that we know is there, the floor's own migration with it.
+        Some(unknown) if missing == 0 => {
+            let suits = MIGRATOR.version_exists(floor(&mut conn).await?);
+            Ok(if suits { SchemaState::Expanded(*unknown) } else { SchemaState::Ahead(*unknown) })
+        }
+        Some(unknown) => Ok(SchemaState::Ahead(*unknown)),
+        None if missing == 0 => Ok(SchemaState::Current),
+        None => Ok(SchemaState::Behind(missing)),
+    }
+}
+
+/// The migration that an executable must know to work on the schema.
+async fn floor(conn: &mut PgConnection) -> Result<i64> {
+    let row = sqlx::query!(r#"select schema_floor() as "floor!""#).fetch_one(conn).await?;
+    Ok(row.floor)
 }
 
 /// An empty database has no table of migrations yet.
@@ -59,6 +80,8 @@ fn is_missing_table(error: &sqlx::Error) -> bool {
 /// was waited for in vain.
 pub async fn migrate(db: &PgPool) -> Result<()> {
     match schema_state(db).await? {
+        // What was expanded was furnished by whoever did it.
+        SchemaState::Expanded(_) => return Ok(()),
         SchemaState::Current => {
             return furnish_where_missing(db).await;
         }

@@ -9,7 +9,7 @@ use crate::{Code, Error, Result};
 const FIRST: Duration = Duration::from_millis(50);
 
 /// The longest wait after a fault: how late a loop may notice that Postgres is back.
-const LONGEST: Duration = Duration::from_secs(2);
+const LONGEST: Duration = Duration::from_secs(1);
 
 /// Grows the wait between tries.
 #[derive(Debug, Default)]
@@ -23,8 +23,8 @@ impl Patience {
         self.faults = 0;
     }
 
-    /// The wait after one more fault in a row: between half and all of a bound that doubles up to two
-    /// seconds.
+    /// The wait after one more fault in a row: between half and all of a bound that doubles up to one
+    /// second.
     pub fn next_wait(&mut self) -> Duration {
         let full = FIRST.saturating_mul(1 << self.faults.min(10)).min(LONGEST);
         self.faults = self.faults.saturating_add(1);

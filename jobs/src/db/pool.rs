@@ -13,8 +13,9 @@ use super::wall::{self, DbRole};
 use crate::config::DatabaseConfig;
 use crate::{Code, Error, Result};
 
-/// How long any one call to the database may take before its caller gives up and tries again.
-pub const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long any one call to the database may take before its caller gives up and tries again: who waits on a line
+/// that died without a word is back at work ten seconds later.
+pub const CALL_TIMEOUT: Duration = Duration::from_secs(9);
 
 /// How long a caller waits for a free connection.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);

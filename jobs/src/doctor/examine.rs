@@ -100,7 +100,7 @@ async fn examine_through(options: &PgConnectOptions, keyring: Option<&Keyring>, 
     let current = match bounded(schema_state(&db)).await {
         Ok(state) => {
             findings.push(schema(state));
-            state == SchemaState::Current
+            state.suits()
         }
         Err(error) => {
             findings.push(unseen(Check::Schema, &error));
@@ -232,6 +232,10 @@ fn version(number: i32) -> Finding {
 fn schema(state: SchemaState) -> Finding {
     match state {
         SchemaState::Current => Finding::good(Check::Schema, "it is the one that this executable knows"),
+        SchemaState::Expanded(version) => Finding::good(
+            Check::Schema,
+            format!("it has migration `{version}` more than this executable knows, and suits it as well"),
+        ),
         SchemaState::Behind(missing) => Finding::bad(
             Check::Schema,
             format!("{missing} migration(s) are missing"),
