@@ -3,12 +3,13 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use rules::id::{MachineId, TenantId};
+use rules::id::TenantId;
 use rules::machine::{HostUri, Name};
 use rules::queue::{Pool, State};
 
 use crate::argument;
 use crate::audit::Audit;
+use crate::fleet::{Host, Machine};
 
 /// A durable job queue, workflows and webhooks on Postgres, in one executable.
 #[derive(Debug, Parser)]
@@ -65,7 +66,7 @@ pub(crate) enum Command {
     /// Look at dead letters and give them new attempts
     #[command(subcommand)]
     Dlq(Dlq),
-    /// Look at hosts, drain and resume them
+    /// Look at hosts, drain, resume and remove them
     #[command(subcommand)]
     Host(Host),
     /// Look at machines, see why what was asked of one has not begun, and move one
@@ -212,95 +213,6 @@ pub(crate) enum Dlq {
     },
 }
 
-#[derive(Debug, Subcommand)]
-pub(crate) enum Host {
-    /// Every host with its state and what it has
-    List {
-        #[command(flatten)]
-        output: Output,
-    },
-    /// One host: who holds it, how its hypervisor answers, what it has
-    Show {
-        /// Its name
-        name: String,
-        #[command(flatten)]
-        output: Output,
-    },
-    /// Drain a host: what runs goes on, nothing new is begun and no machine placed there
-    Drain {
-        /// Its name
-        name: String,
-        #[command(flatten)]
-        output: Output,
-    },
-    /// Let a drained host go on
-    Resume {
-        /// Its name
-        name: String,
-        #[command(flatten)]
-        output: Output,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum Machine {
-    /// The machines that are not destroyed, oldest first
-    List {
-        /// Only this tenant's, by id
-        #[arg(long, value_parser = argument::tenant)]
-        tenant: Option<TenantId>,
-        /// Only those on this host, by name
-        #[arg(long)]
-        host: Option<String>,
-        /// Only those after this id, which continues a list
-        #[arg(long, value_parser = argument::machine)]
-        after: Option<MachineId>,
-        /// How many, at most 100
-        #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(i64).range(1..=100))]
-        limit: i64,
-        #[command(flatten)]
-        output: Output,
-    },
-    /// One machine: what it shall be, what it was seen to be, what was asked of it last
-    Show {
-        /// Its id
-        #[arg(value_parser = argument::machine)]
-        id: MachineId,
-        #[command(flatten)]
-        output: Output,
-    },
-    /// Why what was asked of a machine has not begun
-    Why {
-        /// Its id
-        #[arg(value_parser = argument::machine)]
-        id: MachineId,
-        #[command(flatten)]
-        output: Output,
-    },
-    /// How a machine is, and what each of its checks found last
-    Health {
-        /// Its id
-        #[arg(value_parser = argument::machine)]
-        id: MachineId,
-        #[command(flatten)]
-        output: Output,
-    },
-    /// Put a machine that is off on another host, with all that waits for it; its disks are not copied
-    Move {
-        /// Its id
-        #[arg(value_parser = argument::machine)]
-        id: MachineId,
-        /// The host that shall carry it, by name
-        #[arg(long)]
-        host: String,
-        /// Vouch that its present host has no power. With one that has, the machine would run twice
-        #[arg(long)]
-        host_has_no_power: bool,
-        #[command(flatten)]
-        output: Output,
-    },
-}
-
 /// What `--pools` names: a pool that every installation has, or the host's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ServedPool {
@@ -351,19 +263,8 @@ impl Command {
             Self::Dlq(Dlq::List { output, .. } | Dlq::Show { output, .. } | Dlq::Redrive { output, .. }) => {
                 output
             }
-            Self::Host(
-                Host::List { output }
-                | Host::Show { output, .. }
-                | Host::Drain { output, .. }
-                | Host::Resume { output, .. },
-            ) => output,
-            Self::Machine(
-                Machine::List { output, .. }
-                | Machine::Show { output, .. }
-                | Machine::Why { output, .. }
-                | Machine::Health { output, .. }
-                | Machine::Move { output, .. },
-            ) => output,
+            Self::Host(host) => host.output(),
+            Self::Machine(machine) => machine.output(),
             Self::Webhook(Webhook::Sign { output, .. }) => output,
             Self::Audit(audit) => return audit.output().json,
             Self::Up

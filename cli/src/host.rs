@@ -1,4 +1,4 @@
-//! `millrace host`: look at hosts, drain and resume them.
+//! `millrace host`: look at hosts, drain, resume and remove them.
 
 use jobs::db::PgPool;
 use jobs::host::store::{self, Host as HostView};
@@ -7,7 +7,8 @@ use jobs::queue::wake::Hint;
 use serde::Serialize;
 use serde_json::json;
 
-use crate::command::{Host, Output};
+use crate::command::Output;
+use crate::fleet::Host;
 use crate::table::{cell, print, print_one, print_said, time};
 use crate::{audit, settings};
 
@@ -19,13 +20,22 @@ pub(crate) async fn run(command: Host) -> anyhow::Result<()> {
         Host::Drain { name, output } => {
             set_draining(&db, &name, true).await?;
             let said = format!(
-                "`{name}` is being drained: what runs goes on, nothing new is begun; `millrace host resume {name}` lets it go on"
+                "`{name}` is being drained: what runs goes on, nothing more is started, and machines can be switched off; `millrace host resume {name}` lets it go on"
             );
             print_said(output, &json!({ "name": name, "draining": true }), &said)?;
         }
         Host::Resume { name, output } => {
             set_draining(&db, &name, false).await?;
             print_said(output, &json!({ "name": name, "draining": false }), &format!("`{name}` goes on"))?;
+        }
+        Host::Remove { name, output } => {
+            let mut tx = jobs::db::begin(&db).await?;
+            store::remove(&mut tx, &name, &audit::operator()).await?;
+            audit::note(&mut tx, None, "cli.host.remove", &json!({ "name": name })).await?;
+            tx.commit().await?;
+            let said =
+                format!("`{name}` is removed; a worker that serves a host of that name brings it back");
+            print_said(output, &json!({ "name": name, "removed": true }), &said)?;
         }
     }
     Ok(())

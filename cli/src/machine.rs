@@ -11,7 +11,8 @@ use rules::id::{MachineId, TenantId};
 use serde::Serialize;
 use serde_json::json;
 
-use crate::command::{Machine, Output};
+use crate::command::Output;
+use crate::fleet::Machine;
 use crate::table::{cell, print, print_one, print_said, time};
 use crate::{audit, known, settings};
 

@@ -10,6 +10,7 @@ mod dlq;
 mod doctor;
 mod down;
 mod failure;
+mod fleet;
 mod home;
 mod host;
 mod hypervisor;

@@ -2,6 +2,7 @@
 //! powered off, and its daemon killed, stopped and started again.
 
 use std::fs;
+use std::net::TcpListener;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -22,6 +23,8 @@ pub struct HypervisorHost {
     name: String,
     folder: tempfile::TempDir,
     holder: Option<Child>,
+    /// Where the daemon listens with TLS, on this machine's own loopback.
+    tls_port: Option<u16>,
 }
 
 /// Why no such host can be had here; none when it can.
@@ -50,8 +53,25 @@ impl HypervisorHost {
     /// # Panics
     /// When it does not come up; [`missing`] says what is known to prevent it.
     pub fn boot(name: &str) -> Self {
+        Self::set_up(name, None, |_| {})
+    }
+
+    /// Boots a host of this name whose daemon listens with TLS too, by the server's certificate and key and the
+    /// authority's certificate that `certify` puts into the folder it is given.
+    ///
+    /// # Panics
+    /// As [`HypervisorHost::boot`].
+    pub fn boot_with_tls(name: &str, certify: impl FnOnce(&Path)) -> Self {
+        let free = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+        let port = free.local_addr().expect("it is bound").port();
+        drop(free);
+        Self::set_up(name, Some(port), certify)
+    }
+
+    fn set_up(name: &str, tls_port: Option<u16>, certify: impl FnOnce(&Path)) -> Self {
         let folder = tempfile::Builder::new().prefix("millrace-host-").tempdir().expect("a folder");
-        let mut host = Self { name: name.to_owned(), folder, holder: None };
+        let mut host = Self { name: name.to_owned(), folder, holder: None, tls_port };
+        certify(host.folder());
         for part in ["etc", "run", "sock", "varlib", "cache", "log"] {
             fs::create_dir(host.at(part)).expect("a folder");
         }
@@ -63,11 +83,19 @@ impl HypervisorHost {
     fn configure(&self) {
         let sock = self.at("sock");
         let id = uuid::Uuid::new_v4();
+        let base = self.folder.path().display();
+        let tls = self.tls_port.map(|port| {
+            format!(
+                "listen_tls = 1\nlisten_tcp = 0\nauth_tls = \"none\"\nlisten_addr = \"127.0.0.1\"\ntls_port = \"{port}\"\n\
+                 key_file = \"{base}/serverkey.pem\"\ncert_file = \"{base}/servercert.pem\"\nca_file = \"{base}/cacert.pem\"\n"
+            )
+        });
+        let tls = tls.unwrap_or_default();
         fs::write(
             self.at("etc/libvirtd.conf"),
             format!(
                 "unix_sock_dir = \"{}\"\nauth_unix_ro = \"none\"\nauth_unix_rw = \"none\"\n\
-                 unix_sock_rw_perms = \"0700\"\nlog_outputs = \"3:stderr\"\nhost_uuid = \"{id}\"\n",
+                 unix_sock_rw_perms = \"0700\"\nlog_outputs = \"3:stderr\"\nhost_uuid = \"{id}\"\n{tls}",
                 sock.display()
             ),
         )
@@ -78,7 +106,7 @@ impl HypervisorHost {
              security_driver = \"none\"\nstdio_handler = \"file\"\ncgroup_controllers = []\nnamespaces = []\n",
         )
         .expect("a file");
-        let base = self.folder.path().display();
+        let listen = if self.tls_port.is_some() { "--listen" } else { "" };
         // As process 1 of its namespace the shell reaps: unreaped, a dead QEMU looks alive to libvirt.
         fs::write(
             self.at("init.sh"),
@@ -89,7 +117,7 @@ impl HypervisorHost {
                  mount --bind {base}/varlib /var/lib/libvirt; mount --bind {base}/cache /var/cache/libvirt\n\
                  mount --bind {base}/log /var/log/libvirt\n\
                  hostname {name}; ip link set lo up 2>/dev/null\n\
-                 daemon() {{ {DAEMON} -p {base}/run/libvirtd.pid >>{base}/libvirtd.log 2>&1 & }}\n\
+                 daemon() {{ {DAEMON} -p {base}/run/libvirtd.pid {listen} >>{base}/libvirtd.log 2>&1 & }}\n\
                  trap daemon USR1\n\
                  daemon\n\
                  while :; do sleep 3600 & wait -n; done\n",
@@ -113,6 +141,15 @@ impl HypervisorHost {
         format!("qemu+unix:///system?socket={}", self.socket().display())
     }
 
+    /// The address of its QEMU over TLS, by this name of the machine, with the client's certificate in this folder.
+    ///
+    /// # Panics
+    /// When it was not booted with TLS.
+    pub fn qemu_tls(&self, name: &str, certificates: &Path) -> String {
+        let port = self.tls_port.expect("it listens with TLS");
+        format!("qemu+tls://{name}:{port}/system?pkipath={}", certificates.display())
+    }
+
     /// The address of libvirt's test driver behind its daemon.
     pub fn test_driver(&self) -> String {
         format!("test+unix:///default?socket={}", self.socket().display())
@@ -131,10 +168,12 @@ impl HypervisorHost {
             fs::remove_dir_all(self.at(part)).expect("it is there");
             fs::create_dir(self.at(part)).expect("a folder");
         }
+        // What listens for the tests stays in their network.
+        let apart = if self.tls_port.is_some() { "--mount" } else { "--net" };
         // With the thread of the test goes the host, should nobody be left to drop it.
         let holder = Command::new("setpriv")
-            .args(["--pdeathsig", "KILL", "unshare"])
-            .args(["--mount", "--net", "--uts", "--pid", "--fork", "--mount-proc", "--kill-child", "bash"])
+            .args(["--pdeathsig", "KILL", "unshare", apart])
+            .args(["--mount", "--uts", "--pid", "--fork", "--mount-proc", "--kill-child", "bash"])
             .arg(self.at("init.sh"))
             .stdin(Stdio::null())
             .stdout(Stdio::null())

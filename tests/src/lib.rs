@@ -10,6 +10,7 @@
     reason = "a harness reports by panicking, like the tests that call it"
 )]
 
+pub mod authority;
 pub mod cutter;
 pub mod database;
 mod definition;

@@ -292,12 +292,15 @@ async fn what_is_no_machine_is_refused_with_every_reason() {
     assert_eq!(stage.host.acts().iter().filter(|(_, act)| *act == "define").count(), 1);
     // A drained host takes no more, and says so.
     stage.admin.ok("mutation { drainHost(name: \"a\") { state } }", json!({})).await;
-    let query = "mutation($t: ID!, $id: ID!) { powerOff(tenant: $t, id: $id) { operation { id } } }";
+    let query = "mutation($t: ID!, $id: ID!) { suspend(tenant: $t, id: $id) { operation { id } } }";
     let asked = stage.admin.ok(query, json!({"t": stage.acme, "id": id})).await;
     let why = "query($t: ID!, $id: ID!) { whyMachineWaits(tenant: $t, machineId: $id) { code why } }";
     let told = stage.admin.ok(why, json!({"t": stage.acme, "id": id})).await;
     assert_eq!(told["whyMachineWaits"][0]["code"], "HOST_DRAINING");
+    let (code, told) = stage.admin.refusal("mutation { removeHost(name: \"a\") }", json!({})).await;
+    assert_eq!((code.as_str(), told.contains("1 machine(s): web;")), ("CONFLICT", true), "{told}");
     // To a machine that is being destroyed nothing more is done, and nothing of the wish is left.
+    stage.host.cut();
     let end = "mutation($t: ID!, $id: ID!) { destroyMachine(tenant: $t, id: $id) { operation { id } } }";
     let destroying = stage.admin.ok(end, json!({"t": stage.acme, "id": id})).await;
     for wish in [
@@ -309,10 +312,12 @@ async fn what_is_no_machine_is_refused_with_every_reason() {
         let (code, told) = stage.admin.refusal(&query, json!({"t": stage.acme, "id": id})).await;
         assert_eq!((code.as_str(), told.contains("being destroyed")), ("CONFLICT", true), "{told}");
     }
-    stage.admin.ok("mutation { resumeHost(name: \"a\") { state } }", json!({})).await;
-    assert_eq!(stage.ended(&asked["powerOff"]["operation"]["id"]).await["state"], "SUPERSEDED");
+    stage.host.mend();
+    assert_eq!(stage.ended(&asked["suspend"]["operation"]["id"]).await["state"], "SUPERSEDED");
     assert_eq!(stage.ended(&destroying["destroyMachine"]["operation"]["id"]).await["state"], "SUCCEEDED");
     hands.stop().await;
+    assert_eq!(stage.admin.ok("mutation { removeHost(name: \"a\") }", json!({})).await["removeHost"], true);
+    assert_eq!(stage.admin.ok("{ hosts { name } }", json!({})).await["hosts"], json!([]));
     stage.door.close().await;
 }
 

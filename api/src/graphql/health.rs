@@ -1,233 +1,24 @@
 //! The health of machines: how they are, what checks found, and checks on demand.
 
 use async_graphql::connection::Connection;
-use async_graphql::{Context, Enum, ID, Json, Object, Result, SimpleObject};
-use chrono::{DateTime, Utc};
+use async_graphql::{Context, ID, Object, Result};
+use jobs::db::wall;
+use jobs::health::statistics::{Statistics, statistics};
 use jobs::health::{ask, store};
 use jobs::machine::store as machines;
-use rules::access::InTenant;
-use rules::health::{Check, INTERVAL_S, Status, Verdict};
+use rules::access::{InTenant, Overall};
+use rules::health::{Check, INTERVAL_S};
 use rules::id::MachineId;
-use serde_json::Value;
 
+use super::health_view::{
+    BackgroundHealthServiceStatus, HealthCheckAsked, HealthCheckName, HealthCheckQueueStats, HealthCount,
+    HealthQueueStatistics, VmHealth, VmHealthCheck, VmHealthResult, VmHealthTally,
+};
 use super::page::Page;
 use super::scope::{app, enter, parse, trace_parent};
 use crate::audit;
-use crate::auth::SignedIn;
+use crate::auth::{MayOverall, SignedIn};
 use crate::error::Fault;
-
-/// A thing that is checked of a machine.
-#[derive(Enum, Clone, Copy, PartialEq, Eq)]
-#[graphql(remote = "rules::health::Check")]
-pub(crate) enum HealthCheckName {
-    /// Whether its host answers for it.
-    Reachable,
-    /// Whether it is in the state in which it shall be.
-    State,
-    /// How much of its processors it uses.
-    CpuUsage,
-    /// How much of its memory it uses.
-    MemoryUsage,
-    /// How full its disks are, as far as they were written to.
-    DiskSpace,
-}
-
-/// How a machine is as a whole.
-#[derive(Enum, Clone, Copy, PartialEq, Eq)]
-#[graphql(remote = "rules::health::Status")]
-pub(crate) enum HealthStatus {
-    /// Nothing is wrong with it.
-    Healthy,
-    /// Something will be wrong with it soon.
-    Warning,
-    /// Something is wrong with it.
-    Critical,
-    /// Nobody knows.
-    Unknown,
-    /// It is switched off and not checked.
-    Parked,
-}
-
-/// What a check found.
-#[derive(Enum, Clone, Copy, PartialEq, Eq)]
-#[graphql(remote = "rules::health::Verdict")]
-pub(crate) enum HealthVerdict {
-    /// All is well.
-    Healthy,
-    /// It will not be for long.
-    Warning,
-    /// It is not.
-    Critical,
-    /// Nobody knows.
-    Unknown,
-}
-
-/// How a machine is as a whole.
-#[derive(SimpleObject)]
-pub(crate) struct VmHealth {
-    /// The machine.
-    machine_id: ID,
-    /// How it is.
-    status: HealthStatus,
-    /// Why, unless it is healthy.
-    reason: Option<String>,
-    /// Since when.
-    since: Option<DateTime<Utc>>,
-}
-
-/// A check of a machine, and what it found last.
-#[derive(SimpleObject)]
-pub(crate) struct VmHealthCheck {
-    /// What is checked.
-    name: HealthCheckName,
-    /// Whether it is made by itself.
-    enabled: bool,
-    /// How often, in seconds.
-    interval_seconds: i32,
-    /// When it is put into the queue next; none while the machine is parked, its host does not answer, or the
-    /// check is switched off.
-    due_at: Option<DateTime<Utc>>,
-    /// Its job that waits or runs.
-    job_id: Option<ID>,
-    /// READY, SCHEDULED, BLOCKED or LEASED, where there is such a job.
-    job_state: Option<String>,
-    /// What it found; none before the first time.
-    verdict: Option<HealthVerdict>,
-    /// Why.
-    detail: Option<String>,
-    /// What was read.
-    figures: Option<Json<Value>>,
-    /// When.
-    checked_at: Option<DateTime<Utc>>,
-    /// Since when the verdict is this one.
-    since: Option<DateTime<Utc>>,
-}
-
-/// What a check found once.
-#[derive(SimpleObject)]
-pub(crate) struct VmHealthResult {
-    /// What was checked.
-    name: HealthCheckName,
-    /// What it found.
-    verdict: HealthVerdict,
-    /// Why.
-    detail: String,
-    /// What was read.
-    figures: Json<Value>,
-    /// When.
-    at: DateTime<Utc>,
-    /// How long the reading took, in milliseconds.
-    took_ms: i32,
-}
-
-/// How often a check of a machine found what, among what is kept.
-#[derive(SimpleObject)]
-pub(crate) struct VmHealthTally {
-    /// What was checked.
-    name: HealthCheckName,
-    /// How often it was healthy.
-    healthy: i64,
-    /// How often it was a warning.
-    warning: i64,
-    /// How often it was critical.
-    critical: i64,
-    /// How often nobody knew.
-    unknown: i64,
-    /// How long a reading took on average, in milliseconds.
-    average_ms: f64,
-    /// When the oldest of what is kept was found.
-    oldest_at: DateTime<Utc>,
-}
-
-/// How many machines are how.
-#[derive(SimpleObject)]
-pub(crate) struct HealthCount {
-    /// How they are.
-    status: HealthStatus,
-    /// How many.
-    machines: i64,
-}
-
-/// A check that was asked for.
-#[derive(SimpleObject)]
-pub(crate) struct HealthCheckAsked {
-    /// What is checked.
-    name: HealthCheckName,
-    /// The job that makes it: a new one, or the one that was to make it anyhow.
-    job_id: ID,
-}
-
-impl TryFrom<store::HealthView> for VmHealth {
-    type Error = Fault;
-
-    fn try_from(h: store::HealthView) -> Result<Self, Fault> {
-        let status = Status::from_name(&h.status).ok_or_else(|| odd(&h.status))?;
-        Ok(Self { machine_id: h.machine_id.into(), status: status.into(), reason: h.reason, since: h.since })
-    }
-}
-
-impl TryFrom<store::CheckView> for VmHealthCheck {
-    type Error = Fault;
-
-    fn try_from(c: store::CheckView) -> Result<Self, Fault> {
-        Ok(Self {
-            name: check(&c.name)?,
-            enabled: c.enabled,
-            interval_seconds: c.interval_s,
-            due_at: c.due_at,
-            job_id: c.job_id.map(Into::into),
-            job_state: c.job_state,
-            verdict: c.verdict.as_deref().map(verdict).transpose()?,
-            detail: c.detail,
-            figures: c.figures.map(Json),
-            checked_at: c.checked_at,
-            since: c.since,
-        })
-    }
-}
-
-impl TryFrom<store::ResultView> for VmHealthResult {
-    type Error = Fault;
-
-    fn try_from(r: store::ResultView) -> Result<Self, Fault> {
-        Ok(Self {
-            name: check(&r.name)?,
-            verdict: verdict(&r.verdict)?,
-            detail: r.detail,
-            figures: Json(r.figures),
-            at: r.at,
-            took_ms: r.took_ms,
-        })
-    }
-}
-
-impl TryFrom<store::Tally> for VmHealthTally {
-    type Error = Fault;
-
-    fn try_from(t: store::Tally) -> Result<Self, Fault> {
-        Ok(Self {
-            name: check(&t.name)?,
-            healthy: t.healthy,
-            warning: t.warning,
-            critical: t.critical,
-            unknown: t.unknown,
-            average_ms: t.average_ms,
-            oldest_at: t.oldest_at,
-        })
-    }
-}
-
-fn check(name: &str) -> Result<HealthCheckName, Fault> {
-    Ok(name.parse::<Check>().map_err(jobs::Error::internal)?.into())
-}
-
-fn verdict(name: &str) -> Result<HealthVerdict, Fault> {
-    Ok(Verdict::from_name(name).ok_or_else(|| odd(name))?.into())
-}
-
-fn odd(name: &str) -> jobs::Error {
-    jobs::Error::internal(format!("`{name}` is stored as a health and is none"))
-}
 
 /// What can be read of the health of machines.
 #[derive(Default)]
@@ -328,6 +119,33 @@ impl HealthQuery {
             .map(|(status, machines)| HealthCount { status: status.into(), machines })
             .collect())
     }
+
+    /// The queues of checks, of the whole installation.
+    #[graphql(guard = "MayOverall(Overall::Operate)")]
+    async fn health_queue_statistics(&self, ctx: &Context<'_>) -> Result<HealthQueueStatistics, Fault> {
+        Ok(of_all(ctx).await?.into())
+    }
+
+    /// The checks in their queues, of the whole installation.
+    #[graphql(guard = "MayOverall(Overall::Operate)")]
+    async fn health_check_queue_stats(&self, ctx: &Context<'_>) -> Result<HealthCheckQueueStats, Fault> {
+        Ok(of_all(ctx).await?.into())
+    }
+
+    /// What makes checks by itself, of the whole installation.
+    #[graphql(guard = "MayOverall(Overall::Operate)")]
+    async fn background_health_service_status(
+        &self,
+        ctx: &Context<'_>,
+    ) -> Result<BackgroundHealthServiceStatus, Fault> {
+        Ok(of_all(ctx).await?.into())
+    }
+}
+
+async fn of_all(ctx: &Context<'_>) -> Result<Statistics, Fault> {
+    let mut conn = app(ctx).db.acquire().await?;
+    wall::enter_all(&mut conn).await?;
+    Ok(statistics(&mut conn).await?)
 }
 
 #[Object]

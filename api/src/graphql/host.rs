@@ -1,4 +1,4 @@
-//! Hosts: what each has, who holds it, and draining it.
+//! Hosts: what each has, who holds it, draining and removing it.
 
 use async_graphql::{Context, ID, Object, Result, SimpleObject};
 use chrono::{DateTime, Utc};
@@ -98,7 +98,8 @@ impl HostQuery {
 
 #[Object]
 impl HostMutation {
-    /// Drains a host: what runs goes on, no new operation is begun on it and no new machine placed there.
+    /// Drains a host: what runs goes on, nothing more is started on it and no new machine placed there. Its machines
+    /// can be switched off, kept in snapshots and destroyed meanwhile.
     #[graphql(guard = "MayOverall(Overall::Operate)")]
     async fn drain_host(&self, ctx: &Context<'_>, name: String) -> Result<Host, Fault> {
         set_draining(ctx, &name, true).await
@@ -108,6 +109,18 @@ impl HostMutation {
     #[graphql(guard = "MayOverall(Overall::Operate)")]
     async fn resume_host(&self, ctx: &Context<'_>, name: String) -> Result<Host, Fault> {
         set_draining(ctx, &name, false).await
+    }
+
+    /// Removes a host that carries no machine and that no worker serves. What is told of machines that were destroyed
+    /// there still names it; a worker that serves a host of its name brings it back.
+    #[graphql(guard = "MayOverall(Overall::Operate)")]
+    async fn remove_host(&self, ctx: &Context<'_>, name: String) -> Result<bool, Fault> {
+        let by = principal(ctx)?.to_string();
+        let mut tx = audit::begin(ctx).await?;
+        store::remove(&mut tx, &name, &by).await?;
+        tx.commit().await?;
+        tracing::info!(host = name, by, "a host was removed");
+        Ok(true)
     }
 }
 

@@ -8,6 +8,7 @@ mod department;
 mod fit;
 mod handle;
 mod health;
+mod health_view;
 mod host;
 mod invitation;
 mod job;

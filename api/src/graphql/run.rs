@@ -3,6 +3,7 @@
 use async_graphql::connection::Connection;
 use async_graphql::{ComplexObject, Context, Enum, ID, Json, Object, Result, SimpleObject};
 use chrono::{DateTime, Utc};
+use jobs::awaited::{self, NodeWaits};
 use jobs::dag::log::{self, Line};
 use jobs::dag::start::{self, Start};
 use jobs::dag::store::{self, RunView};
@@ -87,6 +88,39 @@ pub(crate) struct RunLogLine {
     output: Option<Json<Value>>,
 }
 
+/// Something for which a node of a run waits.
+#[derive(SimpleObject)]
+pub(crate) struct RunWait {
+    /// The node.
+    node: String,
+    /// The machine of which it ordered something.
+    machine_id: ID,
+    /// The operation for whose end it waits; none where it waits for a check.
+    operation_id: Option<ID>,
+    /// The check for which it waits.
+    check_name: Option<String>,
+    /// Since when. It waits until its timeout, and fails then.
+    since: DateTime<Utc>,
+    /// The reason for programs, such as HOST_NOT_HELD, IN_LINE or RUNNING.
+    code: String,
+    /// The reason for people.
+    why: String,
+}
+
+impl From<NodeWaits> for RunWait {
+    fn from(w: NodeWaits) -> Self {
+        Self {
+            node: w.node,
+            machine_id: w.machine_id.into(),
+            operation_id: w.operation_id.map(Into::into),
+            check_name: w.check_name,
+            since: w.since,
+            code: w.why.code().into(),
+            why: w.why.to_string(),
+        }
+    }
+}
+
 /// What came of starting a run.
 #[derive(SimpleObject)]
 pub(crate) struct ExecutePayload {
@@ -150,6 +184,14 @@ impl Run {
         wall::enter(&mut conn, self.tenant).await?;
         let lines = log::page(&mut conn, id, page.after.unwrap_or_default(), page.limit()).await?;
         Ok(page.of(lines, |l| l.seq, RunLogLine::from))
+    }
+
+    /// For what its nodes wait that ordered something of machines, and why that has not come.
+    async fn waits(&self, ctx: &Context<'_>) -> Result<Vec<RunWait>, Fault> {
+        let id = parse::<RunId>(&self.id, "id")?;
+        let mut conn = app(ctx).db.acquire().await?;
+        wall::enter(&mut conn, self.tenant).await?;
+        Ok(awaited::waits(&mut conn, id).await?.into_iter().map(Into::into).collect())
     }
 }
 

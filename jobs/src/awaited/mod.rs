@@ -3,7 +3,9 @@
 
 mod store;
 mod tell;
+mod why;
 
 pub use store::{Awaited, Waiter, wait};
 pub(crate) use tell::tell_missed;
 pub use tell::{check_ended, operation_ended};
+pub use why::{NodeWaits, waits};

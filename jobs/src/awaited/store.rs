@@ -1,5 +1,6 @@
 //! Keeps who waits for what, and leaves word for them.
 
+use chrono::{DateTime, Utc};
 use rules::health::Check;
 use rules::id::{MachineId, OperationId, RunId, TenantId};
 use serde_json::Value;
@@ -222,6 +223,37 @@ pub(super) async fn take_missed(conn: &mut PgConnection, runs: &[Uuid], limit: i
         returning w.run_id, w.node_id, w.attempt, w.tenant_id, w.operation_id",
         runs,
         limit
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows)
+}
+
+/// What a node of a run waits for.
+#[derive(Debug)]
+pub(super) struct Awaits {
+    pub(super) node_id: String,
+    pub(super) machine_id: Uuid,
+    pub(super) operation_id: Option<Uuid>,
+    pub(super) check_name: Option<String>,
+    pub(super) since: DateTime<Utc>,
+    /// The job that does what it waits for, as far as it is known.
+    pub(super) job_id: Option<i64>,
+}
+
+/// What the nodes of a run wait for, the longest wait first.
+///
+/// # Errors
+/// Unavailable when nobody answers.
+pub(super) async fn of_run(conn: &mut PgConnection, run: RunId) -> Result<Vec<Awaits>> {
+    let rows = sqlx::query_as!(
+        Awaits,
+        r#"select w.node_id, w.machine_id, w.operation_id, w.check_name, w.created_at as since, coalesce(o.job_id, u.job_id) as "job_id?"
+        from run_waiter w
+        left join machine_operation o on o.id = w.operation_id
+        left join job_unique u on u.key = w.tenant_id || ':health.check:' || w.machine_id || ':' || w.check_name
+        where w.run_id = $1 order by w.created_at, w.node_id"#,
+        run.0
     )
     .fetch_all(conn)
     .await?;

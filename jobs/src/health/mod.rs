@@ -7,6 +7,7 @@ mod ask;
 mod job;
 pub mod report;
 pub mod schedule;
+pub mod statistics;
 pub mod store;
 
 pub use ask::{Asked, ask};

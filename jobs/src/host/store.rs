@@ -85,7 +85,7 @@ impl Host {
     }
 }
 
-/// Makes a host with its pools and queues, or finds the one of that name.
+/// Makes a host with its pools and queues, or finds the one of that name; one that was removed is back by it.
 ///
 /// # Errors
 /// Exhausted when there are no numbers left; Unavailable when nobody answers.
@@ -97,7 +97,7 @@ pub async fn register(
     health_slots: u32,
 ) -> Result<Registered> {
     let row = sqlx::query!(
-        r#"select id as "id!", no as "no!" from host_register_v1($1, $2, $3, $4, $5)"#,
+        r#"select id as "id!", no as "no!" from host_register_v2($1, $2, $3, $4, $5)"#,
         Uuid::now_v7(),
         name.as_str(),
         uri.as_str(),
@@ -129,7 +129,8 @@ pub struct Taken<'a> {
     pub reason: Option<&'a str>,
 }
 
-/// Writes what a host's holder reports. False when the lease is another's, or a later holder has reported.
+/// Writes what a host's holder reports. False when the lease is another's, a later holder has reported, or the host
+/// was removed.
 ///
 /// # Errors
 /// Unavailable when nobody answers.
@@ -139,7 +140,7 @@ pub async fn report(conn: &mut PgConnection, host: HostId, claim: &Claim, taken:
             cpus = coalesce($8, cpus), memory_mib = coalesce($9, memory_mib), reach = $10, reach_reason = $11,
             reach_since = case when reach = $10 then coalesce(reach_since, now()) else now() end,
             epoch = $3, reported_at = now()
-        where id = $1 and epoch <= $3 and exists (
+        where id = $1 and removed_at is null and epoch <= $3 and exists (
             select from lease l where l.name = 'host:' || $1::text and l.holder = $2 and l.epoch = $3 and l.lease_until > clock_timestamp())",
         host.0,
         claim.holder,
@@ -169,7 +170,7 @@ pub async fn all(conn: &mut PgConnection) -> Result<Vec<Host>> {
             h.draining_at, h.draining_by, coalesce(l.lease_until > now(), false) as "held!", coalesce(l.epoch, 0) as "epoch!", h.reported_at, h.listed_at,
             load.machines as "machines!", load.promised_mib as "promised_mib!"
         from host h left join lease l on l.name = 'host:' || h.id::text cross join host_load_v1(h.id) load
-        order by h.name"#
+        where h.removed_at is null order by h.name"#
     )
     .fetch_all(conn)
     .await?;
@@ -189,8 +190,8 @@ fn absent(name: &str) -> Error {
     Error::not_found(format!("there is no host `{name}`")).listed_in(Listing::Hosts)
 }
 
-/// Stops new work on a host, or lets it go on: its queues are paused or resumed with it. Draining again
-/// changes nothing. After a resume give [`Hint::Resumed`](crate::queue::wake::Hint) after the commit.
+/// Lets nothing more be started on a host, or lets it go on: the queue of its operations is paused or resumed with
+/// it, that of what passes a drain is not. Draining again changes nothing. After a resume give [`Hint::Resumed`](crate::queue::wake::Hint) after the commit.
 ///
 /// # Errors
 /// NotFound when there is no such host.
@@ -198,7 +199,7 @@ pub async fn drain(conn: &mut PgConnection, name: &str, draining: bool, by: &str
     let no = sqlx::query_scalar!(
         "update host set draining_at = case when $2 then coalesce(draining_at, now()) end,
             draining_by = case when $2 then coalesce(draining_by, $3) end
-        where name = $1 returning no",
+        where name = $1 and removed_at is null returning no",
         name,
         draining,
         by
@@ -223,6 +224,47 @@ async fn pause_operations(conn: &mut PgConnection, no: i32, pause: bool, by: &st
     .execute(conn)
     .await?;
     Ok(())
+}
+
+/// How many machines are named of a host that cannot be removed for them.
+const NAMED: i32 = 20;
+
+/// Removes a host that carries no machine and that no worker serves. Its row stays for what names it, and a worker
+/// that registers one of its name brings it back.
+///
+/// # Errors
+/// NotFound when there is no such host; Conflict while machines live there, which are named, a worker serves it, or
+/// operations wait or are under way in its queues.
+pub async fn remove(conn: &mut PgConnection, name: &str, by: &str) -> Result<()> {
+    let row = sqlx::query!(
+        r#"select became as "became!", machines, counted from host_remove_v1($1, $2, $3)"#,
+        name,
+        by,
+        NAMED
+    )
+    .fetch_one(conn)
+    .await?;
+    let counted = row.counted.unwrap_or(0);
+    match row.became.as_str() {
+        "removed" => Ok(()),
+        "inhabited" => {
+            let named = row.machines.unwrap_or_default();
+            let more = counted - named.len() as i64;
+            let rest = if more > 0 { format!(" and {more} more") } else { String::new() };
+            Err(Error::conflict(format!(
+                "host `{name}` carries {counted} machine(s): {}{rest}; move or destroy them first",
+                named.join(", ")
+            )))
+        }
+        "held" => Err(Error::conflict(format!(
+            "a worker serves host `{name}`; stop it first, and every other that stands by"
+        ))),
+        "busy" => Err(Error::conflict(format!(
+            "{counted} job(s) wait or run in the queues of host `{name}`; wait for their end, or cancel them: \
+             `millrace job list` names them"
+        ))),
+        _ => Err(absent(name)),
+    }
 }
 
 /// Notes that every machine of a host was compared with what is recorded.

@@ -71,7 +71,7 @@ pub async fn request(conn: &mut PgConnection, asked: &Request<'_>) -> Result<Req
         by: asked.by,
         reason: asked.reason,
     };
-    let instead_of = match admit(asked.action.name(), locked.wanted, &pending) {
+    let instead_of = match admit(asked.action.name(), locked.wanted, &pending, locked.host_draining) {
         Admission::Refuse(refused) => return Err(Error::conflict(refused.to_string())),
         Admission::Join(other) => {
             let state = OperationState::Superseded;
@@ -97,7 +97,11 @@ pub async fn request(conn: &mut PgConnection, asked: &Request<'_>) -> Result<Req
     let wanted = asked.action.wants().unwrap_or(locked.wanted);
     let generation = store::want(conn, asked.machine, wanted).await?;
     let urgent = !instead_of.is_empty();
-    let job = NewJob::on_host(&MachineOperate { operation_id: id }, locked.host_no)?
+    let mut job = NewJob::on_host(&MachineOperate { operation_id: id }, locked.host_no)?;
+    if asked.action.name().passes_drain() {
+        job = job.queue(locked.host_no.off_queue());
+    }
+    let job = job
         .tenant(asked.tenant)
         .ordered(order_key(asked.machine))
         .priority(if urgent { Priority::High } else { Priority::Medium })

@@ -52,6 +52,7 @@ pub struct Machine {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Locked {
     pub(super) host_no: HostNo,
+    pub(super) host_draining: bool,
     pub(super) wanted: Wanted,
     pub(super) generation: i64,
 }
@@ -98,6 +99,7 @@ pub(super) async fn insert(
             Err(Error::conflict(format!("there is a machine `{}` already; choose another name", spec.name)))
         }
         Err(e) if violates(&e, "machine_department") => Err(no_department(department)),
+        Err(e) if violates(&e, "machine_host_is_there") => Err(host_removed()),
         Err(e) => Err(e.into()),
     }
 }
@@ -108,8 +110,8 @@ pub(super) async fn insert(
 /// NotFound when the tenant has no such machine, or it is destroyed.
 pub(super) async fn lock(conn: &mut PgConnection, tenant: TenantId, id: MachineId) -> Result<Locked> {
     let row = sqlx::query!(
-        "select h.no, m.wanted, m.generation from machine m join host h on h.id = m.host_id
-        where m.tenant_id = $1 and m.id = $2 and m.destroyed_at is null for update of m",
+        r#"select h.no, h.draining_at is not null as "draining!", m.wanted, m.generation from machine m join host h on h.id = m.host_id
+        where m.tenant_id = $1 and m.id = $2 and m.destroyed_at is null for update of m"#,
         tenant.0,
         id.0
     )
@@ -118,6 +120,7 @@ pub(super) async fn lock(conn: &mut PgConnection, tenant: TenantId, id: MachineI
     .ok_or_else(|| absent(id))?;
     Ok(Locked {
         host_no: HostNo::new(row.no).ok_or_else(|| Error::internal("a host's number is out of range"))?,
+        host_draining: row.draining,
         wanted: Wanted::from_name(&row.wanted)
             .ok_or_else(|| Error::internal(format!("`{}` is no wanted state", row.wanted)))?,
         generation: row.generation,
@@ -247,7 +250,8 @@ pub(super) async fn relocate(
         format!("{tenant}:{}", order_key(id))
     )
     .fetch_one(conn)
-    .await?;
+    .await
+    .map_err(|e| if violates(&e, "machine_host_is_there") { host_removed() } else { e.into() })?;
     match row.became.as_str() {
         "moved" | "there" => Ok(row.woken),
         "busy" => Err(Error::conflict(format!(
@@ -255,6 +259,10 @@ pub(super) async fn relocate(
         ))),
         _ => Err(absent(id)),
     }
+}
+
+fn host_removed() -> Error {
+    Error::conflict("the host was removed a moment ago; choose another")
 }
 
 fn absent(id: MachineId) -> Error {

@@ -11,4 +11,6 @@ mod pipeline;
 #[cfg(feature = "libvirt")]
 mod stage;
 #[cfg(feature = "libvirt")]
+mod tls;
+#[cfg(feature = "libvirt")]
 mod two_hosts;

@@ -1,4 +1,4 @@
-//! Who holds a host: takeover, fencing, draining, moving machines between hosts.
+//! Who holds a host: takeover, fencing, moving machines between hosts.
 
 use jobs::machine::listing;
 use jobs::machine::report::store::{self, Settled};
@@ -65,46 +65,6 @@ async fn whoever_lost_a_host_writes_nothing_more() {
     }
     // What an operation acts on is passed over by listings, and so is what is known to be older.
     assert_eq!(stage.machine(machine).await.seen, "RUNNING");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_drained_host_begins_nothing_until_it_is_resumed() {
-    let stage = Stage::new().await;
-    let host = simulated("a");
-    let hands = stage.hold("a", &host).await;
-    let (machine, made) = stage.create("web", "a").await;
-    stage.ended(made).await;
-    let drain = async |on| {
-        let mut tx = jobs::db::begin(&stage.database.pool().await).await.unwrap();
-        jobs::host::store::drain(&mut tx, "a", on, "tester").await.unwrap();
-        tx.commit().await.unwrap();
-    };
-    drain(true).await;
-    let stop = stage.ask(machine, Action::Stop).await;
-    let mut conn = stage.conn().await;
-    let waiting = jobs::machine::operation::store::why(&mut conn, machine).await.unwrap();
-    assert_eq!(waiting[0].why.code(), "HOST_DRAINING");
-    // The job says the same, whoever asks the queue alone.
-    let job = rules::id::JobId(waiting[0].job_id.unwrap());
-    let Some(Why::HostDown(down)) = look::why(&mut conn, job).await.unwrap() else { panic!("{waiting:?}") };
-    let since = jobs::host::store::by_name(&mut conn, "a").await.unwrap().draining_at;
-    assert_eq!((down.host.as_str(), down.trouble, down.since), ("a", Trouble::Draining, since));
-    let spec = super::stage::spec("other");
-    let new = jobs::machine::NewMachine {
-        tenant: stage.tenant,
-        department: None,
-        host: Some("a"),
-        spec: &spec,
-        by: "tester",
-        trace_parent: None,
-    };
-    let refused = jobs::machine::create(&mut conn, &new).await.unwrap_err();
-    assert_eq!(refused.code, jobs::Code::Conflict);
-    assert_eq!(stage.operation(stop).await.state, "WAITING");
-    drain(false).await;
-    hands.wake.hint(jobs::queue::wake::Hint::Resumed);
-    assert_eq!(stage.ended(stop).await.state, "SUCCEEDED");
-    hands.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,6 +2,7 @@
 
 mod checks;
 mod hold;
+mod leave;
 mod ledger;
 mod life;
 mod locks;

@@ -1,7 +1,7 @@
 //! A run hears of the end of what it ordered, and what it ordered ends though the run is gone.
 
 use jobs::dag::patrol::Beat;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::stage::*;
 
@@ -27,6 +27,13 @@ async fn runs_hear_of_ends_that_nobody_told_them() {
         runs.push(stage.start(&workflow, json!({ "machine": machine })).await);
     }
     stage.waits(2).await;
+    // Each run says for what it waits, and why that has not come.
+    for (run, check) in runs.iter().zip([Value::Null, json!("STATE")]) {
+        let query = "query($t: ID!, $id: ID!) { run(tenant: $t, id: $id) { waits { node machineId checkName code why } } }";
+        let told = stage.admin.ok(query, json!({"t": stage.acme, "id": run})).await["run"]["waits"].clone();
+        assert_eq!((&told[0]["node"], &told[0]["machineId"]), (&json!("x"), &machine), "{told}");
+        assert_eq!((&told[0]["checkName"], &told[0]["code"]), (&check, &json!("QUEUE_PAUSED")), "{told}");
+    }
     // While their ends are to come, nobody is told anything.
     let mut conn = db.acquire().await.unwrap();
     let (_, told) = jobs::dag::patrol::patrol(&mut conn, Beat::default()).await.unwrap();

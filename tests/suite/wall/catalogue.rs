@@ -138,7 +138,7 @@ async fn policies_are_of_the_one_form_and_every_function_with_its_owners_rights_
 }
 
 /// Who looks across all tenants: for each, somebody who operates the installation has been made sure of.
-const ACROSS: [(&str, usize); 5] = [
+const ACROSS: [(&str, usize); 6] = [
     // What was gathered for the audits of any tenants: it is put into a job, and nothing is looked at.
     ("api/src/audit/buffer.rs", 1),
     // The list of tenants, to a super administrator.
@@ -147,6 +147,8 @@ const ACROSS: [(&str, usize); 5] = [
     ("api/src/graphql/queue.rs", 3),
     // Jobs and dead letters, to an operator who names no tenant.
     ("api/src/graphql/scope.rs", 1),
+    // How the checks of the whole installation are getting on, to whoever operates it.
+    ("api/src/graphql/health.rs", 1),
     // The parts of such a job that is no tenant's.
     ("api/src/graphql/job.rs", 1),
 ];

@@ -68,6 +68,25 @@ pub enum ActionName {
     SnapshotDelete,
 }
 
+/// What a drain of a host lets through, and what it keeps waiting.
+impl ActionName {
+    /// Whether it is done on a host that is drained: it leaves no more running there than there was, and is what
+    /// one empties a host by.
+    pub const fn passes_drain(self) -> bool {
+        match self {
+            Self::Stop | Self::ForceOff | Self::Destroy | Self::SnapshotCreate | Self::SnapshotDelete => true,
+            Self::Create
+            | Self::Define
+            | Self::Start
+            | Self::Suspend
+            | Self::Resume
+            | Self::Restart
+            | Self::Reset
+            | Self::SnapshotRevert => false,
+        }
+    }
+}
+
 /// What became of an operation, which is an action that somebody asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum OperationState {

@@ -44,7 +44,9 @@ pub enum Refused {
 /// * Destroying overtakes: what waits is taken away, what runs is told to stop. Nothing comes after it.
 /// * Switching off by force overtakes a stop that asks the guest, waiting or running.
 /// * The same power action twice in a row is one, as long as the first has not begun.
-pub fn admit(action: ActionName, wanted: Wanted, pending: &[Pending]) -> Admission {
+/// * On a host that is drained, switching off takes the place of all that waits for the drain's end: it would
+///   wait behind it.
+pub fn admit(action: ActionName, wanted: Wanted, pending: &[Pending], draining: bool) -> Admission {
     if wanted == Wanted::Destroyed {
         let destroying = pending.iter().rev().find(|p| p.action == ActionName::Destroy);
         return match (action, destroying) {
@@ -64,6 +66,12 @@ pub fn admit(action: ActionName, wanted: Wanted, pending: &[Pending]) -> Admissi
         }
         ActionName::Reset if wanted == Wanted::Suspended => {
             Admission::Refuse(Refused::NotRunning(action, wanted))
+        }
+        ActionName::Stop | ActionName::ForceOff
+            if draining && pending.iter().any(Pending::waits_for_drain) =>
+        {
+            let gone = |p: &&Pending| p.waits_for_drain() || is_outdone(p, action);
+            Admission::Queue { instead_of: pending.iter().filter(gone).map(|p| p.id).collect() }
         }
         ActionName::ForceOff if last.is_some_and(|p| p.action == ActionName::Stop) => {
             Admission::Queue { instead_of: last.map(|p| p.id).into_iter().collect() }
@@ -85,6 +93,21 @@ pub fn admit(action: ActionName, wanted: Wanted, pending: &[Pending]) -> Admissi
         | ActionName::SnapshotCreate
         | ActionName::SnapshotRevert
         | ActionName::SnapshotDelete => Admission::Queue { instead_of: Vec::new() },
+    }
+}
+
+impl Pending {
+    /// Whether a drain of its host keeps it waiting.
+    fn waits_for_drain(&self) -> bool {
+        self.state == OperationState::Waiting && !self.action.passes_drain()
+    }
+}
+
+/// Whether a way of switching off that somebody asks for does for one that was asked for before.
+fn is_outdone(before: &Pending, action: ActionName) -> bool {
+    match action {
+        ActionName::ForceOff if before.action == ActionName::Stop => true,
+        _ => before.action == action && before.state == OperationState::Waiting,
     }
 }
 
@@ -122,15 +145,15 @@ mod tests {
     fn the_same_twice_is_one_until_the_first_begins() {
         let waiting = [pending(1, ActionName::Start, OperationState::Waiting)];
         let joined = Admission::Join(OperationId(Uuid::from_u128(1)));
-        assert_eq!(admit(ActionName::Start, Wanted::Running, &waiting), joined);
-        assert_eq!(admit(ActionName::Stop, Wanted::Running, &waiting), ids(&[]));
+        assert_eq!(admit(ActionName::Start, Wanted::Running, &waiting, false), joined);
+        assert_eq!(admit(ActionName::Stop, Wanted::Running, &waiting, false), ids(&[]));
         let running = [pending(1, ActionName::Start, OperationState::Running)];
-        assert_eq!(admit(ActionName::Start, Wanted::Running, &running), ids(&[]));
+        assert_eq!(admit(ActionName::Start, Wanted::Running, &running, false), ids(&[]));
         // Not beside each other: the order of what was asked for is kept.
         let between = [waiting[0], pending(2, ActionName::Stop, OperationState::Waiting)];
-        assert_eq!(admit(ActionName::Start, Wanted::Off, &between), ids(&[]));
+        assert_eq!(admit(ActionName::Start, Wanted::Off, &between, false), ids(&[]));
         let snapshot = [pending(1, ActionName::SnapshotCreate, OperationState::Waiting)];
-        assert_eq!(admit(ActionName::SnapshotCreate, Wanted::Off, &snapshot), ids(&[]));
+        assert_eq!(admit(ActionName::SnapshotCreate, Wanted::Off, &snapshot, false), ids(&[]));
     }
 
     #[test]
@@ -139,32 +162,51 @@ mod tests {
             pending(1, ActionName::Start, OperationState::Running),
             pending(2, ActionName::Stop, OperationState::Waiting),
         ];
-        assert_eq!(admit(ActionName::Destroy, Wanted::Off, &before), ids(&[1, 2]));
+        assert_eq!(admit(ActionName::Destroy, Wanted::Off, &before, false), ids(&[1, 2]));
         let destroying = [pending(3, ActionName::Destroy, OperationState::Waiting)];
         for action in ActionName::ALL.into_iter().filter(|a| *a != ActionName::Destroy) {
             let refused = Admission::Refuse(Refused::BeingDestroyed);
-            assert_eq!(admit(action, Wanted::Destroyed, &destroying), refused);
-            assert_eq!(admit(action, Wanted::Destroyed, &[]), refused);
+            assert_eq!(admit(action, Wanted::Destroyed, &destroying, false), refused);
+            assert_eq!(admit(action, Wanted::Destroyed, &[], false), refused);
         }
         let joined = Admission::Join(OperationId(Uuid::from_u128(3)));
-        assert_eq!(admit(ActionName::Destroy, Wanted::Destroyed, &destroying), joined);
-        assert_eq!(admit(ActionName::Destroy, Wanted::Destroyed, &[]), ids(&[]));
+        assert_eq!(admit(ActionName::Destroy, Wanted::Destroyed, &destroying, false), joined);
+        assert_eq!(admit(ActionName::Destroy, Wanted::Destroyed, &[], false), ids(&[]));
+    }
+
+    #[test]
+    fn on_a_drained_host_switching_off_waits_for_nothing_that_waits_for_the_drain() {
+        let before = [
+            pending(1, ActionName::Restart, OperationState::Running),
+            pending(2, ActionName::Start, OperationState::Waiting),
+            pending(3, ActionName::SnapshotCreate, OperationState::Waiting),
+            pending(4, ActionName::Stop, OperationState::Waiting),
+        ];
+        assert_eq!(admit(ActionName::Stop, Wanted::Off, &before, true), ids(&[2, 4]));
+        assert_eq!(admit(ActionName::ForceOff, Wanted::Off, &before, true), ids(&[2, 4]));
+        assert_eq!(admit(ActionName::ForceOff, Wanted::Off, &before, false), ids(&[4]));
+        let joined = Admission::Join(OperationId(Uuid::from_u128(4)));
+        assert_eq!(admit(ActionName::Stop, Wanted::Off, &before, false), joined);
+        assert_eq!(admit(ActionName::Stop, Wanted::Off, &before[3..], true), joined);
+        assert_eq!(admit(ActionName::Start, Wanted::Off, &before, true), ids(&[]));
+        let forced = [pending(1, ActionName::ForceOff, OperationState::Running), before[1]];
+        assert_eq!(admit(ActionName::ForceOff, Wanted::Off, &forced, true), ids(&[2]));
     }
 
     #[test]
     fn force_takes_the_place_of_asking() {
         for state in [OperationState::Waiting, OperationState::Running] {
             let stopping = [pending(1, ActionName::Stop, state)];
-            assert_eq!(admit(ActionName::ForceOff, Wanted::Off, &stopping), ids(&[1]));
+            assert_eq!(admit(ActionName::ForceOff, Wanted::Off, &stopping, false), ids(&[1]));
         }
     }
 
     #[test]
     fn what_needs_a_running_machine_says_so() {
         for action in [ActionName::Suspend, ActionName::Reset, ActionName::Restart, ActionName::Resume] {
-            let refused = admit(action, Wanted::Off, &[]);
+            let refused = admit(action, Wanted::Off, &[], false);
             assert_eq!(refused, Admission::Refuse(Refused::NotRunning(action, Wanted::Off)));
         }
-        assert_eq!(admit(ActionName::Resume, Wanted::Suspended, &[]), ids(&[]));
+        assert_eq!(admit(ActionName::Resume, Wanted::Suspended, &[], false), ids(&[]));
     }
 }

@@ -24,7 +24,7 @@ pub enum HostState {
     Degraded,
     /// No worker holds it, or the one that does cannot connect. That says nothing of its machines.
     Unreachable,
-    /// Somebody drains it: what runs goes on, nothing new is begun on it.
+    /// Somebody drains it: what runs goes on, nothing more is started on it.
     Draining,
 }
 

@@ -54,7 +54,7 @@ impl HostDown {
     /// What keeps the jobs of a host waiting; none when nothing of it does.
     pub fn of(standing: &Standing) -> Option<Self> {
         let (trouble, since) = match (standing.class, standing.draining_at) {
-            // Checks and listings go on while a host is drained: they begin nothing.
+            // Checks and listings go on while a host is drained, as what passes a drain does: they start nothing.
             (Class::Vm, Some(at)) => (Trouble::Draining, Some(at)),
             (Class::Vm, None) | (Class::Health, _) if !standing.held => (Trouble::NotHeld, standing.left_at),
             (Class::Vm, None) | (Class::Health, _) => match standing.reach {

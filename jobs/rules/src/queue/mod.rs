@@ -16,6 +16,6 @@ pub use job::Job;
 pub use kind::{Kind, Priority, Queue, UnknownKind};
 pub use outcome::Outcome;
 pub use policy::{LEASE_MS, MAX_CRASHES, Policy, RENEW_EVERY_MS};
-pub use pool::{Class, FIRST_HOST_POOL, Home, HostNo, MAX_HOSTS, Pool, UnknownPool};
+pub use pool::{Class, FIRST_HOST_POOL, FIRST_OFF_QUEUE, Home, HostNo, MAX_HOSTS, Pool, UnknownPool};
 pub use state::{Change, Illegal, State};
 pub use why::{Facts, Why};

@@ -8,6 +8,10 @@ use super::Queue;
 /// The first pool of a host. Below lie the fixed pools and the queues that people make.
 pub const FIRST_HOST_POOL: i32 = 1_000_000;
 
+/// The first queue of what passes a drain: each host has one, in the pool of its operations, by its number. Above all
+/// queues of pools.
+pub const FIRST_OFF_QUEUE: i32 = 3_000_000;
+
 /// The most hosts that can be numbered.
 pub const MAX_HOSTS: i32 = 1_000_000;
 
@@ -107,6 +111,11 @@ impl HostNo {
         self.0
     }
 
+    /// The queue of what is done while the host is drained, in the pool of its operations.
+    pub const fn off_queue(self) -> Queue {
+        Queue { id: FIRST_OFF_QUEUE + self.0, pool_id: self.pool(Class::Vm).id() }
+    }
+
     /// The pool of one class of this host.
     pub const fn pool(self, class: Class) -> Pool {
         Pool::Host(self, class)
@@ -172,6 +181,10 @@ mod tests {
                 assert_eq!((pool.queue().id, pool.queue().pool_id), (pool.id(), pool.id()));
                 assert!(seen.insert(pool.id()));
             }
+            let off = host.off_queue();
+            assert_eq!(off.pool_id, host.pool(Class::Vm).id());
+            assert!(off.id > HostNo::new(MAX_HOSTS - 1).unwrap().pool(Class::Health).id());
+            assert!(seen.insert(off.id));
         }
         assert_eq!(HostNo::new(MAX_HOSTS), None);
         assert_eq!(HostNo::new(-1), None);

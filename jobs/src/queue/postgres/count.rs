@@ -54,6 +54,8 @@ pub async fn queues(conn: &mut PgConnection) -> Result<Vec<QueueDepth>> {
         left join (select queue_id, count(*) as n from job_blocked group by queue_id) b on b.queue_id = q.id
         left join (select queue_id, count(*) as n from job_lease group by queue_id) l on l.queue_id = q.id
         left join (select queue_id, count(*) as n from job_dead group by queue_id) d on d.queue_id = q.id
+        -- Those of hosts that are removed are kept for what names them.
+        where not exists (select from host h where h.removed_at is not null and q.pool_id in (1000000 + 2 * h.no, 1000001 + 2 * h.no))
         order by q.name"#,
         SEEN_WITHIN_S
     )

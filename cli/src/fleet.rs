@@ -1,0 +1,129 @@
+//! What can be typed of hosts and of machines.
+
+use clap::Subcommand;
+use rules::id::{MachineId, TenantId};
+
+use crate::argument;
+use crate::command::Output;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Host {
+    /// Every host with its state and what it has
+    List {
+        #[command(flatten)]
+        output: Output,
+    },
+    /// One host: who holds it, how its hypervisor answers, what it has
+    Show {
+        /// Its name
+        name: String,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Drain a host: what runs goes on, nothing more is started and no machine placed there
+    Drain {
+        /// Its name
+        name: String,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Let a drained host go on
+    Resume {
+        /// Its name
+        name: String,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Remove a host that carries no machine and that no worker serves
+    Remove {
+        /// Its name
+        name: String,
+        #[command(flatten)]
+        output: Output,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Machine {
+    /// The machines that are not destroyed, oldest first
+    List {
+        /// Only this tenant's, by id
+        #[arg(long, value_parser = argument::tenant)]
+        tenant: Option<TenantId>,
+        /// Only those on this host, by name
+        #[arg(long)]
+        host: Option<String>,
+        /// Only those after this id, which continues a list
+        #[arg(long, value_parser = argument::machine)]
+        after: Option<MachineId>,
+        /// How many, at most 100
+        #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(i64).range(1..=100))]
+        limit: i64,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// One machine: what it shall be, what it was seen to be, what was asked of it last
+    Show {
+        /// Its id
+        #[arg(value_parser = argument::machine)]
+        id: MachineId,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Why what was asked of a machine has not begun
+    Why {
+        /// Its id
+        #[arg(value_parser = argument::machine)]
+        id: MachineId,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// How a machine is, and what each of its checks found last
+    Health {
+        /// Its id
+        #[arg(value_parser = argument::machine)]
+        id: MachineId,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Put a machine that is off on another host, with all that waits for it; its disks are not copied
+    Move {
+        /// Its id
+        #[arg(value_parser = argument::machine)]
+        id: MachineId,
+        /// The host that shall carry it, by name
+        #[arg(long)]
+        host: String,
+        /// Vouch that its present host has no power. With one that has, the machine would run twice
+        #[arg(long)]
+        host_has_no_power: bool,
+        #[command(flatten)]
+        output: Output,
+    },
+}
+
+impl Host {
+    /// How its result is shown.
+    pub(crate) const fn output(&self) -> &Output {
+        match self {
+            Self::List { output }
+            | Self::Show { output, .. }
+            | Self::Drain { output, .. }
+            | Self::Resume { output, .. }
+            | Self::Remove { output, .. } => output,
+        }
+    }
+}
+
+impl Machine {
+    /// How its result is shown.
+    pub(crate) const fn output(&self) -> &Output {
+        match self {
+            Self::List { output, .. }
+            | Self::Show { output, .. }
+            | Self::Why { output, .. }
+            | Self::Health { output, .. }
+            | Self::Move { output, .. } => output,
+        }
+    }
+}
