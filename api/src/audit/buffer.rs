@@ -7,11 +7,11 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use chrono::Utc;
-use jobs::Result;
 use jobs::db::{CALL_TIMEOUT, PgPool, wall};
 use jobs::payload::audit::AuditFlush;
 use jobs::queue::postgres::enqueue::enqueue;
 use jobs::queue::{NewJob, Wake};
+use jobs::{Code, Error, Result};
 use rules::audit::{Entry, INSTALLATION, NOBODY, Outcome};
 use serde_json::{Map, Value, json};
 use tokio::sync::Notify;
@@ -25,8 +25,9 @@ const FLUSH_ENTRIES: usize = 50;
 /// After how long it is flushed with fewer.
 const FLUSH_EVERY: Duration = Duration::from_secs(5);
 
-/// The most bytes of arguments that one job carries: a payload has a bound, too.
-const JOB_ARGUMENTS_BYTES: usize = 128 * 1024;
+/// The most bytes of entries that one job carries, as they stand in its payload, which has a bound, too. One entry
+/// alone may be larger.
+const JOB_ENTRIES_BYTES: usize = 128 * 1024;
 
 /// The most entries that wait while the database is away. What comes above is counted and not kept: the memory of
 /// this process is not a stranger's to fill.
@@ -68,6 +69,12 @@ struct Alike {
 struct Batch {
     id: Uuid,
     entries: Vec<Entry>,
+}
+
+impl Batch {
+    fn of(entries: Vec<Entry>) -> Self {
+        Self { id: Uuid::now_v7(), entries }
+    }
 }
 
 impl Buffer {
@@ -130,7 +137,7 @@ impl Buffer {
 
     /// Flushes until the stop, and once more then.
     pub(crate) async fn run(&self, db: &PgPool, wake: &Wake, stop: CancellationToken) {
-        let mut unsent = None;
+        let mut unsent = VecDeque::new();
         let mut next = Instant::now() + FLUSH_EVERY;
         while !stop.is_cancelled() {
             tokio::select! {
@@ -147,7 +154,7 @@ impl Buffer {
         if timeout(LAST_FLUSH, self.flush(db, wake, &mut unsent)).await.is_err() {
             tracing::debug!("the last flush of the audit took too long");
         }
-        let lost = self.len() + unsent.map_or(0, |batch: Batch| batch.entries.len());
+        let lost = self.len() + unsent.iter().map(|batch| batch.entries.len()).sum::<usize>();
         if lost > 0 {
             tracing::error!(
                 entries = lost,
@@ -160,23 +167,40 @@ impl Buffer {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
-    /// Hands on all that waits. What cannot be handed on now is tried again as it is.
-    async fn flush(&self, db: &PgPool, wake: &Wake, unsent: &mut Option<Batch>) {
+    /// Hands on all that waits. What cannot be handed on now is tried again as it is; a batch is unsent until its
+    /// commit was answered, so whoever gives the flush up midway loses none.
+    async fn flush(&self, db: &PgPool, wake: &Wake, unsent: &mut VecDeque<Batch>) {
         loop {
-            let batch = match unsent.take().or_else(|| self.batch()) {
-                Some(batch) => batch,
-                None => return,
-            };
-            let sent = timeout(CALL_TIMEOUT, send(db, wake, &batch)).await;
-            match sent.map_err(jobs::Error::internal).and_then(|sent| sent) {
-                Ok(()) => {}
+            if unsent.is_empty() {
+                unsent.extend(self.batch());
+            }
+            let Some(batch) = unsent.front() else { return };
+            let entries = batch.entries.len();
+            let sent = timeout(CALL_TIMEOUT, send(db, wake, batch)).await;
+            match sent.map_err(Error::internal).and_then(|sent| sent) {
+                Ok(()) => drop(unsent.pop_front()),
+                // It is refused for what it holds, and will be again.
+                Err(error) if error.code == Code::Invalid => {
+                    tracing::error!(%error, entries, "a part of the audit does not fit in a job; it is parted");
+                    self.part(unsent);
+                }
                 Err(error) => {
-                    tracing::warn!(%error, entries = batch.entries.len(), "the audit could not be flushed; it is tried again");
-                    *unsent = Some(batch);
+                    tracing::warn!(%error, entries, "the audit could not be flushed; it is tried again");
                     return;
                 }
             }
         }
+    }
+
+    /// Makes two of the first batch. An entry that does not fit alone is dropped, and counted.
+    fn part(&self, unsent: &mut VecDeque<Batch>) {
+        let Some(mut entries) = unsent.pop_front().map(|batch| batch.entries) else { return };
+        if entries.len() < 2 {
+            return self.drop_one();
+        }
+        let rest = entries.split_off(entries.len() / 2);
+        unsent.push_front(Batch::of(rest));
+        unsent.push_front(Batch::of(entries));
     }
 
     /// The next batch; one without entries where something was noted only.
@@ -190,15 +214,21 @@ impl Buffer {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let mut bytes = 0_usize;
         while entries.len() < FLUSH_ENTRIES {
-            bytes += waiting.front().map_or(0, |next| next.arguments.len());
-            if bytes > JOB_ARGUMENTS_BYTES && !entries.is_empty() {
+            bytes = bytes.saturating_add(waiting.front().map_or(0, carried_bytes));
+            if bytes > JOB_ENTRIES_BYTES && !entries.is_empty() {
                 break;
             }
             let Some(entry) = waiting.pop_front() else { break };
             entries.push(entry);
         }
-        (noted > 0 || !entries.is_empty()).then(|| Batch { id: Uuid::now_v7(), entries })
+        (noted > 0 || !entries.is_empty()).then(|| Batch::of(entries))
     }
+}
+
+/// How long an entry is where it is carried: there its arguments are a text, whose quotes and backslashes are two
+/// bytes each.
+fn carried_bytes(entry: &Entry) -> usize {
+    serde_json::to_string(entry).map_or(usize::MAX, |text| text.len())
 }
 
 /// An entry that stands for several.
@@ -254,12 +284,57 @@ mod tests {
         assert_eq!(buffer.batch().unwrap().entries.len(), FLUSH_ENTRIES);
         assert_eq!(buffer.batch().unwrap().entries.len(), 1);
         assert!(buffer.batch().is_none());
-        (0..3).for_each(|_| buffer.push(entry(JOB_ARGUMENTS_BYTES / 2)));
+        (0..3).for_each(|_| buffer.push(entry(JOB_ENTRIES_BYTES / 3)));
         assert_eq!(buffer.batch().unwrap().entries.len(), 2);
         buffer.noted();
         assert_eq!(buffer.batch().unwrap().entries.len(), 1);
         buffer.noted();
         assert!(buffer.batch().unwrap().entries.is_empty(), "something noted must be chained");
+    }
+
+    fn fits(batch: &Batch) -> bool {
+        NewJob::of(&AuditFlush { entries: batch.entries.clone() }).is_ok()
+    }
+
+    #[test]
+    fn entries_made_of_quotes_fit_in_their_jobs() {
+        let buffer = Buffer::default();
+        let quotes = |_| Entry { arguments: json!({ "email": "\"".repeat(2_000) }).to_string(), ..entry(0) };
+        (0..FLUSH_ENTRIES).map(quotes).for_each(|entry| buffer.push(entry));
+        let batches: Vec<Batch> = std::iter::from_fn(|| buffer.batch()).collect();
+        assert!(batches.iter().all(fits));
+        assert_eq!(batches.iter().map(|batch| batch.entries.len()).sum::<usize>(), FLUSH_ENTRIES);
+    }
+
+    #[test]
+    fn a_batch_that_does_not_fit_is_parted_until_it_does() {
+        let buffer = Buffer::default();
+        let sizes = [100 * 1024, 300 * 1024, 100 * 1024, 100 * 1024, 100 * 1024];
+        let mut unsent = VecDeque::from([Batch::of(sizes.map(entry).into())]);
+        let mut sent = 0;
+        while let Some(batch) = unsent.front() {
+            if fits(batch) {
+                sent += unsent.pop_front().unwrap().entries.len();
+            } else {
+                buffer.part(&mut unsent);
+            }
+        }
+        assert_eq!((sent, buffer.dropped.load(Ordering::Relaxed)), (4, 1));
+    }
+
+    #[tokio::test]
+    async fn a_flush_that_is_given_up_keeps_its_batch() {
+        let buffer = Buffer::default();
+        buffer.push(entry(1));
+        // Nobody answers there, and the first look is all that the flush is given.
+        let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("postgres://nobody@{}/none", silent.local_addr().unwrap());
+        let db = PgPool::connect_lazy(&url).unwrap();
+        let wake = Wake::start(&db, &CancellationToken::new());
+        let mut unsent = VecDeque::new();
+        let flushed = timeout(Duration::ZERO, buffer.flush(&db, &wake, &mut unsent)).await;
+        assert!(flushed.is_err());
+        assert_eq!(unsent.iter().map(|batch| batch.entries.len()).sum::<usize>(), 1);
     }
 
     #[test]

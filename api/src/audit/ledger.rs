@@ -1,6 +1,7 @@
 //! What one request has told the audit so far, field by field.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
@@ -37,7 +38,7 @@ struct Told {
 }
 
 impl Ledger {
-    /// Nothing is told yet. The variables are those of the request.
+    /// Nothing is told yet. The variables are those of the request, with the defaults of its operation.
     pub(crate) fn new(variables: Variables) -> Self {
         Self { variables, fields: Mutex::default() }
     }
@@ -54,10 +55,14 @@ impl Ledger {
                 given.insert(name.to_owned(), Json::String(rules::redact::FILTERED.into()));
                 continue;
             }
-            // With its variables in their places; one that was not given leaves nothing.
-            let found =
-                value.node.clone().into_const_with(|name| self.variables.get(&name).cloned().ok_or(()));
-            if let Some(value) = found.ok().and_then(|value| value.into_json().ok()) {
+            // With its variables in their places, as the executor reads them: one that was not given is null.
+            let of_variable =
+                |name| Ok::<_, Infallible>(self.variables.get(&name).cloned().unwrap_or_default());
+            let value = match value.node.clone().into_const_with(of_variable) {
+                Ok(value) => value,
+                Err(never) => match never {},
+            };
+            if let Ok(value) = value.into_json() {
                 given.insert(name.to_owned(), value);
             }
         }

@@ -82,7 +82,8 @@ async fn execute(app: &App, params: Params, caller: Caller) -> Result<async_grap
     let open = app.config.introspection;
     fit::check(&document, &params.variables, params.operation_name.as_deref(), &SHAPE, open)?;
     let operation = operation_of(&document);
-    let ledger = Ledger::new(params.variables.clone());
+    let name = params.operation_name.as_deref();
+    let ledger = Ledger::new(limit::with_defaults(&document, &params.variables, name));
     let request = Request::new(params.query).variables(params.variables);
     let mut request = request.data(caller).data(app.clone()).data(ledger);
     request.operation_name = params.operation_name;

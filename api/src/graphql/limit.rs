@@ -182,6 +182,20 @@ pub(crate) fn check_variables(
     Ok(())
 }
 
+/// The variables as the executor reads them: where one was not given, the default of the operation that is chosen.
+pub(crate) fn with_defaults(
+    document: &ExecutableDocument,
+    variables: &Variables,
+    name: Option<&str>,
+) -> Variables {
+    let mut filled = variables.clone();
+    let chosen = document.operations.iter().filter(|(n, _)| name.is_none() || n.map(Name::as_str) == name);
+    for (of, default) in chosen.flat_map(|(_, operation)| defaults(&operation.node)) {
+        filled.entry(of).or_insert(default);
+    }
+    filled
+}
+
 fn refuse_above(what: &str, found: u64, most: u64) -> Result<(), Fault> {
     if found <= most {
         return Ok(());

@@ -188,6 +188,39 @@ async fn a_crowd_of_nobodies_and_refused_deliveries_are_few_entries() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn arguments_are_kept_as_the_executor_reads_them() {
+    let database = Database::new().await;
+    let door = Door::open(&database).await;
+    let admin = door.admin().await;
+    let acme = tenant(&admin, "acme").await;
+    let other = "query other($n: String = \"Other\") { a: __type(name: $n) { name } }";
+    let rename =
+        "mutation rename($t: ID!, $n: String! = \"Acme\") { renameTenant(tenant: $t, title: $n) { id } }";
+    let body =
+        json!({"query": format!("{other} {rename}"), "operationName": "rename", "variables": {"t": acme}});
+    let mut headers = vec![("content-type", "application/json"), ("x-request-id", "default")];
+    headers.extend(admin.headers().iter().map(|(name, value)| (*name, value.as_str())));
+    tests::http::send(door.address, "POST", "/graphql", &headers, body.to_string().as_bytes()).await;
+    let make = "mutation($t: ID!, $d: ID) { createMachine(tenant: $t, input: {name: \"m\", os: UBUNTU, host: \"a\", departmentId: $d}) { machine { id } } }";
+    ask_as(&door, &admin, "absent", make, json!({"t": acme})).await;
+    let login = "mutation($e: String!) { login(email: $e, password: \"p\") { token } }";
+    for n in 0..50 {
+        let quotes = format!("{n}{}", "\"".repeat(1_990));
+        ask_as(&door, &door.nobody(), "quotes", login, json!({"e": quotes})).await;
+    }
+    door.close().await;
+    chained(&database).await;
+    let all = stored(&database.pool().await).await;
+    let renamed = only(&all, "default");
+    assert_eq!(renamed.outcome, "ACCEPTED", "{renamed:?}");
+    assert_eq!(renamed.arguments, json!({"tenant": acme, "title": "Acme"}));
+    let input = json!({"name": "m", "os": "UBUNTU", "host": "a", "departmentId": null});
+    assert_eq!(only(&all, "absent").arguments, json!({"tenant": acme, "input": input}));
+    // Entries that grow where they are carried reach the audit all the same.
+    assert_eq!(all.iter().filter(|e| e.request_id.as_deref() == Some("quotes")).count(), 50);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn arguments_are_kept_without_secrets_and_bounded() {
     let database = Database::new().await;
     let door = Door::open(&database).await;
