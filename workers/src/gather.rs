@@ -13,7 +13,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 /// The most questions in one call.
 const BATCH: usize = 200;
 
-/// How many calls may be on their way at once: one that waits for a lock does not keep all others waiting.
+/// How many calls may be on their way at once: one that is slow does not keep all others waiting.
 const WAYS: usize = 2;
 
 /// Asks for many; answers in their order, one for each.
@@ -29,7 +29,7 @@ impl<Q: Clone + Send + 'static, A: Send + 'static> Gather<Q, A> {
         apart: Duration,
         ask: impl Fn(Vec<Q>) -> BoxFuture<'static, Result<Vec<A>>> + Send + Sync + 'static,
     ) -> Self {
-        let (to, mut asked) = mpsc::unbounded_channel();
+        let (to, mut asked) = mpsc::unbounded_channel::<(Q, oneshot::Sender<Result<A>>)>();
         let ask: Arc<Ask<Q, A>> = Arc::new(ask);
         tokio::spawn(async move {
             let ways = Arc::new(Semaphore::new(WAYS));
@@ -39,7 +39,12 @@ impl<Q: Clone + Send + 'static, A: Send + 'static> Gather<Q, A> {
                 if asked.recv_many(&mut batch, BATCH).await == 0 {
                     return;
                 }
+                // Who was stopped meanwhile asks no more: what it saw may be old.
+                batch.retain(|(_, door)| !door.is_closed());
                 let (questions, doors): (Vec<Q>, Vec<_>) = batch.drain(..).unzip();
+                if questions.is_empty() {
+                    continue;
+                }
                 let ask = Arc::clone(&ask);
                 tokio::spawn(async move {
                     answer(&*ask, questions, doors).await;
@@ -51,7 +56,7 @@ impl<Q: Clone + Send + 'static, A: Send + 'static> Gather<Q, A> {
         Self(to)
     }
 
-    /// Asks, and waits for the answer. The question is asked even when nobody waits any more.
+    /// Asks, and waits for the answer. Dropped before the call has begun, the question is not asked.
     pub(crate) async fn ask(&self, question: Q) -> Result<A> {
         let (door, answer) = oneshot::channel();
         let gone = || Error::internal("who asks for many is gone");
@@ -146,6 +151,37 @@ mod tests {
         for (question, answer) in answers.into_iter().enumerate() {
             assert_eq!(answer.is_err(), question == 7, "{question}");
         }
+    }
+
+    #[tokio::test]
+    async fn who_was_stopped_asks_no_more() {
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let noted = Arc::clone(&asked);
+        let free = Arc::new(Semaphore::new(0));
+        let gate = Arc::clone(&free);
+        let gather = Gather::start(Duration::ZERO, move |questions: Vec<u32>| {
+            noted.lock().unwrap().extend(questions.clone());
+            let gate = Arc::clone(&gate);
+            async move {
+                gate.acquire().await.map_err(Error::internal)?.forget();
+                Ok(questions)
+            }
+            .boxed()
+        });
+        // As many as there are ways, and one behind them, which is stopped before its turn.
+        let mut first: Vec<_> = (0..WAYS as u32).map(|question| Box::pin(gather.ask(question))).collect();
+        for (way, ask) in first.iter_mut().enumerate() {
+            while asked.lock().unwrap().len() <= way {
+                assert!(futures::poll!(&mut *ask).is_pending());
+                tokio::task::yield_now().await;
+            }
+        }
+        let mut stopped = Box::pin(gather.ask(100));
+        assert!(futures::poll!(&mut stopped).is_pending());
+        drop(stopped);
+        free.add_permits(10);
+        assert_eq!(gather.ask(101).await.unwrap(), 101);
+        assert!(!asked.lock().unwrap().contains(&100), "{asked:?}");
     }
 
     #[tokio::test]

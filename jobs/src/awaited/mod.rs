@@ -7,5 +7,5 @@ mod why;
 
 pub use store::{Awaited, Waiter, wait};
 pub(crate) use tell::tell_missed;
-pub use tell::{check_ended, operation_ended};
+pub use tell::{check_ended, operation_ended, operations_ended};
 pub use why::{NodeWaits, waits};

@@ -79,19 +79,27 @@ pub async fn wait(conn: &mut PgConnection, waiter: &Waiter, awaited: Awaited) ->
     }
 }
 
-/// Takes away those who wait for an operation.
+/// Takes away those who wait for these operations, each with what it waited for.
 ///
 /// # Errors
 /// Unavailable when nobody answers.
-pub(super) async fn take_for_operation(conn: &mut PgConnection, id: OperationId) -> Result<Vec<Waiter>> {
-    let rows = sqlx::query_as!(
-        Row,
-        "delete from run_waiter where operation_id = $1 returning run_id, node_id, attempt, tenant_id",
-        id.0
+pub(super) async fn take_for_operations(
+    conn: &mut PgConnection,
+    ids: &[OperationId],
+) -> Result<Vec<(OperationId, Waiter)>> {
+    let ids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
+    let rows = sqlx::query!(
+        r#"delete from run_waiter where operation_id = any($1)
+        returning operation_id as "operation_id!", run_id, node_id, attempt, tenant_id"#,
+        &ids
     )
     .fetch_all(conn)
     .await?;
-    Ok(rows.into_iter().map(Waiter::from).collect())
+    let waiter = |run_id, node_id, attempt, tenant_id| Row { run_id, node_id, attempt, tenant_id }.into();
+    Ok(rows
+        .into_iter()
+        .map(|r| (OperationId(r.operation_id), waiter(r.run_id, r.node_id, r.attempt, r.tenant_id)))
+        .collect())
 }
 
 /// Takes away those who wait for a check.
@@ -117,6 +125,7 @@ pub(super) async fn take_for_check(
 /// How an operation ended.
 #[derive(Debug)]
 pub(super) struct Ended {
+    pub(super) id: Uuid,
     pub(super) state: String,
     pub(super) error: Option<String>,
     /// The action of the operation that took its place.
@@ -125,44 +134,54 @@ pub(super) struct Ended {
     pub(super) output: Value,
 }
 
-/// How an operation ended, with the machine as it is now.
+/// How these operations ended, with their machines as they are now.
 ///
 /// # Errors
 /// Unavailable when nobody answers.
-pub(super) async fn ended(conn: &mut PgConnection, id: OperationId) -> Result<Option<Ended>> {
-    let row = sqlx::query_as!(
+pub(super) async fn ended(conn: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<Ended>> {
+    let rows = sqlx::query_as!(
         Ended,
-        r#"select o.state, o.error, (select x.action from machine_operation x where x.id = o.superseded_by) as instead,
+        r#"select o.id, o.state, o.error, (select x.action from machine_operation x where x.id = o.superseded_by) as instead,
             jsonb_build_object('operationId', o.id, 'action', o.action, 'state', o.state, 'startedAt', o.started_at, 'endedAt', o.ended_at,
                 'machineId', m.id, 'name', m.name, 'host', h.name, 'seen', m.seen) as "output!"
-        from machine_operation o join machine m on m.id = o.machine_id join host h on h.id = m.host_id where o.id = $1"#,
-        id.0
+        from machine_operation o join machine m on m.id = o.machine_id join host h on h.id = m.host_id where o.id = any($1)"#,
+        ids
     )
-    .fetch_optional(conn)
+    .fetch_all(conn)
     .await?;
-    Ok(row)
+    Ok(rows)
 }
 
-/// Puts a word into a run's inbox; tells whether there is such a run, and it has not ended.
+/// A word for a run.
+#[derive(Debug)]
+pub(super) struct Word {
+    pub(super) run: RunId,
+    pub(super) change: Value,
+    pub(super) output: Option<Value>,
+}
+
+/// Puts words into the inboxes of their runs, in order; tells of which runs: those that there are and that have
+/// not ended.
 ///
 /// # Errors
 /// Unavailable when nobody answers.
-pub(super) async fn leave_word(
-    conn: &mut PgConnection,
-    run: RunId,
-    change: &Value,
-    output: Option<&Value>,
-) -> Result<bool> {
-    let done = sqlx::query!(
+pub(super) async fn leave_words(conn: &mut PgConnection, words: &[Word]) -> Result<Vec<RunId>> {
+    let runs: Vec<_> = words.iter().map(|word| word.run.0).collect();
+    let changes: Vec<_> = words.iter().map(|word| word.change.clone()).collect();
+    let outputs: Vec<_> = words.iter().map(|word| word.output.clone()).collect();
+    let rows = sqlx::query_scalar!(
         "insert into run_inbox (run_id, change, output)
-        select r.id, $2, $3 from run r where r.id = $1 and r.finished_at is null",
-        run.0,
-        change,
-        output
+        select r.id, w.change, w.output
+        from unnest($1::uuid[], $2::jsonb[], $3::jsonb[]) with ordinality as w(run_id, change, output, place)
+        join run r on r.id = w.run_id and r.finished_at is null order by w.place
+        returning run_id",
+        &runs,
+        &changes,
+        &outputs as &[Option<Value>]
     )
-    .execute(conn)
+    .fetch_all(conn)
     .await?;
-    Ok(done.rows_affected() == 1)
+    Ok(rows.into_iter().map(RunId).collect())
 }
 
 /// The next runs after one of which nodes wait, those that have ended or are gone among them.

@@ -4,7 +4,7 @@ use jobs::machine::listing;
 use jobs::machine::report::store::{self, Settled};
 use jobs::machine::report::{Beginning, Begun, Ending, Sight};
 use jobs::queue::postgres::look;
-use rules::id::HostId;
+use rules::id::{HostId, MachineId};
 use rules::machine::Action;
 use rules::queue::{Trouble, Why};
 use tests::wait;
@@ -54,7 +54,7 @@ async fn whoever_lost_a_host_writes_nothing_more() {
         let ending =
             Ending { operation: stop, host: id, claim: claim.clone(), error: None, sight: sight.clone() };
         let settled = store::settle(&mut tx, &[ending]).await.unwrap();
-        assert_eq!(settled, [Settled { ended: taken, awaited: false }]);
+        assert_eq!(settled, [Settled { ended: taken, awaited: false, busy: false }]);
         tx.rollback().await.unwrap();
         let mut tx = jobs::db::begin(&stage.database.pool().await).await.unwrap();
         let noted = store::note(&mut tx, stop, id, claim, rules::machine::Stage::Asked).await;
@@ -101,4 +101,64 @@ async fn a_moved_machine_takes_its_waiting_operations_along() {
     .await;
     first.stop().await;
     second.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_that_somebody_holds_keeps_no_other_waiting() {
+    let stage = Stage::new().await;
+    let here = simulated("a");
+    let hands = stage.hold("a", &here).await;
+    let (held, made) = stage.create("held", "a").await;
+    stage.ended(made).await;
+    let (free, made) = stage.create("free", "a").await;
+    stage.ended(made).await;
+    hands.stop().await;
+    let (one, other) = (stage.ask(held, Action::Stop).await, stage.ask(free, Action::Stop).await);
+    let mut conn = stage.conn().await;
+    let host = HostId(jobs::host::store::by_name(&mut conn, "a").await.unwrap().id);
+    let (name, lease) = (jobs::host::lease_name(host), std::time::Duration::from_secs(60));
+    let claim = jobs::lease::acquire(&mut conn, &name, uuid::Uuid::new_v4(), lease).await.unwrap().unwrap();
+
+    let db = stage.database.pool().await;
+    let mut tx = locked(&db, held).await;
+    let of = |operation| Beginning { operation, host, claim: claim.clone() };
+    let begun = store::begin(&mut conn, &[of(one), of(other), of(one)]).await.unwrap();
+    assert!(matches!(begun[..], [Begun::Busy, Begun::Task(_), Begun::Busy]), "{begun:?}");
+    let end = |operation, machine| {
+        let sight = Sight { machine, applied: 2, seen: rules::machine::Seen::Off, reason: None, drift: None };
+        Ending { operation, host, claim: claim.clone(), error: None, sight }
+    };
+    let settled =
+        store::settle(&mut conn, &[end(one, held), end(other, free), end(other, free)]).await.unwrap();
+    let told: Vec<_> = settled.iter().map(|s| (s.ended, s.busy)).collect();
+    assert_eq!(told, [(false, true), (true, false), (false, false)], "the same twice ends once");
+    tx.rollback().await.unwrap();
+
+    let begun = store::begin(&mut conn, &[of(one), of(other)]).await.unwrap();
+    assert!(matches!(begun[..], [Begun::Task(_), Begun::Ended]), "{begun:?}");
+    let lost = Ending { host: HostId(uuid::Uuid::new_v4()), ..end(one, held) };
+    let settled = store::settle(&mut conn, &[lost, end(one, held)]).await.unwrap();
+    assert_eq!(settled.iter().map(|s| s.ended).collect::<Vec<_>>(), [false, true]);
+    jobs::lease::release(&mut conn, &claim).await.unwrap();
+
+    // A worker waits for the one that is held, and goes on with the other.
+    let (one, other) = (stage.ask(held, Action::Start).await, stage.ask(free, Action::Start).await);
+    tx = locked(&db, held).await;
+    let hands = stage.serve("a", &here).await;
+    stage.ended(other).await;
+    assert_eq!(stage.operation(one).await.state, "WAITING");
+    tx.rollback().await.unwrap();
+    assert_eq!(stage.ended(one).await.state, "SUCCEEDED");
+    hands.stop().await;
+}
+
+/// Holds a machine as somebody does who asks something of it.
+async fn locked(db: &sqlx::PgPool, machine: MachineId) -> sqlx::Transaction<'static, sqlx::Postgres> {
+    let mut tx = jobs::db::begin(db).await.unwrap();
+    sqlx::query("select from machine where id = $1 for update")
+        .bind(machine.0)
+        .execute(&mut *tx)
+        .await
+        .unwrap();
+    tx
 }

@@ -53,7 +53,7 @@ pub(crate) async fn operate(context: &Context, attempt: &Attempt) -> Result<Hand
     let task = match hold.record.begin(beginning).await? {
         Begun::Task(task) => *task,
         Begun::Ended => return Ok(Handled::Outcome(Outcome::Done)),
-        Begun::Lost => return Ok(Handled::Outcome(Outcome::Released)),
+        Begun::Lost | Begun::Busy => return Ok(Handled::Outcome(Outcome::Released)),
         Begun::Elsewhere => {
             return Err(Error::conflict("its machine is on another host, and its job is not"));
         }

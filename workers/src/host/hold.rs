@@ -78,7 +78,9 @@ impl Hold {
     pub(crate) fn held(&self, claim: Claim, sent_at: Instant) {
         let mut tenure = self.tenure();
         let until = sent_at + LEASE;
-        match tenure.as_mut().filter(|t| t.claim == claim) {
+        // One that was let go of because its end was near, and was renewed all the same, begins anew: what stopped
+        // by it stays stopped.
+        match tenure.as_mut().filter(|t| t.claim == claim && !t.over.is_cancelled()) {
             Some(held) => held.until = until,
             None => *tenure = Some(Tenure { claim, until, over: CancellationToken::new() }),
         }
@@ -103,5 +105,44 @@ impl Hold {
 
     fn tenure(&self) -> MutexGuard<'_, Option<Tenure>> {
         self.tenure.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jobs::db::PgPool;
+    use jobs::queue::Wake;
+    use rules::id::HostId;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::hypervisor::Simulated;
+
+    fn hold() -> Hold {
+        let db = PgPool::connect_lazy("postgres://localhost/nowhere").unwrap();
+        let wake = Wake::start(&db, &CancellationToken::new());
+        let config = HostConfig {
+            name: "a".parse().unwrap(),
+            uri: "test:///default".parse().unwrap(),
+            vm_slots: 1,
+            health_slots: 1,
+            hypervisor: Arc::new(Simulated::new("a", 1, 1, Duration::from_secs(1))),
+        };
+        let known = Registered { id: HostId(Uuid::nil()), no: HostNo::new(1).unwrap() };
+        Hold::new(known, config, Arc::new(Record::start(&db, &wake)))
+    }
+
+    #[tokio::test]
+    async fn a_hold_that_was_renewed_late_allows_calls_again_and_stops_those_before() {
+        let hold = hold();
+        let claim = Claim { name: "host:a".into(), holder: Uuid::nil(), epoch: 1 };
+        let taken = Instant::now();
+        hold.held(claim.clone(), taken);
+        let before = hold.permit().unwrap();
+        assert!(hold.expire(taken + LEASE - STOP_BEFORE));
+        assert!(before.over.is_cancelled());
+        hold.held(claim, Instant::now());
+        assert!(before.over.is_cancelled());
+        assert!(!hold.permit().unwrap().over.is_cancelled());
     }
 }

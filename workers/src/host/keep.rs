@@ -171,6 +171,10 @@ impl Keeper {
                     return Ok(());
                 };
                 self.told_of_another = false;
+                // It may have been removed since this process made it known.
+                let config = &self.hold.config;
+                store::register(&mut conn, &config.name, &config.uri, config.vm_slots, config.health_slots)
+                    .await?;
                 tracing::info!(host = %self.hold.config.name, epoch = claim.epoch, "took a host");
                 self.list_at = Instant::now();
                 claim

@@ -1,7 +1,7 @@
 //! Begins and ends operations in the database, those of all hosts of the process together: what is asked at
 //! once is one call and one commit.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::FutureExt;
 use jobs::Result;
@@ -9,8 +9,10 @@ use jobs::awaited;
 use jobs::db::PgPool;
 use jobs::machine::listing::Recorded;
 use jobs::machine::listing::store::recorded_of;
-use jobs::machine::report::{Beginning, Begun, Ending, store};
+use jobs::machine::report::store::{self, Settled};
+use jobs::machine::report::{Beginning, Begun, Ending};
 use jobs::queue::Wake;
+use rules::id::OperationId;
 use uuid::Uuid;
 
 use crate::gather::Gather;
@@ -19,11 +21,17 @@ use crate::gather::Gather;
 /// hosts each would be a statement of its own.
 const READ_APART: Duration = Duration::from_millis(50);
 
+/// For how long a machine that somebody holds is asked for again and again, and how far apart: who holds one asks
+/// something of it, which takes a few milliseconds.
+const HELD_FOR: Duration = Duration::from_secs(5);
+const FIRST_WAIT: Duration = Duration::from_millis(2);
+const LONGEST_WAIT: Duration = Duration::from_millis(100);
+
 /// What operations come to, and what is recorded of machines.
 #[derive(Debug)]
 pub(crate) struct Record {
     begin: Gather<Beginning, Begun>,
-    end: Gather<Ending, bool>,
+    end: Gather<Ending, Settled>,
     recorded: Gather<Uuid, Option<Recorded>>,
 }
 
@@ -38,12 +46,20 @@ impl Record {
         }
     }
 
-    /// Begins an operation.
+    /// Begins an operation. [`Begun::Busy`] only where its machine is held for longer than [`HELD_FOR`].
     ///
     /// # Errors
     /// Unavailable when nobody answers.
     pub(crate) async fn begin(&self, beginning: Beginning) -> Result<Begun> {
-        self.begin.ask(beginning).await
+        let mut wait = FIRST_WAIT;
+        let since = Instant::now();
+        loop {
+            match self.begin.ask(beginning.clone()).await? {
+                Begun::Busy if since.elapsed() < HELD_FOR => tokio::time::sleep(wait).await,
+                begun => return Ok(begun),
+            }
+            wait = (wait * 2).min(LONGEST_WAIT);
+        }
     }
 
     /// Ends an operation, and tells those who wait for it. False when another took its place or the host is
@@ -52,7 +68,16 @@ impl Record {
     /// # Errors
     /// Unavailable when nobody answers; it may have been written all the same.
     pub(crate) async fn end(&self, ending: Ending) -> Result<bool> {
-        self.end.ask(ending).await
+        let mut wait = FIRST_WAIT;
+        let since = Instant::now();
+        loop {
+            let settled = self.end.ask(ending.clone()).await?;
+            if !settled.busy || since.elapsed() >= HELD_FOR {
+                return Ok(settled.ended);
+            }
+            tokio::time::sleep(wait).await;
+            wait = (wait * 2).min(LONGEST_WAIT);
+        }
     }
 
     /// What is recorded of a machine; none of one that is destroyed or not known.
@@ -69,16 +94,16 @@ async fn begin(db: PgPool, beginnings: Vec<Beginning>) -> Result<Vec<Begun>> {
     store::begin(&mut conn, &beginnings).await
 }
 
-async fn end(db: PgPool, wake: Wake, endings: Vec<Ending>) -> Result<Vec<bool>> {
+async fn end(db: PgPool, wake: Wake, endings: Vec<Ending>) -> Result<Vec<Settled>> {
     let mut tx = jobs::db::begin(&db).await?;
     let settled = store::settle(&mut tx, &endings).await?;
-    let mut told = Vec::new();
-    for (ending, _) in endings.iter().zip(&settled).filter(|(_, settled)| settled.awaited) {
-        told.extend(awaited::operation_ended(&mut tx, ending.operation).await?);
-    }
+    let awaited = endings.iter().zip(&settled).filter(|(_, settled)| settled.awaited);
+    let awaited: Vec<OperationId> = awaited.map(|(ending, _)| ending.operation).collect();
+    let told =
+        if awaited.is_empty() { Vec::new() } else { awaited::operations_ended(&mut tx, &awaited).await? };
     tx.commit().await?;
     wake.send(&told);
-    Ok(settled.into_iter().map(|settled| settled.ended).collect())
+    Ok(settled)
 }
 
 async fn recorded(db: PgPool, machines: Vec<Uuid>) -> Result<Vec<Option<Recorded>>> {

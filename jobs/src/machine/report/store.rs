@@ -48,6 +48,8 @@ pub enum Begun {
     Stale,
     /// The host is not held under this epoch.
     Lost,
+    /// Somebody holds the machine just now: ask again.
+    Busy,
 }
 
 /// What was seen of a machine.
@@ -121,6 +123,7 @@ impl BegunRow {
             "ended" => return Ok(Begun::Ended),
             "elsewhere" => return Ok(Begun::Elsewhere),
             "stale" => return Ok(Begun::Stale),
+            "busy" => return Ok(Begun::Busy),
             _ => return Ok(Begun::Lost),
         }
         let odd = || Error::internal(format!("operation {operation} does not read back"));
@@ -183,10 +186,12 @@ pub struct Ending {
 /// What came of ending an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settled {
-    /// It ended. Otherwise another took its place or the host is another's, and nothing was written.
+    /// It ended. Otherwise nothing was written: another took its place, the host is another's, or it is busy.
     pub ended: bool,
     /// Somebody waits for that, and is to be told in the same transaction.
     pub awaited: bool,
+    /// Somebody holds the machine just now: ask again.
+    pub busy: bool,
 }
 
 /// Ends operations; answers in their order.
@@ -204,7 +209,7 @@ pub async fn settle(conn: &mut PgConnection, endings: &[Ending]) -> Result<Vec<S
     let drifts: Vec<_> = endings.iter().map(|e| e.sight.drift.as_deref()).collect();
     let settled = sqlx::query_as!(
         Settled,
-        r#"select became = 'settled' as "ended!", awaited as "awaited!"
+        r#"select became = 'settled' as "ended!", awaited as "awaited!", became = 'busy' as "busy!"
         from machine_settle_many_v1($1, $2, $3, $4, $5, $6, $7, $8)"#,
         &operations,
         &hosts,
