@@ -10,6 +10,8 @@ use jobs::queue::wake::Hint;
 use jobs::queue::{NewJob, Wake, enqueue};
 use rules::id::JobId;
 use rules::queue::{Kind, Pool, Queue};
+use sqlx::Connection;
+use sqlx::postgres::PgConnectOptions;
 use tests::{Cutter, Database, Hands, wait};
 use tokio_util::sync::CancellationToken;
 use workers::WorkerConfig;
@@ -176,6 +178,42 @@ async fn the_work_of_a_lost_worker_is_taken_over_and_its_late_result_refused() {
     assert_eq!(count(&database, "job_history").await, 1);
     let view = look::job(&mut conn, id, None).await.unwrap();
     assert_eq!((view.attempt, view.crashes), (1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lock_that_nobody_releases_keeps_neither_others_results_nor_claims_waiting() {
+    const BESIDE: u32 = 20;
+    let database = Database::new().await;
+    let mut conn = database.connect().await;
+    let options: PgConnectOptions = database.url().parse().unwrap();
+    let db = PgPool::connect_with(options.options([("statement_timeout", "1s")])).await.unwrap();
+    let hands = Hands::with(db, WorkerConfig::of_pools(vec![Pool::Maintenance], 32, Duration::from_secs(5)));
+    let takes = || job(Noop { sleep_ms: 1_500, ..Noop::default() });
+    let mut jobs = vec![takes().ordered("held")];
+    jobs.extend((0..BESIDE).map(|_| takes()));
+    let ids = enqueue(&mut conn, &jobs).await.unwrap();
+    hands.wake.send(&ids);
+    let held = ids[0].id;
+    becomes(&database, held, "LEASED").await;
+    let mut holder = database.connect().await;
+    let mut lock = holder.begin().await.unwrap();
+    let rows = sqlx::query("select from job_key for update").execute(&mut *lock).await.unwrap();
+    assert_eq!(rows.rows_affected(), 1);
+    let history = "job_history";
+    wait::until("those beside it are done", || async {
+        count(&database, history).await == i64::from(BESIDE)
+    })
+    .await;
+    // Work is claimed, too.
+    let behind = put(&mut conn, noop("behind")).await;
+    becomes(&database, behind, "LEASED").await;
+    assert_eq!(state(&mut conn, held).await, "LEASED");
+    lock.rollback().await.unwrap();
+    becomes(&database, held, "DONE").await;
+    becomes(&database, behind, "DONE").await;
+    hands.stop().await;
+    let once = "job_history where attempt = 1 and crashes = 0";
+    assert_eq!(count(&database, once).await, i64::from(BESIDE) + 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,11 +8,11 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use jobs::db::CALL_TIMEOUT;
 use jobs::db::patience::{Patience, bounded};
-use jobs::metrics;
+use jobs::db::{CALL_TIMEOUT, Postgres, Transaction};
 use jobs::queue::postgres::partition;
 use jobs::queue::{Ack, Handed, Settled, settle, settle_and_take};
+use jobs::{Code, metrics};
 use rules::id::{JobId, LeaseToken};
 use rules::queue::{LEASE_MS, Outcome};
 use tokio::sync::mpsc;
@@ -65,96 +65,139 @@ pub(crate) async fn run(desk: Desk, mut reports: mpsc::UnboundedReceiver<Report>
                 (_, false) => alive.push(ack),
             }
         }
-        alive.extend(desk.settle_group(&done).await);
+        alive.extend(desk.settle_group(done).await);
         // What is not done hands nothing over, so nothing comes back from these.
-        desk.settle_group(&alive).await;
-        desk.settle_group(&dying).await;
+        desk.settle_group(alive).await;
+        desk.settle_group(dying).await;
     }
 }
 
 impl Desk {
-    /// Acknowledges one group, through faults of the database, until it is written or its leases are over: a disk
-    /// without room for the history may be full for longer than a lease, and what is renewed meanwhile is nobody
-    /// else's. Nothing is claimed in the meantime. Returns what it was handed and had no place for, to be handed back.
-    async fn settle_group(&self, acks: &[Ack]) -> Vec<Ack> {
+    /// Acknowledges one group, through faults of the database. Where nothing can be written at all, until it is
+    /// written or its leases are over: a disk without room for the history may be full for longer than a lease, and
+    /// what is renewed meanwhile is nobody else's. Nothing is claimed in the meantime. Returns what it was handed
+    /// and had no place for, to be handed back.
+    async fn settle_group(&self, mut acks: Vec<Ack>) -> Vec<Ack> {
         if acks.is_empty() {
             return Vec::new();
         }
         let began = Instant::now();
         let mut patience = Patience::default();
-        loop {
-            let error = match self.ask(acks).await {
+        let mut tried_apart = acks.len() == 1;
+        let mut back = Vec::new();
+        while !acks.is_empty() {
+            let error = match self.ask(&acks).await {
                 Ok((settled, sent)) => {
-                    self.held.stall(false);
-                    self.held.refuse(false);
-                    return self.conclude(acks, settled, sent);
+                    back.extend(self.conclude(&acks, settled, sent));
+                    break;
                 }
                 Err(error) => error,
             };
             self.held.stall(true);
-            self.held.refuse(true);
-            if acks.iter().any(|ack| ack.keeps.is_some()) {
-                // It may have committed, and have handed over what we do not know of.
-                self.held.astray.leasing_failed(Instant::now());
-            }
-            if began.elapsed() > give_up_after(&error) && !self.is_worth_waiting(acks, &error) {
-                tracing::error!(%error, jobs = acks.len(), "results could not be written while their leases lasted; the jobs will run again");
-                self.held.stall(false);
-                self.held.refuse(false);
-                self.give_up(acks);
-                return Vec::new();
-            }
-            // What cannot be written must not keep others from being written.
-            if !error.is_transient() && acks.len() > 1 {
-                tracing::error!(%error, cause = ?error, jobs = acks.len(), "a batch was refused; acknowledging one by one");
-                make_history(&self.context).await;
-                let mut back = Vec::new();
-                for ack in acks {
-                    back.extend(Box::pin(self.settle_group(std::slice::from_ref(ack))).await);
+            self.held.refuse(keeps_all_out(&error));
+            if keeps_all_out(&error) || tried_apart {
+                if began.elapsed() > give_up_after(&error) && !self.is_worth_waiting(&acks, &error) {
+                    tracing::error!(%error, jobs = acks.len(), "results could not be written while their leases lasted; the jobs will run again");
+                    self.give_up(&acks);
+                    break;
                 }
-                return back;
+                tracing::warn!(%error, cause = ?error, jobs = acks.len(), "acknowledging failed; trying again");
+                tokio::time::sleep(patience.next_wait()).await;
+            } else {
+                tracing::warn!(%error, cause = ?error, jobs = acks.len(), "a batch was refused; acknowledging one by one");
             }
-            let wait = patience.next_wait();
-            tracing::warn!(%error, cause = ?error, jobs = acks.len(), "acknowledging failed; trying again");
             if !error.is_transient() {
                 make_history(&self.context).await;
             }
-            tokio::time::sleep(wait).await;
+            // What cannot be written must not keep others from being written.
+            if !keeps_all_out(&error) && acks.len() > 1 {
+                tried_apart = true;
+                let (left, handed_back) = self.settle_apart(acks, give_up_after(&error)).await;
+                acks = left;
+                back.extend(handed_back);
+            }
         }
+        self.held.stall(false);
+        self.held.refuse(false);
+        back
     }
 
-    /// Whether results are still ours to write, and time may mend what keeps them from it. Who stops does not wait.
+    /// Acknowledges one by one, each once, for about so long. Returns what is left to write, and what is to be
+    /// handed back.
+    async fn settle_apart(&self, acks: Vec<Ack>, lasts: Duration) -> (Vec<Ack>, Vec<Ack>) {
+        let began = Instant::now();
+        let (mut left, mut back) = (Vec::new(), Vec::new());
+        let mut ended = false;
+        for ack in acks {
+            if ended || began.elapsed() > lasts {
+                left.push(ack);
+                continue;
+            }
+            let one = std::slice::from_ref(&ack);
+            match self.ask(one).await {
+                Ok((settled, sent)) => back.extend(self.conclude(one, settled, sent)),
+                Err(error) => {
+                    ended = keeps_all_out(&error);
+                    tracing::warn!(%error, job.id = %ack.id, "a result could not be written; trying again after the others");
+                    left.push(ack);
+                }
+            }
+        }
+        (left, back)
+    }
+
+    /// Whether results are still ours to write, and time may mend what keeps all of them from it. One row that
+    /// somebody holds is no such reason: whoever waits for that keeps all others waiting. Who stops does not wait.
     fn is_worth_waiting(&self, acks: &[Ack], error: &jobs::Error) -> bool {
         let leases = acks.iter().map(|ack| (ack.id, ack.token));
-        error.is_transient() && !self.shutdown.is_cancelled() && self.held.lasts(leases, Instant::now())
+        keeps_all_out(error) && !self.shutdown.is_cancelled() && self.held.lasts(leases, Instant::now())
     }
 
     /// Acknowledges once, and says so when that takes longer than slots are worth keeping for it.
     async fn ask(&self, acks: &[Ack]) -> jobs::Result<(Settled, Instant)> {
-        let mut asking = pin!(bounded(CALL_TIMEOUT, self.settle_once(acks)));
-        if let Ok(answer) = tokio::time::timeout(SLICE, &mut asking).await {
-            return answer;
+        let mut asking = pin!(self.settle_once(acks));
+        let answer = match tokio::time::timeout(SLICE, &mut asking).await {
+            Ok(answer) => answer,
+            Err(_) => {
+                self.held.stall(true);
+                asking.await
+            }
+        };
+        if answer.is_err() && acks.iter().any(|ack| ack.keeps.is_some()) {
+            // It may have committed, and have handed over what we do not know of.
+            self.held.astray.leasing_failed(Instant::now());
         }
-        self.held.stall(true);
-        asking.await
+        answer
     }
 
-    /// Acknowledges once; tells when, too.
+    /// Acknowledges once; tells when, too. The wait for a connection has a limit of its own, or both together would
+    /// pass a lock for a database that does not answer.
     async fn settle_once(&self, acks: &[Ack]) -> jobs::Result<(Settled, Instant)> {
-        let (db, held) = (&self.context.db, &self.held);
+        let db = &self.context.db;
         if acks.iter().all(|a| matches!(a.outcome, Outcome::Done)) {
             let mut conn = db.acquire().await?;
             let sent = Instant::now();
             // A pool may have been closed since its slot was kept.
-            let open = acks.iter().filter_map(|ack| ack.keeps).all(|pool| held.is_open(pool));
-            let settled = if open {
-                settle_and_take(&mut conn, acks, self.heirs.taker()).await?
-            } else {
-                settle(&mut conn, acks).await?
+            let open = acks.iter().filter_map(|ack| ack.keeps).all(|pool| self.held.is_open(pool));
+            let settling = async {
+                if open {
+                    settle_and_take(&mut conn, acks, self.heirs.taker()).await
+                } else {
+                    settle(&mut conn, acks).await
+                }
             };
-            return Ok((settled, sent));
+            return Ok((bounded(CALL_TIMEOUT, settling).await?, sent));
         }
-        let mut tx = jobs::db::begin(db).await?;
+        let tx = jobs::db::begin(db).await?;
+        bounded(CALL_TIMEOUT, self.settle_within(tx, acks)).await
+    }
+
+    /// Acknowledges what is not done, and tells those who wait for the dead, in one transaction.
+    async fn settle_within(
+        &self,
+        mut tx: Transaction<'_, Postgres>,
+        acks: &[Ack],
+    ) -> jobs::Result<(Settled, Instant)> {
         let failed =
             acks.iter().filter(|a| matches!(a.outcome, Outcome::Retry { .. } | Outcome::Dead { .. }));
         handle::before_deaths(&mut tx, &failed.map(|a| a.id.0).collect::<Vec<_>>()).await?;
@@ -219,6 +262,11 @@ impl Desk {
         }
         back
     }
+}
+
+/// Whether an error says that nothing can be written now, and not only what was asked for.
+fn keeps_all_out(error: &jobs::Error) -> bool {
+    error.code == Code::Unavailable
 }
 
 /// How long a result is worth trying to write at least: while the lease could last unrenewed, and for a fault that
