@@ -1,8 +1,8 @@
 //! Waits out faults of the database: bounded calls, and waits that grow, stay capped and never keep step.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use super::trust::waited_in_vain;
+use super::trust::{answered, waited_in_vain};
 use crate::{Code, Error, Result};
 
 /// The first wait after a fault.
@@ -42,17 +42,23 @@ pub fn about(wait: Duration) -> Duration {
     wait.mul_f64(0.75 + 0.5 * jitter())
 }
 
-/// Ends a call that takes too long: a server that hangs must not hang us. What was connected by then is not used
-/// again.
+/// Ends a call that takes too long: a server that hangs must not hang us. Where it answered nobody since the call
+/// began, what was connected by then is not used again.
 ///
 /// # Errors
 /// Those of the call; Unavailable when it did not end within the limit.
 pub async fn bounded<T>(limit: Duration, call: impl Future<Output = Result<T>>) -> Result<T> {
     let mut call = std::pin::pin!(call);
+    let began = Instant::now();
     match tokio::time::timeout(limit, &mut call).await {
-        Ok(result) => result,
+        Ok(result) => {
+            if !result.as_ref().is_err_and(|error| error.code == Code::Unavailable) {
+                answered();
+            }
+            result
+        }
         Err(_) => {
-            waited_in_vain();
+            waited_in_vain(began);
             Err(Error::new(Code::Unavailable, "the database did not answer in time"))
         }
     }

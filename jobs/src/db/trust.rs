@@ -5,7 +5,7 @@
 //! its pool by asking it something, without any limit, and one that never answers would keep its place in the pool
 //! until the kernel gives it up, a quarter of an hour later or never. A few of them, and a process has none left.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use sqlx::pool::PoolConnectionMetadata;
@@ -19,19 +19,50 @@ const ASK_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a connection may have rested before it is tested.
 const TRUSTED_IDLE: Duration = Duration::from_secs(1);
 
-/// When somebody last waited in vain. What hit one connection has hit all that were there.
-static IN_VAIN: Mutex<Option<Instant>> = Mutex::new(None);
+/// What this process last heard of the database.
+static HEARD: Mutex<Heard> = Mutex::new(Heard { answered: None, in_vain: None });
 
-/// Notes that an answer was waited for in vain: no connection that is there now is used again. To be called before
-/// what waited is dropped, which gives its connection back.
-pub(super) fn waited_in_vain() {
-    *IN_VAIN.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+/// When a database last answered, and when somebody last waited in vain.
+#[derive(Debug, Default)]
+struct Heard {
+    answered: Option<Instant>,
+    in_vain: Option<Instant>,
+}
+
+impl Heard {
+    /// Somebody has waited in vain since `began`. What hit one connection has hit all that were there, unless one
+    /// of them answered meanwhile: then the database is slow, or that one line dead, which its own way back to the
+    /// pool finds out.
+    fn nothing_since(&mut self, began: Instant) {
+        if self.answered.is_none_or(|answered| answered < began) {
+            self.in_vain = Some(Instant::now());
+        }
+    }
+
+    /// Whether a connection of this age came after the last wait in vain.
+    fn trusts(&self, age: Duration) -> bool {
+        self.in_vain.is_none_or(|last| last.elapsed() > age)
+    }
+}
+
+fn heard() -> MutexGuard<'static, Heard> {
+    HEARD.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Notes that an answer came.
+pub(super) fn answered() {
+    heard().answered = Some(Instant::now());
+}
+
+/// Notes that an answer was waited for in vain since `began`: if none came to anybody, no connection that is there
+/// now is used again. To be called before what waited is dropped, which gives its connection back.
+pub(super) fn waited_in_vain(began: Instant) {
+    heard().nothing_since(began);
 }
 
 /// Whether a connection of this age came after the last wait in vain.
 fn came_since(age: Duration) -> bool {
-    let last = *IN_VAIN.lock().unwrap_or_else(PoisonError::into_inner);
-    last.is_none_or(|last| last.elapsed() > age)
+    heard().trusts(age)
 }
 
 /// Whether a connection from the pool may be used. One used a moment ago is not asked whether it lives: that would
@@ -45,6 +76,7 @@ pub(super) async fn before_use(
     }
     if meta.idle_for > TRUSTED_IDLE {
         within(ASK_TIMEOUT, conn.ping()).await?;
+        answered();
     }
     Ok(true)
 }
@@ -67,10 +99,11 @@ pub(super) async fn within<T>(
     limit: Duration,
     asking: impl Future<Output = Result<T, sqlx::Error>>,
 ) -> Result<T, sqlx::Error> {
+    let began = Instant::now();
     match tokio::time::timeout(limit, asking).await {
         Ok(answer) => answer,
         Err(_) => {
-            waited_in_vain();
+            waited_in_vain(began);
             Err(silent())
         }
     }
@@ -85,11 +118,25 @@ fn silent() -> sqlx::Error {
 mod tests {
     use super::*;
 
+    const MOMENT: Duration = Duration::from_millis(2);
+
     #[test]
-    fn what_was_there_when_somebody_waited_in_vain_is_not_used_again() {
-        waited_in_vain();
-        assert!(!came_since(Duration::from_secs(1)));
-        std::thread::sleep(Duration::from_millis(2));
-        assert!(came_since(Duration::ZERO));
+    fn what_was_there_when_nobody_answered_is_not_used_again() {
+        let mut heard = Heard::default();
+        heard.answered = Some(Instant::now());
+        std::thread::sleep(MOMENT);
+        heard.nothing_since(Instant::now());
+        assert!(!heard.trusts(Duration::from_secs(1)));
+        std::thread::sleep(MOMENT);
+        assert!(heard.trusts(Duration::ZERO), "one that came afterwards");
+    }
+
+    #[test]
+    fn a_slow_call_beside_others_that_are_answered_takes_nothing_from_them() {
+        let mut heard = Heard::default();
+        let began = Instant::now();
+        heard.answered = Some(began + MOMENT);
+        heard.nothing_since(began);
+        assert!(heard.trusts(Duration::from_secs(1)));
     }
 }
