@@ -6,6 +6,7 @@ use jobs::queue::postgres::{control, lease, look, promote, rescue};
 use jobs::queue::{Ack, NewJob, enqueue, finish, settle};
 use rules::id::{JobId, LeaseToken};
 use rules::queue::{MAX_CRASHES, Outcome, Why};
+use sqlx::Connection;
 use tests::{Database, wait};
 use uuid::Uuid;
 
@@ -85,6 +86,28 @@ async fn a_job_under_which_workers_keep_dying_is_quarantined() {
     assert_eq!(reason, "poison");
     control::redrive(&mut conn, id, 1).await.unwrap();
     assert_eq!(take(&mut conn, 1).await[0].crashes, 0);
+}
+
+#[tokio::test]
+async fn whoever_is_not_the_one_to_rescue_is_told_of_no_doomed_job() {
+    let database = Database::new().await;
+    let (mut one, mut other) = (database.connect().await, database.connect().await);
+    let id = put(&mut one, noop("poison")).await;
+    for _ in 1..MAX_CRASHES {
+        take(&mut one, 1).await;
+        expire_leases(&mut one).await;
+        rescue::rescue(&mut one).await.unwrap();
+    }
+    take(&mut one, 1).await;
+    expire_leases(&mut one).await;
+    let (mut first, mut second) = (one.begin().await.unwrap(), other.begin().await.unwrap());
+    assert_eq!(rescue::doomed(&mut first).await.unwrap(), Some(vec![id.0]));
+    assert_eq!(rescue::doomed(&mut second).await.unwrap(), None);
+    assert_eq!(rescue::rescue(&mut second).await.unwrap().count, 0);
+    second.rollback().await.unwrap();
+    assert_eq!(rescue::rescue(&mut first).await.unwrap().dead.len(), 1, "it has the right already");
+    first.commit().await.unwrap();
+    assert_eq!(rescue::doomed(&mut other).await.unwrap(), Some(Vec::new()));
 }
 
 #[tokio::test]

@@ -117,7 +117,7 @@ async fn look_around(context: &Context) -> jobs::Result<()> {
 /// Takes expired leases back, and tells whoever waits for a job that turned out to be poison.
 async fn rescue_once(context: &Context) -> jobs::Result<()> {
     let mut tx = jobs::db::begin(&context.db).await?;
-    let doomed = doomed(&mut tx).await?;
+    let Some(doomed) = doomed(&mut tx).await? else { return Ok(()) };
     handle::before_deaths(&mut tx, &doomed).await?;
     let rescued = rescue(&mut tx).await?;
     let woken = handle::jobs_died(&mut tx, &rescued.dead).await?;

@@ -20,19 +20,23 @@ pub struct Rescued {
     pub woken: Vec<i32>,
 }
 
-/// The jobs that the next [`rescue`] of this transaction lets die, if it is the one to rescue: nothing is written,
-/// so that whoever needs to hold something before they do still can.
+/// The jobs that the next [`rescue`] of this transaction lets die; nothing is written, so that whoever needs to hold
+/// something before they do still can. None when another process is at it: what it holds is not to be waited for.
+/// The right to rescue is this transaction's until its end.
 ///
 /// # Errors
 /// Unavailable when nobody answers.
-pub async fn doomed(conn: &mut PgConnection) -> Result<Vec<i64>> {
+pub async fn doomed(conn: &mut PgConnection) -> Result<Option<Vec<i64>>> {
+    if !alone(conn).await? {
+        return Ok(None);
+    }
     let rows = sqlx::query_scalar!(
         "select job_id from job_lease where lease_until < now() and crashes + 1 >= $1",
         MAX_CRASHES
     )
     .fetch_all(conn)
     .await?;
-    Ok(rows)
+    Ok(Some(rows))
 }
 
 /// Takes expired leases back, by the database's clock alone. Returns nothing when another process is at
