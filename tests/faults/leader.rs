@@ -7,9 +7,9 @@ use uuid::Uuid;
 
 use crate::stage::Stage;
 
-/// How long another may take to lead: the lease of 15 seconds and the next look at it; and where the leader was cut off
-/// as it was about to commit, the 30 seconds after which Postgres ends a transaction that stands idle.
-const LEADS_WITHIN: Duration = Duration::from_secs(50);
+/// How long another may take to lead: the lease of 15 seconds, the 5 after which Postgres ends a transaction of the
+/// leader that was about to commit, and the next look at it.
+const LEADS_WITHIN: Duration = Duration::from_secs(30);
 
 /// How long one that is back may take to see that another leads.
 const YIELDS_WITHIN: Duration = Duration::from_secs(30);

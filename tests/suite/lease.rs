@@ -1,7 +1,8 @@
 //! Leases: one holder at a time by the database's clock, and no commit under a lost one.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use jobs::db::wall::DbRole;
 use jobs::lease::{acquire, fence, holding, release, renew};
 use sqlx::Connection;
 use tests::{Database, wait};
@@ -86,4 +87,31 @@ async fn nobody_takes_the_lease_between_the_fence_and_the_commit() {
     }
     assert_eq!(holding(&mut rival, "it").await.unwrap().unwrap().epoch, 2);
     assert!(!fence(&mut conn, &claim).await.unwrap());
+}
+
+#[tokio::test]
+async fn a_holder_that_falls_silent_between_the_fence_and_the_commit_keeps_the_next_waiting_for_seconds() {
+    let database = Database::new().await;
+    let pool = database.pool_as(DbRole::Worker).await;
+    let mut tx = pool.begin().await.unwrap();
+    let claim = acquire(&mut database.connect().await, "it", Uuid::new_v4(), SHORT).await.unwrap().unwrap();
+    assert!(fence(&mut tx, &claim).await.unwrap());
+    let began = Instant::now();
+    wait::until("another takes it", || async {
+        let mut rival = database.connect().await;
+        acquire(&mut rival, "it", Uuid::new_v4(), LONG).await.unwrap().is_some()
+    })
+    .await;
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+    assert!(tx.commit().await.is_err(), "what was fenced is undone");
+    // The limit is that transaction's alone.
+    let of = "select current_setting('idle_in_transaction_session_timeout')";
+    let claim = acquire(&mut database.connect().await, "other", Uuid::new_v4(), LONG).await.unwrap().unwrap();
+    let mut conn = pool.acquire().await.unwrap();
+    let mut tx = conn.begin().await.unwrap();
+    assert!(fence(&mut tx, &claim).await.unwrap());
+    let within: String = sqlx::query_scalar(of).fetch_one(&mut *tx).await.unwrap();
+    tx.commit().await.unwrap();
+    let after: String = sqlx::query_scalar(of).fetch_one(&mut *conn).await.unwrap();
+    assert_eq!((within.as_str(), after.as_str()), ("5s", "30s"));
 }

@@ -8,6 +8,10 @@ use uuid::Uuid;
 
 use crate::Result;
 
+/// How long a transaction may stand idle between its fence and its commit before Postgres ends it. A holder that is cut
+/// off there keeps its successor waiting for no longer.
+const FENCED_IDLE: &str = "5s";
+
 /// The lease of the schedulers' leader.
 pub const SCHEDULER: &str = "scheduler";
 
@@ -96,18 +100,20 @@ pub async fn release(conn: &mut PgConnection, claim: &Claim) -> Result<()> {
 
 /// Whether the caller's transaction may commit under the lease. Must be its last statement: the row stays
 /// locked until the commit, so that nobody takes the lease in between, and no longer, so that renewals
-/// are not kept waiting. On false, roll back.
+/// are not kept waiting. On false, roll back. A caller that does not commit within five seconds finds its
+/// transaction ended.
 ///
 /// # Errors
 /// Unavailable when nobody answers.
 pub async fn fence(conn: &mut PgConnection, claim: &Claim) -> Result<bool> {
     // The statement's own time, not the transaction's: a long one must not vouch for itself.
     let held = sqlx::query_scalar!(
-        r#"select true as "held!" from lease
+        r#"select set_config('idle_in_transaction_session_timeout', $4, true) is not null as "held!" from lease
         where name = $1 and holder = $2 and epoch = $3 and lease_until > clock_timestamp() for share"#,
         claim.name,
         claim.holder,
         claim.epoch,
+        FENCED_IDLE,
     )
     .fetch_optional(conn)
     .await?;
