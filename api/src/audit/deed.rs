@@ -34,6 +34,15 @@ pub(crate) async fn begin<'a>(ctx: &'a Context<'a>) -> Result<Deed<'a>, Fault> {
     Ok(Deed { tx, app, ledger: ctx.data_unchecked::<Ledger>(), ctx, actor, part: None })
 }
 
+/// Tells that one of several that an argument lists was refused, with its code, though the mutation itself is not.
+pub(crate) fn refuse_one(ctx: &Context<'_>, argument: &str, one: &str, code: &'static str) {
+    let ledger = ctx.data_unchecked::<Ledger>();
+    let field = &ctx.item.node;
+    let entry = ledger.entry(ctx.data_unchecked::<Caller>(), field, Some((argument, one)), Some(code));
+    ctx.data_unchecked::<App>().audit.push(entry);
+    ledger.stands(field.response_key().node.as_str());
+}
+
 impl Deed<'_> {
     /// Says who does it, where that is only known now: at a login.
     pub(crate) fn by(&mut self, user: UserId) {
@@ -64,7 +73,7 @@ impl Deed<'_> {
         };
         note(&mut self.tx, &told).await?;
         self.tx.commit().await?;
-        self.ledger.accepted(key);
+        self.ledger.stands(key);
         self.app.audit.noted();
         Ok(())
     }

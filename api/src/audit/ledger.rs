@@ -34,7 +34,8 @@ pub(crate) struct Ledger {
 struct Told {
     began: Instant,
     tenant: Option<TenantId>,
-    accepted: bool,
+    /// Whether it has its entry already.
+    stands: bool,
 }
 
 impl Ledger {
@@ -83,9 +84,36 @@ impl Ledger {
         self.change(key, |told| told.tenant = Some(tenant));
     }
 
-    /// Notes that the entry of a field stands, with what it did.
-    pub(crate) fn accepted(&self, key: &str) {
-        self.change(key, |told| told.accepted = true);
+    /// Notes that a field has its entry: with what it did, or with what was refused of it.
+    pub(crate) fn stands(&self, key: &str) {
+        self.change(key, |told| told.stands = true);
+    }
+
+    /// The entry of a field that is in no transaction; of the one that lists several, the one that it is about.
+    pub(super) fn entry(
+        &self,
+        caller: &Caller,
+        field: &Field,
+        part: Option<(&str, &str)>,
+        code: Option<&'static str>,
+    ) -> Entry {
+        let key = field.response_key().node.as_str();
+        let own = match &caller.principal {
+            Some(Principal::Key { tenant, .. }) => Some(*tenant),
+            Some(Principal::User { .. }) | None => None,
+        };
+        Entry {
+            tenant: self.told(key).and_then(|told| told.tenant).or(own).unwrap_or(INSTALLATION),
+            at: Utc::now(),
+            actor: caller.actor(),
+            operation: field.name.node.to_string(),
+            arguments: self.arguments(field, part),
+            outcome: outcome_of(code),
+            code: code.map(str::to_owned),
+            took_ms: self.took_ms(key),
+            address: Some(caller.origin.address.to_string()),
+            request_id: caller.origin.request_id.clone(),
+        }
     }
 
     fn told(&self, key: &str) -> Option<Told> {
@@ -100,7 +128,7 @@ impl Ledger {
     }
 
     fn begin(&self, key: &str) {
-        let told = Told { began: Instant::now(), tenant: None, accepted: false };
+        let told = Told { began: Instant::now(), tenant: None, stands: false };
         self.fields.lock().unwrap_or_else(PoisonError::into_inner).insert(key.to_owned(), told);
     }
 }
@@ -146,26 +174,9 @@ impl<'a> Telling<'a> {
 
     fn tell(&self, code: Option<&'static str>) {
         let key = self.field.response_key().node.as_str();
-        let noted = self.ledger.told(key);
-        if noted.is_some_and(|told| told.accepted) {
-            return;
+        if !self.ledger.told(key).is_some_and(|told| told.stands) {
+            self.app.audit.push(self.ledger.entry(self.caller, self.field, None, code));
         }
-        let own = match &self.caller.principal {
-            Some(Principal::Key { tenant, .. }) => Some(*tenant),
-            Some(Principal::User { .. }) | None => None,
-        };
-        self.app.audit.push(Entry {
-            tenant: noted.and_then(|told| told.tenant).or(own).unwrap_or(INSTALLATION),
-            at: Utc::now(),
-            actor: self.caller.actor(),
-            operation: self.field.name.node.to_string(),
-            arguments: self.ledger.arguments(self.field, None),
-            outcome: outcome_of(code),
-            code: code.map(str::to_owned),
-            took_ms: self.ledger.took_ms(key),
-            address: Some(self.caller.origin.address.to_string()),
-            request_id: self.caller.origin.request_id.clone(),
-        });
     }
 }
 

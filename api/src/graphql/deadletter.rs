@@ -125,7 +125,11 @@ impl DeadLetterMutation {
                     pools.extend(woken);
                     None
                 }
-                Err(fault) => Some(fault.told()),
+                Err(fault) => {
+                    let (code, message) = fault.told();
+                    audit::refuse_one(ctx, "ids", &id, code);
+                    Some((code, message))
+                }
             };
             let (code, message) = fault.unzip();
             all.push(Redriven { id, redriven: code.is_none(), code, message });

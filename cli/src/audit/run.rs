@@ -3,7 +3,7 @@
 use jobs::audit::look::{self, Filter};
 use jobs::audit::{Verdict, verify};
 use jobs::db::PgPool;
-use rules::audit::{Head, INSTALLATION, Link, hex_of};
+use rules::audit::{Fault, Head, INSTALLATION, Link, hex_of};
 use rules::id::TenantId;
 use serde_json::{Value, json};
 
@@ -148,12 +148,16 @@ async fn verify_all(
         })
         .collect();
     print(output, &json, &["TENANT", "ENTRIES", "CHAIN", "END"], &rows)?;
-    let broken = verdicts.iter().find_map(|(tenant, v)| told(v).map(|told| (name(tenant), told)));
-    match broken {
-        None => Ok(()),
-        Some((tenant, told)) => Err(jobs::Error::conflict(format!(
-            "the audit of `{tenant}` is broken: {told}; compare it with a backup or an export"
-        ))
-        .into()),
-    }
+    let Some((tenant, broken)) = verdicts.iter().find_map(|(tenant, v)| Some((name(tenant), v.broken?)))
+    else {
+        return Ok(());
+    };
+    let (what, remedy) = match broken.fault {
+        Fault::BeforeKept => {
+            ("cannot be compared", "give a later end, or compare it with a backup or an export")
+        }
+        _ => ("is broken", "compare it with a backup or an export"),
+    };
+    let told = format!("the audit of `{tenant}` {what}: entry {} {}; {remedy}", broken.seq, broken.fault);
+    Err(jobs::Error::conflict(told).into())
 }

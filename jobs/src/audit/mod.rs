@@ -1,7 +1,8 @@
 //! The audit in Postgres: noted where something is done, put into the chain of its tenant by a job, read by
 //! auditors, dropped by months.
 //!
-//! [`note`] is for what is done in a transaction, [`store::take_in`] for what was gathered; [`flush`] chains both.
+//! [`note`] is for what the API does in a transaction, [`store::take_in`] for what operators do in one and for what was
+//! gathered; [`flush`] chains all of it.
 
 mod flush;
 pub mod look;

@@ -1,5 +1,7 @@
 //! Walks a chain from its beginning to its end, in batches.
 
+use std::cmp::Ordering;
+
 use rules::audit::{Broken, Fault, Head, Walk};
 use rules::id::TenantId;
 
@@ -21,7 +23,8 @@ pub struct Verdict {
     pub broken: Option<Broken>,
 }
 
-/// Verifies a tenant's chain. With an end that was kept elsewhere, its hash must be found at its place, too.
+/// Verifies a tenant's chain. With an end that was kept elsewhere, its hash must be found at its place, too; one
+/// that lies before the oldest entry that is left cannot be compared, which is told as [`Fault::BeforeKept`].
 ///
 /// # Errors
 /// Internal when what is stored does not read back; Unavailable when nobody answers.
@@ -36,6 +39,19 @@ pub async fn verify(db: &PgPool, tenant: TenantId, kept: Option<Head>) -> Result
         }
         return Ok(verdict);
     }
+}
+
+/// What is wrong with an end that was kept elsewhere and is none of the entries; with those the walk compares it.
+fn apart(kept: Head, ends: Ends) -> Option<Broken> {
+    if kept.seq > ends.head.seq {
+        return Some(Broken { seq: ends.head.seq.saturating_add(1), fault: Fault::CutOff });
+    }
+    let fault = match kept.seq.cmp(&ends.anchor.seq) {
+        Ordering::Less => Fault::BeforeKept,
+        Ordering::Equal if kept.hash != ends.anchor.hash => Fault::Rewritten,
+        Ordering::Equal | Ordering::Greater => return None,
+    };
+    Some(Broken { seq: kept.seq, fault })
 }
 
 async fn walk(db: &PgPool, tenant: TenantId, ends: Ends, kept: Option<Head>) -> Result<Verdict> {
@@ -67,8 +83,6 @@ async fn walk(db: &PgPool, tenant: TenantId, ends: Ends, kept: Option<Head>) -> 
     let broken = broken
         .or_else(|| walk.end(ends.head).err())
         .or(beyond.map(|_| Broken { seq: ends.head.seq.saturating_add(1), fault: Fault::Beyond }))
-        .or(kept
-            .filter(|kept| kept.seq > ends.head.seq)
-            .map(|_| Broken { seq: ends.head.seq.saturating_add(1), fault: Fault::CutOff }));
+        .or(kept.and_then(|kept| apart(kept, ends)));
     Ok(Verdict { entries: walk.at().seq - ends.anchor.seq, head: walk.at(), broken })
 }

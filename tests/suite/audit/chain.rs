@@ -159,6 +159,14 @@ async fn nobody_changes_what_stands_in_a_chain() {
     }
 }
 
+/// An end at the anchor is compared with it, and one before it is not said to hold.
+async fn compared_with_its_anchor(db: &PgPool, anchor: Head) {
+    let found = async |kept| verdict(db, Some(kept)).await.broken.map(|b| (b.seq, b.fault));
+    assert_eq!(found(anchor).await, None);
+    assert_eq!(found(Head { hash: [1; 32], ..anchor }).await, Some((4, Fault::Rewritten)));
+    assert_eq!(found(Head { seq: 3, ..anchor }).await, Some((3, Fault::BeforeKept)));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_old_month_goes_and_the_rest_still_verifies() {
     let (database, db) = with_chains().await;
@@ -210,6 +218,7 @@ async fn an_old_month_goes_and_the_rest_still_verifies() {
     running.await.unwrap().unwrap();
     let left = verdict(&db, Some(end)).await;
     assert_eq!((left.entries, left.broken, left.head), (6, None, end));
+    compared_with_its_anchor(&db, Head { seq: 4, hash: rewritten[3].hash }).await;
     // A new first one is not taken for the old one.
     run(&db, &format!("delete from audit_entry where tenant_id = '{ACME}' and seq = 5")).await;
     assert_eq!(verdict(&db, None).await.broken.map(|b| (b.seq, b.fault)), Some((5, Fault::Missing)));

@@ -1,7 +1,8 @@
 //! What the tests of the audit stand on.
 
 use jobs::db::PgPool;
-use rules::queue::Pool;
+use rules::id::TenantId;
+use rules::queue::{Outcome, Pool};
 use serde_json::{Value, json};
 use tests::http::Answer;
 use tests::{Client, Database, Door, Hands, wait};
@@ -48,6 +49,17 @@ pub(super) async fn chained(database: &Database) {
     })
     .await;
     hands.stop().await;
+}
+
+/// The id of a job of a tenant that was given up.
+pub(super) async fn dead_letter(db: &PgPool, tenant: &Value) -> String {
+    let owner = TenantId(tenant.as_str().unwrap().parse().unwrap());
+    let mut conn = db.acquire().await.unwrap();
+    let id = crate::queue::put(&mut conn, crate::queue::noop("dead").tenant(owner)).await;
+    let taken = crate::queue::take(&mut conn, 1).await;
+    let ack = crate::queue::ack(&taken[0], Outcome::Dead { error: "no luck".into() });
+    jobs::queue::settle(&mut conn, &[ack]).await.unwrap();
+    id.to_string()
 }
 
 /// Asks as a client does, under an id of the request.

@@ -100,6 +100,8 @@ pub enum Fault {
     Beyond,
     /// It has another hash than an end that was kept elsewhere says.
     Rewritten,
+    /// It was to be compared with an end that was kept elsewhere, and is so old that it was dropped.
+    BeforeKept,
 }
 
 impl fmt::Display for Fault {
@@ -110,6 +112,7 @@ impl fmt::Display for Fault {
             Self::CutOff => "and all after it were cut off",
             Self::Beyond => "stands behind the recorded end",
             Self::Rewritten => "has another hash than the one that was kept",
+            Self::BeforeKept => "lies before what is kept",
         })
     }
 }
