@@ -3,7 +3,7 @@
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::stage::Stage;
+use crate::stage::{Form, Stage};
 use rustix::process::Signal;
 
 /// How long a worker that sleeps may keep its leases: 30 seconds from the last renewal, and the look of others.
@@ -29,10 +29,15 @@ pub(crate) async fn kill(stage: &mut Stage<'_>) {
 /// Puts a worker to sleep until others have taken its jobs back, and wakes it.
 pub(crate) async fn stop(stage: &mut Stage<'_>) {
     let by = stage.hands[0].by.clone();
-    // It must sleep with something in hand, or there is nothing to see.
+    // It must sleep with something in hand, or there is nothing to see. A transaction that sleeps, too, keeps what it
+    // locked for the 30 seconds that the gate does not have.
     loop {
         stage.hands[0].process.signal(Signal::STOP);
-        if stage.holds(&by).await {
+        let holds = match stage.form {
+            Form::Short => stage.holds_at_rest(&by).await,
+            Form::Whole => stage.holds(&by).await,
+        };
+        if holds {
             break;
         }
         stage.hands[0].process.signal(Signal::CONT);
@@ -41,7 +46,7 @@ pub(crate) async fn stop(stage: &mut Stage<'_>) {
     let began = Instant::now();
     while stage.holds(&by).await {
         assert!(began.elapsed() < TAKEN_BACK_WITHIN, "the sleeper's leases were never taken back");
-        if stage.form == crate::stage::Form::Short {
+        if stage.form == Form::Short {
             stage.expire_of(&by).await;
         }
         tokio::time::sleep(Duration::from_millis(100)).await;

@@ -240,6 +240,16 @@ impl<'a> Stage<'a> {
         sqlx::query_scalar(sql).bind(by).fetch_one(&mut keeper).await.unwrap()
     }
 
+    /// Whether a process has leases, and none of them in a transaction that is under way.
+    pub(crate) async fn holds_at_rest(&self, by: &str) -> bool {
+        let mut keeper = self.keeper().await;
+        let sql = "with free as (
+                select l.token from job_lease l join ledger.issued i using (token) where i.by = $1 for update of l skip locked)
+            select count(*) > 0 and count(*) = (select count(*) from free)
+            from job_lease l join ledger.issued i using (token) where i.by = $1";
+        sqlx::query_scalar(sql).bind(by).fetch_one(&mut keeper).await.unwrap()
+    }
+
     /// Keeps something until the accounts are closed.
     pub(crate) fn keep(&mut self, thing: impl std::any::Any) {
         self.kept.push(Box::new(thing));
