@@ -49,7 +49,7 @@ pub(crate) struct Which {
     /// This tenant's, by id; the installation's when left out
     #[arg(long)]
     pub(crate) tenant: Option<TenantId>,
-    /// Only those by this actor, such as user:<id>
+    /// Only those by this actor, such as `user:ID`
     #[arg(long)]
     pub(crate) actor: Option<String>,
     /// Only those of this operation, such as createApiKey

@@ -122,8 +122,7 @@ mod tests {
 
     #[test]
     fn what_was_there_when_nobody_answered_is_not_used_again() {
-        let mut heard = Heard::default();
-        heard.answered = Some(Instant::now());
+        let mut heard = Heard { answered: Some(Instant::now()), ..Heard::default() };
         std::thread::sleep(MOMENT);
         heard.nothing_since(Instant::now());
         assert!(!heard.trusts(Duration::from_secs(1)));
