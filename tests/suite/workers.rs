@@ -188,10 +188,8 @@ async fn a_lock_that_nobody_releases_keeps_neither_others_results_nor_claims_wai
     let options: PgConnectOptions = database.url().parse().unwrap();
     let db = PgPool::connect_with(options.options([("statement_timeout", "1s")])).await.unwrap();
     let hands = Hands::with(db, WorkerConfig::of_pools(vec![Pool::Maintenance], 32, Duration::from_secs(5)));
-    let takes = || job(Noop { sleep_ms: 1_500, ..Noop::default() });
-    let mut jobs = vec![takes().ordered("held")];
-    jobs.extend((0..BESIDE).map(|_| takes()));
-    let ids = enqueue(&mut conn, &jobs).await.unwrap();
+    let takes = |sleep_ms| job(Noop { sleep_ms, ..Noop::default() });
+    let ids = enqueue(&mut conn, &[takes(3_000).ordered("held")]).await.unwrap();
     hands.wake.send(&ids);
     let held = ids[0].id;
     becomes(&database, held, "LEASED").await;
@@ -200,17 +198,19 @@ async fn a_lock_that_nobody_releases_keeps_neither_others_results_nor_claims_wai
     let rows = sqlx::query("select from job_key for update").execute(&mut *lock).await.unwrap();
     assert_eq!(rows.rows_affected(), 1);
     let history = "job_history";
+    // Some end together with the one that is held, and some after it.
+    let beside: Vec<NewJob> = (0..BESIDE).map(|number| takes(u64::from(number) * 300)).collect();
+    hands.wake.send(&enqueue(&mut conn, &beside).await.unwrap());
     wait::until("those beside it are done", || async {
         count(&database, history).await == i64::from(BESIDE)
     })
     .await;
-    // Work is claimed, too.
+    // Work is claimed and done, too.
     let behind = put(&mut conn, noop("behind")).await;
-    becomes(&database, behind, "LEASED").await;
+    becomes(&database, behind, "DONE").await;
     assert_eq!(state(&mut conn, held).await, "LEASED");
     lock.rollback().await.unwrap();
     becomes(&database, held, "DONE").await;
-    becomes(&database, behind, "DONE").await;
     hands.stop().await;
     let once = "job_history where attempt = 1 and crashes = 0";
     assert_eq!(count(&database, once).await, i64::from(BESIDE) + 2);

@@ -47,13 +47,29 @@ pub(crate) struct Desk {
     pub(crate) shutdown: CancellationToken,
 }
 
+/// Where groups go that somebody's lock keeps from being written.
+type Aside = mpsc::UnboundedSender<Vec<Ack>>;
+
 /// Where to report, before the settler has begun: it is told of the pools, and they of it.
 pub(crate) fn channel() -> (Settler, mpsc::UnboundedReceiver<Report>) {
     mpsc::unbounded_channel()
 }
 
-/// Acknowledges what is reported until nobody can report any more.
-pub(crate) async fn run(desk: Desk, mut reports: mpsc::UnboundedReceiver<Report>) {
+/// Acknowledges what is reported until nobody can report any more. What a row keeps from being written that
+/// somebody holds goes on beside, one group after the other: it keeps one connection and nobody else waiting.
+pub(crate) async fn run(desk: Desk, reports: mpsc::UnboundedReceiver<Report>) {
+    let (aside, mut kept_out) = mpsc::unbounded_channel();
+    let late = async {
+        while let Some(acks) = kept_out.recv().await {
+            let back = desk.settle_group(acks, None).await;
+            desk.settle_group(back, None).await;
+        }
+    };
+    tokio::join!(settle_reports(&desk, reports, aside), late);
+}
+
+async fn settle_reports(desk: &Desk, mut reports: mpsc::UnboundedReceiver<Report>, aside: Aside) {
+    let aside = Some(&aside);
     let mut batch = Vec::with_capacity(BATCH);
     while reports.recv_many(&mut batch, BATCH).await > 0 {
         // What is done goes by itself: its statement costs the least, and alone hands order keys on.
@@ -65,10 +81,19 @@ pub(crate) async fn run(desk: Desk, mut reports: mpsc::UnboundedReceiver<Report>
                 (_, false) => alive.push(ack),
             }
         }
-        alive.extend(desk.settle_group(done).await);
+        alive.extend(desk.settle_group(done, aside).await);
         // What is not done hands nothing over, so nothing comes back from these.
-        desk.settle_group(alive).await;
-        desk.settle_group(dying).await;
+        desk.settle_group(alive, aside).await;
+        desk.settle_group(dying, aside).await;
+    }
+}
+
+/// Puts results aside where there is a place for them; gives back those that are to be tried on here.
+fn put_aside(aside: Option<&Aside>, acks: Vec<Ack>) -> Vec<Ack> {
+    let Some(aside) = aside.filter(|_| !acks.is_empty()) else { return acks };
+    match aside.send(acks) {
+        Ok(()) => Vec::new(),
+        Err(mpsc::error::SendError(kept)) => kept,
     }
 }
 
@@ -76,8 +101,9 @@ impl Desk {
     /// Acknowledges one group, through faults of the database. Where nothing can be written at all, until it is
     /// written or its leases are over: a disk without room for the history may be full for longer than a lease, and
     /// what is renewed meanwhile is nobody else's. Nothing is claimed in the meantime. Returns what it was handed
-    /// and had no place for, to be handed back.
-    async fn settle_group(&self, mut acks: Vec<Ack>) -> Vec<Ack> {
+    /// and had no place for, to be handed back. With `aside`, what is refused while other results can be written goes
+    /// there, after each was tried alone.
+    async fn settle_group(&self, mut acks: Vec<Ack>, aside: Option<&Aside>) -> Vec<Ack> {
         if acks.is_empty() {
             return Vec::new();
         }
@@ -95,6 +121,12 @@ impl Desk {
             };
             self.held.stall(true);
             self.held.refuse(keeps_all_out(&error));
+            if tried_apart && !keeps_all_out(&error) {
+                acks = put_aside(aside, acks);
+                if acks.is_empty() {
+                    break;
+                }
+            }
             if keeps_all_out(&error) || tried_apart {
                 if began.elapsed() > give_up_after(&error) && !self.is_worth_waiting(&acks, &error) {
                     tracing::error!(%error, jobs = acks.len(), "results could not be written while their leases lasted; the jobs will run again");
@@ -113,7 +145,7 @@ impl Desk {
             if !keeps_all_out(&error) && acks.len() > 1 {
                 tried_apart = true;
                 let (left, handed_back) = self.settle_apart(acks, give_up_after(&error)).await;
-                acks = left;
+                acks = put_aside(aside, left);
                 back.extend(handed_back);
             }
         }
