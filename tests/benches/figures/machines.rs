@@ -59,7 +59,7 @@ pub(crate) async fn measure(database: &Database) {
     let options = PgPoolOptions::new().max_connections(CONNECTIONS).test_before_acquire(false);
     let db = options.connect(database.url()).await.unwrap();
     let tenant = TenantId(Uuid::now_v7());
-    sqlx::query("insert into tenant (id, slug, title) values ($1, 'bench', 'Bench') on conflict do nothing")
+    sqlx::query("insert into tenant (id, slug, title) values ($1, 'machines', 'Machines')")
         .bind(tenant.0)
         .execute(&db)
         .await
