@@ -159,7 +159,10 @@ async fn a_long_line_keeps_neither_another_key_nor_a_higher_priority_waiting() {
         assert!(before <= 44, "{before} of the line had their turn before `{key}`");
     }
     assert!(number(&db, "select count(*) from job_blocked").await > 0, "the line was not through already");
-    wait::until("all are done", || async { number(&db, "select count(*) from job").await == 0 }).await;
+    wait::until_within(Duration::from_secs(90), "all are done", || async {
+        number(&db, "select count(*) from job").await == 0
+    })
+    .await;
     hands.stop().await;
     in_turn(&db).await;
 }
@@ -219,6 +222,20 @@ async fn a_worker_killed_amid_a_line_costs_it_nothing_but_time() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hand_over_whose_answer_was_lost_is_handed_back_and_costs_nothing() {
+    // A line keeps its slot for a tenth of a second. On a machine that is slower than that the second is claimed
+    // like any other job, and what was cut off was no hand-over.
+    const TRIES: u32 = 10;
+    for _ in 0..TRIES {
+        if an_answer_is_lost_on_its_way().await {
+            return;
+        }
+    }
+    panic!("in {TRIES} tries the second of the line was never handed over");
+}
+
+/// Cuts off the answer that leases the second of a line, and sees that all went on without it. Tells whether it
+/// was the answer to a hand-over.
+async fn an_answer_is_lost_on_its_way() -> bool {
     const WORD: &str = "handed and never heard of";
     let database = ledger().await;
     let db = database.pool().await;
@@ -229,8 +246,9 @@ async fn a_hand_over_whose_answer_was_lost_is_handed_back_and_costs_nothing() {
     let cutter = Cutter::start(&database, WORD).await;
     let config = WorkerConfig::of_pools(vec![Pool::Maintenance], 2, Duration::from_secs(5));
     let hands = Hands::with(PgPool::connect(cutter.url()).await.unwrap(), config);
-    wait::until("the answer to the acknowledgement is cut off", || async { cutter.cuts() == 1 }).await;
-    assert_eq!((state(&mut conn, second).await, number(&db, HANDED).await), ("LEASED".into(), 1));
+    wait::until("the answer that leases the second is cut off", || async { cutter.cuts() == 1 }).await;
+    let was_handed = number(&db, HANDED).await == 1;
+    assert_eq!(state(&mut conn, second).await, "LEASED");
     wait::until_within(Duration::from_secs(60), "the line goes on", || async {
         state(&mut conn_of(&database).await, third).await == "DONE"
     })
@@ -240,6 +258,7 @@ async fn a_hand_over_whose_answer_was_lost_is_handed_back_and_costs_nothing() {
     assert_eq!(number(&db, clean).await, 3);
     assert!(look::attempts(&mut conn, second).await.unwrap().is_empty());
     in_turn(&db).await;
+    was_handed
 }
 
 async fn conn_of(database: &Database) -> PgConnection {
