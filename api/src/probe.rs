@@ -9,7 +9,7 @@ use axum::response::IntoResponse;
 use jobs::db::{PgPool, SchemaState, schema_state};
 use tokio::sync::Mutex;
 
-use crate::error::problem;
+use crate::error::finding;
 use crate::state::App;
 
 /// How long the database may take to answer a probe.
@@ -40,7 +40,7 @@ pub(crate) async fn livez() -> &'static str {
 /// Whether requests may be sent here.
 pub(crate) async fn readyz(State(app): State<App>) -> Response<Body> {
     if app.is_draining() {
-        return problem(StatusCode::SERVICE_UNAVAILABLE, "the process is shutting down");
+        return finding(StatusCode::SERVICE_UNAVAILABLE, "the process is shutting down");
     }
     let told = match app.readiness.look(&app.db).await {
         Finding::Ready => return "ok\n".into_response(),
@@ -48,7 +48,7 @@ pub(crate) async fn readyz(State(app): State<App>) -> Response<Body> {
         Finding::Behind => "the schema is older than this executable; run `millrace migrate`",
         Finding::Ahead => "the schema is newer than this executable; run the newer one",
     };
-    problem(StatusCode::SERVICE_UNAVAILABLE, told)
+    finding(StatusCode::SERVICE_UNAVAILABLE, told)
 }
 
 impl Readiness {

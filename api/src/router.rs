@@ -12,7 +12,7 @@ use jobs::db::PgPool;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
 
-use crate::error::{Fault, fault_problem, problem};
+use crate::error::{Fault, fault_problem, panic_problem, problem};
 use crate::state::App;
 use crate::{graphql, measure, probe, request_id, webhook};
 
@@ -69,6 +69,5 @@ async fn within_time(State(app): State<App>, request: Request, next: Next) -> Re
 fn after_panic(panic: Box<dyn Any + Send>) -> Response<Body> {
     let text = panic.downcast_ref::<&str>().map(ToString::to_string);
     let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
-    tracing::error!(error.cause = %text, "a request panicked");
-    problem(StatusCode::INTERNAL_SERVER_ERROR, "internal error; the server's log has the cause")
+    panic_problem(&text)
 }

@@ -24,6 +24,7 @@ mod deliveries;
 mod demo;
 mod disk;
 mod doctor;
+mod doors;
 mod ends;
 mod figures;
 mod ground;

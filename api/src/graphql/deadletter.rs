@@ -12,7 +12,7 @@ use super::page::Page;
 use super::scope::{app, enter_or_all, parse_job};
 use crate::audit;
 use crate::auth::SignedIn;
-use crate::error::Fault;
+use crate::error::{Fault, Told};
 
 /// Dead letters that one call redrives.
 const MAX_REDRIVE: usize = 100;
@@ -29,6 +29,16 @@ pub(crate) struct Redriven {
     code: Option<&'static str>,
     /// The same in words.
     message: Option<String>,
+    /// The id of that error, as in the `extensions.errorId` of an error.
+    error_id: Option<String>,
+}
+
+impl Redriven {
+    fn of(id: ID, refused: Option<Told>) -> Self {
+        let code = refused.as_ref().map(|told| told.code);
+        let (message, error_id) = refused.map(|told| (told.message, told.id)).unzip();
+        Self { id, redriven: code.is_none(), code, message, error_id }
+    }
 }
 
 /// What can be read of dead letters.
@@ -126,13 +136,12 @@ impl DeadLetterMutation {
                     None
                 }
                 Err(fault) => {
-                    let (code, message) = fault.told();
-                    audit::refuse_one(ctx, "ids", &id, code);
-                    Some((code, message))
+                    let told = fault.told();
+                    audit::refuse_one(ctx, "ids", &id, told.code);
+                    Some(told)
                 }
             };
-            let (code, message) = fault.unzip();
-            all.push(Redriven { id, redriven: code.is_none(), code, message });
+            all.push(Redriven::of(id, fault));
         }
         wake(ctx, pools);
         Ok(all)

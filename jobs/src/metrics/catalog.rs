@@ -123,8 +123,11 @@ pub(super) const GRAPHQL_OPERATION: Metric = histogram(
     ANSWER_S,
     "GraphQL operations: query or mutation, ok or error.",
 );
-pub(super) const GRAPHQL_ERRORS: Metric =
-    counter("millrace_graphql_errors_total", &["code"], "GraphQL errors by code.");
+pub(super) const ERRORS: Metric = counter(
+    "millrace_errors_total",
+    &["code", "severity"],
+    "Errors that clients were told, by code and severity: Critical, High, Medium, Low.",
+);
 pub(super) const AUTH_FAILURES: Metric =
     counter("millrace_auth_failures_total", &["reason"], "Refused credentials by reason.");
 pub(super) const RATE_LIMITED: Metric =
@@ -249,7 +252,7 @@ pub const CATALOG: &[Metric] = &[
     AUDIT_DROPPED,
     HTTP_REQUEST,
     GRAPHQL_OPERATION,
-    GRAPHQL_ERRORS,
+    ERRORS,
     AUTH_FAILURES,
     RATE_LIMITED,
     DB_POOL,

@@ -131,9 +131,9 @@ pub fn graphql_operation(operation: &'static str, ok: bool, took: Duration) {
     histogram!(c::GRAPHQL_OPERATION.name, "operation" => operation, "outcome" => outcome).record(took);
 }
 
-/// A GraphQL answer held an error.
-pub fn graphql_error(code: &'static str) {
-    counter!(c::GRAPHQL_ERRORS.name, "code" => code).increment(1);
+/// A client was told of an error, by GraphQL or elsewhere.
+pub fn error(code: &'static str, severity: &'static str) {
+    counter!(c::ERRORS.name, "code" => code, "severity" => severity).increment(1);
 }
 
 /// Credentials were refused.

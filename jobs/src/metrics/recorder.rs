@@ -112,7 +112,7 @@ mod tests {
         record::webhook_received("accepted");
         record::http_request("POST", "/graphql", 204, MS);
         record::graphql_operation("query", true, MS);
-        record::graphql_error("NOT_FOUND");
+        record::error("NOT_FOUND", "Low");
         record::auth_failure("bad_password");
         record::rate_limited("login");
         record::scheduler_leader(true);

@@ -80,7 +80,7 @@ async fn bad_deliveries_have_their_answers_and_change_nothing() {
     let forged = house.send(&forger, "m", &event).await;
     assert_eq!(forged.status, 401);
     for answer in [&unknown, &foreign, &nowhere, &no_text] {
-        assert_eq!((answer.status, answer.json()), (401, forged.json()), "nobody learns who listens where");
+        assert_eq!((answer.status, answer), (401, &forged), "nobody learns who listens where");
     }
     let large = format!("\"{}\"", "x".repeat(300 * 1024));
     assert_eq!(house.send_raw(&ear, "m", large.as_bytes()).await.status, 413);

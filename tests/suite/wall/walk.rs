@@ -149,7 +149,7 @@ impl Walk<'_> {
     /// An answer with what was asked for taken out, so that two can be compared.
     async fn told(&self, operation: &Operation, given: &Map<String, Value>) -> String {
         let (query, variables) = operation.call(self.operations, given);
-        let mut text = self.client.ask(&query, variables).await.text;
+        let mut text = self.client.ask(&query, variables).await.said();
         for word in words(given) {
             // A number is a word of one digit: only where it stands as what was asked for is it that.
             for (around, beside) in [("`", "`"), ("\\\"", "\\\""), ("\"", "\""), ("job ", "")] {
@@ -331,7 +331,7 @@ async fn no_route_tells_a_byte_of_another_tenant() {
     for tenant in ["acme", "nobody", "other", &id(&acme), &id(&other), &Uuid::now_v7().to_string()] {
         for path in [CANARY, "nobody"] {
             let answer = door.post(&format!("/hooks/{tenant}/{path}"), &json_type, b"{}").await;
-            answers.push((answer.status, answer.text.replace(path, "<path>")));
+            answers.push((answer.status, answer.said().replace(path, "<path>")));
         }
     }
     assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:?}");

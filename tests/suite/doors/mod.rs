@@ -1,0 +1,3 @@
+//! What holds for every request at the API's doors, whatever it asks for.
+
+mod errors;
