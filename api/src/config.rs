@@ -8,6 +8,7 @@ use rules::access::{Module, Wildcard};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::auth::{ExternalConfig, TrustedProxies};
+use crate::rate::RateLimits;
 
 /// Where the API listens unless told otherwise: loopback, so that nothing is open by accident.
 pub const BIND: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -98,6 +99,8 @@ pub struct Limits {
     pub login_window: Duration,
     /// Passwords hashed at once: each takes 19 MiB and a core.
     pub password_checks: usize,
+    /// Requests of one address, user or API key.
+    pub rates: RateLimits,
 }
 
 impl Default for Limits {
@@ -120,6 +123,7 @@ impl Default for Limits {
             login_by_address: 50,
             login_window: Duration::from_secs(15 * 60),
             password_checks: 2,
+            rates: RateLimits::default(),
         }
     }
 }
@@ -145,7 +149,7 @@ impl ApiConfig {
 
     /// Reads `BIND`, `PORT`, `JWT_SECRET`, `JWT_RETIRED`, `TOKEN_TTL_S`, `SESSION_TTL_S`, `FIREBASE_PROJECT`,
     /// `FIREBASE_CERTIFICATES`, `SETUP_TOKEN`, `GRAPHQL_INTROSPECTION`, `TRUSTED_PROXIES`,
-    /// `PERMISSION_WILDCARD`, `MODULES`, `MAX_CONNECTIONS` and `DRAIN_S`.
+    /// `PERMISSION_WILDCARD`, `MODULES`, `MAX_CONNECTIONS`, `DRAIN_S` and the rate limits.
     pub fn read(reader: &mut Reader<'_>) -> Self {
         let ip = reader.parsed("BIND", BIND);
         let port = reader.number("PORT", PORT, 0..=u16::MAX);
@@ -171,6 +175,7 @@ impl ApiConfig {
         config.trusted_proxies = reader.parsed("TRUSTED_PROXIES", TrustedProxies::default());
         config.limits.connections =
             reader.number("MAX_CONNECTIONS", config.limits.connections, 1..=1_000_000);
+        config.limits.rates = RateLimits::read(reader);
         config.limits.drain = reader.seconds("DRAIN_S", config.limits.drain.as_secs(), 0..=600);
         config
     }

@@ -13,6 +13,7 @@ mod error;
 mod graphql;
 mod measure;
 mod probe;
+mod rate;
 mod request_id;
 mod router;
 mod server;
@@ -25,6 +26,7 @@ pub use auth::{
 };
 pub use config::{ApiConfig, BIND, Limits, MIN_JWT_SECRET_BYTES, PORT, SESSION_TTL_S, TOKEN_TTL_S};
 pub use graphql::sdl;
+pub use rate::{BadRateLimit, RateLimit, RateLimits};
 pub use router::router;
 pub use server::{serve, serve_figures};
 pub use state::App;

@@ -14,7 +14,7 @@ use tower_http::set_header::SetResponseHeaderLayer;
 
 use crate::error::{Fault, fault_problem, panic_problem, problem};
 use crate::state::App;
-use crate::{graphql, measure, probe, request_id, webhook};
+use crate::{graphql, measure, probe, rate, request_id, webhook};
 
 /// The whole door. A request passes the layers from the last to the first.
 pub fn router(app: App) -> Router {
@@ -28,6 +28,7 @@ pub fn router(app: App) -> Router {
         .method_not_allowed_fallback(async || {
             problem(StatusCode::METHOD_NOT_ALLOWED, "this path does not take this method; see `Allow`")
         })
+        .layer(from_fn_with_state(app.clone(), rate::hold))
         .layer(from_fn_with_state(app.clone(), within_time))
         .layer(CatchPanicLayer::custom(after_panic))
         .layer(fixed(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))

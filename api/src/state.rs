@@ -15,6 +15,7 @@ use crate::auth::{External, Passwords, Tokens};
 use crate::config::ApiConfig;
 use crate::graphql::ApiSchema;
 use crate::probe::Readiness;
+use crate::rate::Meters;
 
 /// The API's state; cheap to clone.
 #[derive(Clone)]
@@ -34,6 +35,7 @@ pub struct Parts {
     pub(crate) schema: ApiSchema,
     pub(crate) readiness: Readiness,
     pub(crate) audit: Buffer,
+    pub(crate) rates: Meters,
     draining: AtomicBool,
 }
 
@@ -54,6 +56,7 @@ impl App {
             schema: crate::graphql::schema(config.introspection),
             readiness: Readiness::default(),
             audit: Buffer::default(),
+            rates: Meters::new(&config.limits.rates),
             draining: AtomicBool::new(false),
             db,
             wake,

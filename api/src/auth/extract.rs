@@ -63,7 +63,7 @@ pub(crate) fn origin(app: &App, head: &request::Parts) -> Origin {
 ///
 /// # Errors
 /// [`Fault::BadCredentials`] when it shows some that are no good: a client that means to be somebody must
-/// not be served as nobody.
+/// not be served as nobody. [`Fault::RateLimited`] when whoever it is asks too often.
 pub(crate) async fn caller(app: &App, head: &request::Parts) -> Result<Caller, Fault> {
     let headers = &head.headers;
     let trace_parent = head.extensions.get::<TraceContext>().map(ToString::to_string);
@@ -73,6 +73,9 @@ pub(crate) async fn caller(app: &App, head: &request::Parts) -> Result<Caller, F
         }
     })?;
     let (principal, session) = shown.unzip();
+    if let Some(principal) = &principal {
+        app.rates.charge(principal, &head.extensions)?;
+    }
     Ok(Caller { principal, session: session.flatten(), origin: origin(app, head), trace_parent })
 }
 

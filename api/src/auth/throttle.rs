@@ -34,7 +34,7 @@ pub(crate) async fn charge(
     for (name, key, limit) in counts {
         if let Some(retry_after_s) = store::count_attempt(conn, &key, limit, window_s).await? {
             jobs::metrics::rate_limited(name);
-            return Err(Fault::RateLimited(retry_after_s));
+            return Err(Fault::RateLimited("attempts", retry_after_s));
         }
     }
     Ok(())

@@ -56,7 +56,7 @@ pub(crate) fn dress(mut error: ServerError) -> ServerError {
 }
 
 fn describe(fault: &Fault, extensions: &mut ErrorExtensionValues) {
-    if let Fault::RateLimited(after_s) = fault {
+    if let Fault::RateLimited(_, after_s) = fault {
         extensions.set("retryAfterS", *after_s);
     }
     if let Fault::BadInputs(_, faults) = fault {
@@ -129,7 +129,7 @@ mod tests {
         let told = dressed(Fault::BadInputs("the workflow has 1 fault".into(), faults));
         assert_eq!(told["extensions"]["code"], "BAD_USER_INPUT");
         assert_eq!(told["extensions"]["faults"][0]["node"], "a");
-        assert_eq!(dressed(Fault::RateLimited(7))["extensions"]["retryAfterS"], 7);
+        assert_eq!(dressed(Fault::RateLimited("attempts", 7))["extensions"]["retryAfterS"], 7);
     }
 
     #[test]

@@ -27,8 +27,8 @@ pub(crate) enum Fault {
     BadCredentials(String),
     /// Allowed or not.
     Denied(Denied),
-    /// Too often; come back after this many seconds.
-    RateLimited(i64),
+    /// Too many of what is named; come back after this many seconds.
+    RateLimited(&'static str, i64),
     /// The selection is nested too deeply.
     TooDeep(String),
     /// The operation asks for too much.
@@ -89,7 +89,7 @@ impl Fault {
                 | Denied::Unlisted
                 | Denied::KeyConfined,
             ) => ErrorCode::Forbidden,
-            Self::RateLimited(_) => ErrorCode::RateLimited,
+            Self::RateLimited(..) => ErrorCode::RateLimited,
             Self::TooDeep(_) => ErrorCode::QueryTooDeep,
             Self::TooComplex(_) => ErrorCode::QueryTooComplex,
             Self::TimedOut => ErrorCode::TimedOut,
@@ -110,7 +110,7 @@ impl Fault {
     /// When to come back, in seconds, if nothing else is wrong than the time.
     pub(crate) fn retry_after_s(&self) -> Option<i64> {
         match self {
-            Self::RateLimited(after_s) => Some(*after_s),
+            Self::RateLimited(_, after_s) => Some(*after_s),
             _ => matches!(self.code(), ErrorCode::Unavailable | ErrorCode::TimedOut)
                 .then_some(UNAVAILABLE_RETRY_S),
         }
@@ -148,7 +148,7 @@ impl fmt::Display for Fault {
             | Self::TooDeep(text)
             | Self::TooComplex(text) => f.write_str(text),
             Self::Denied(denied) => denied.fmt(f),
-            Self::RateLimited(after_s) => write!(f, "too many attempts; try again in {after_s} s"),
+            Self::RateLimited(what, after_s) => write!(f, "too many {what}; try again in {after_s} s"),
             Self::TimedOut => f.write_str("the request took too long and was given up; try again"),
             Self::House(error) => f.write_str(&told(error)),
         }

@@ -10,7 +10,7 @@ use async_graphql::parser::types::{ExecutableDocument, OperationType};
 use async_graphql::{Request, ServerError, Variables};
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{Response, StatusCode, header, request};
+use axum::http::{HeaderMap, Response, StatusCode, header, request};
 use serde_json::error::Category;
 use serde_json::{Map, Value, json};
 
@@ -163,6 +163,11 @@ const fn refused_document(media: Media) -> StatusCode {
         Media::GraphqlResponse => StatusCode::BAD_REQUEST,
         Media::Json => StatusCode::OK,
     }
+}
+
+/// The answer to a request of which nothing is read but its head.
+pub(crate) fn refuse_whole(headers: &HeaderMap, fault: Fault) -> Response<Body> {
+    refuse(negotiate(headers).unwrap_or(Media::Json), fault.status(), fault)
 }
 
 /// The answer to a request that never reached the executor.

@@ -33,7 +33,7 @@ mod user;
 mod words;
 mod workflow;
 
-pub(crate) use handle::handle;
+pub(crate) use handle::{handle, refuse_whole};
 pub use schema::sdl;
 pub(crate) use schema::{ApiSchema, schema};
 pub(crate) use words::reword;

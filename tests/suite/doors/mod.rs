@@ -1,3 +1,4 @@
 //! What holds for every request at the API's doors, whatever it asks for.
 
 mod errors;
+mod limits;
