@@ -1,7 +1,7 @@
 //! The heart: how what `rules` decides is kept in Postgres.
 //!
 //! Imports go downward only: `error` ← `config, metrics, trace, shutdown` ← `db` ← `tenant, access, seal,
-//! lease, workflow` ← `queue` ← `payload` ← `awaited` ← `host, department, machine` ← `health` ← `dag` ←
+//! lease, workflow, idempotency` ← `queue` ← `payload` ← `awaited` ← `host, department, machine` ← `health` ← `dag` ←
 //! `listener, audit, retention` ← `doctor`.
 
 pub mod access;
@@ -15,6 +15,7 @@ pub mod doctor;
 pub mod error;
 pub mod health;
 pub mod host;
+pub mod idempotency;
 pub mod lease;
 pub mod listener;
 pub mod machine;

@@ -11,6 +11,7 @@ use sqlx::{Postgres, Transaction};
 use super::Ledger;
 use crate::auth::Caller;
 use crate::error::Fault;
+use crate::graphql::Mark;
 use crate::state::App;
 
 /// What a mutation does: its transaction, with who does it. Given up, it has done nothing.
@@ -54,9 +55,11 @@ impl Deed<'_> {
         self.part = Some((argument, one.to_owned()));
     }
 
-    /// Commits what was done, with its entry in the audit of the tenant that was entered.
+    /// Commits what was done, with its entry in the audit of the tenant that was entered, and under the idempotency key
+    /// of its request.
     ///
     /// # Errors
+    /// Conflict where another request has taken that key over;
     /// Unavailable when nobody answers; if the answer to the commit is lost, both may stand all the same.
     pub(crate) async fn commit(mut self) -> Result<(), Fault> {
         let field = &self.ctx.item.node;
@@ -72,7 +75,14 @@ impl Deed<'_> {
             request_id: origin.request_id.as_deref(),
         };
         note(&mut self.tx, &told).await?;
+        let mark = self.ctx.data_opt::<Mark>();
+        if let Some(mark) = mark {
+            mark.note(&mut self.tx).await?;
+        }
         self.tx.commit().await?;
+        if let Some(mark) = mark {
+            mark.committed();
+        }
         self.ledger.stands(key);
         self.app.audit.noted();
         Ok(())

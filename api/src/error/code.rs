@@ -12,6 +12,7 @@ pub(crate) enum ErrorCode {
     Forbidden,
     NotFound,
     Conflict,
+    IdempotencyMismatch,
     RateLimited,
     QueryTooDeep,
     QueryTooComplex,
@@ -56,6 +57,7 @@ impl ErrorCode {
             Self::Forbidden => "FORBIDDEN",
             Self::NotFound => "NOT_FOUND",
             Self::Conflict => "CONFLICT",
+            Self::IdempotencyMismatch => "IDEMPOTENCY_MISMATCH",
             Self::RateLimited => "RATE_LIMITED",
             Self::QueryTooDeep => "QUERY_TOO_DEEP",
             Self::QueryTooComplex => "QUERY_TOO_COMPLEX",
@@ -77,6 +79,7 @@ impl ErrorCode {
             | Self::BadUserInput
             | Self::NotFound
             | Self::Conflict
+            | Self::IdempotencyMismatch
             | Self::QueryTooDeep
             | Self::QueryTooComplex => Severity::Low,
         }
@@ -94,6 +97,7 @@ impl ErrorCode {
             Self::Forbidden => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::Conflict => StatusCode::CONFLICT,
+            Self::IdempotencyMismatch => StatusCode::UNPROCESSABLE_ENTITY,
             Self::RateLimited => StatusCode::TOO_MANY_REQUESTS,
             Self::TimedOut | Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,

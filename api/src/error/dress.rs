@@ -56,7 +56,7 @@ pub(crate) fn dress(mut error: ServerError) -> ServerError {
 }
 
 fn describe(fault: &Fault, extensions: &mut ErrorExtensionValues) {
-    if let Fault::RateLimited(_, after_s) = fault {
+    if let Fault::RateLimited(_, after_s) | Fault::KeyBusy(after_s) = fault {
         extensions.set("retryAfterS", *after_s);
     }
     if let Fault::BadInputs(_, faults) = fault {

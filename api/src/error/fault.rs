@@ -29,6 +29,10 @@ pub(crate) enum Fault {
     Denied(Denied),
     /// Too many of what is named; come back after this many seconds.
     RateLimited(&'static str, i64),
+    /// The request under this idempotency key is under way, for so many more seconds at most.
+    KeyBusy(i64),
+    /// Something else was asked under this idempotency key.
+    KeyTaken,
     /// The selection is nested too deeply.
     TooDeep(String),
     /// The operation asks for too much.
@@ -90,6 +94,8 @@ impl Fault {
                 | Denied::KeyConfined,
             ) => ErrorCode::Forbidden,
             Self::RateLimited(..) => ErrorCode::RateLimited,
+            Self::KeyBusy(_) => ErrorCode::Conflict,
+            Self::KeyTaken => ErrorCode::IdempotencyMismatch,
             Self::TooDeep(_) => ErrorCode::QueryTooDeep,
             Self::TooComplex(_) => ErrorCode::QueryTooComplex,
             Self::TimedOut => ErrorCode::TimedOut,
@@ -110,7 +116,7 @@ impl Fault {
     /// When to come back, in seconds, if nothing else is wrong than the time.
     pub(crate) fn retry_after_s(&self) -> Option<i64> {
         match self {
-            Self::RateLimited(_, after_s) => Some(*after_s),
+            Self::RateLimited(_, after_s) | Self::KeyBusy(after_s) => Some(*after_s),
             _ => matches!(self.code(), ErrorCode::Unavailable | ErrorCode::TimedOut)
                 .then_some(UNAVAILABLE_RETRY_S),
         }
@@ -149,6 +155,13 @@ impl fmt::Display for Fault {
             | Self::TooComplex(text) => f.write_str(text),
             Self::Denied(denied) => denied.fmt(f),
             Self::RateLimited(what, after_s) => write!(f, "too many {what}; try again in {after_s} s"),
+            Self::KeyBusy(after_s) => write!(
+                f,
+                "a request with this idempotency key is under way; send it again later, in {after_s} s at the latest"
+            ),
+            Self::KeyTaken => f.write_str(
+                "this idempotency key was used for another request; send that one again as it was, or this one with a key of its own",
+            ),
             Self::TimedOut => f.write_str("the request took too long and was given up; try again"),
             Self::House(error) => f.write_str(&told(error)),
         }

@@ -7,16 +7,17 @@ use std::time::Instant;
 
 use async_graphql::parser::parse_query;
 use async_graphql::parser::types::{ExecutableDocument, OperationType};
-use async_graphql::{Request, ServerError, Variables};
+use async_graphql::{Request, ServerError};
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, Response, StatusCode, header, request};
-use serde_json::error::Category;
 use serde_json::{Map, Value, json};
 
 use super::accept::{Media, is_json, negotiate};
+use super::idempotency::{Begun, Held, Mark};
+use super::params::Params;
 use super::shape::SHAPE;
-use super::{fit, keys, limit, spread};
+use super::{fit, idempotency, limit, spread};
 use crate::audit::{Ledger, refused_credentials};
 use crate::auth::{Caller, caller, origin};
 use crate::body;
@@ -26,11 +27,10 @@ use crate::state::App;
 /// What the uses of variables may come to together, in largest bodies: one that is used twice is no attack.
 const USES_OF_BODY: usize = 2;
 
-/// What the body of a request holds.
-struct Params {
-    query: String,
-    operation_name: Option<String>,
-    variables: Variables,
+/// A request that may be executed.
+struct Prepared {
+    params: Params,
+    document: ExecutableDocument,
 }
 
 /// Answers a request to `/graphql`.
@@ -52,8 +52,8 @@ pub(crate) async fn handle(State(app): State<App>, request: axum::extract::Reque
         Ok(admitted) => admitted,
         Err(fault) => return refuse(media, fault.status(), fault),
     };
-    match execute(&app, params, caller).await {
-        Ok(response) => answer(media, response),
+    match prepare(&app, params) {
+        Ok(prepared) => answer(&app, media, &head.headers, prepared, caller).await,
         // The request was well formed; it is its document that is refused.
         Err(fault) => refuse(media, refused_document(media), fault),
     }
@@ -61,7 +61,7 @@ pub(crate) async fn handle(State(app): State<App>, request: axum::extract::Reque
 
 /// What is asked, and who asks.
 async fn admit(app: &App, head: &request::Parts, bytes: &[u8]) -> Result<(Params, Caller), Fault> {
-    let params = read(bytes)?;
+    let params = Params::read(bytes)?;
     let caller = caller(app, head).await.inspect_err(|fault| {
         if let Fault::BadCredentials(_) = fault {
             refused_credentials(app, &origin(app, head));
@@ -70,8 +70,8 @@ async fn admit(app: &App, head: &request::Parts, bytes: &[u8]) -> Result<(Params
     Ok((params, caller))
 }
 
-/// Executes what keeps within its limits; what does not is refused before any of it is executed.
-async fn execute(app: &App, params: Params, caller: Caller) -> Result<async_graphql::Response, Fault> {
+/// Reads the document, and refuses what does not keep within its limits before any of it is executed.
+fn prepare(app: &App, params: Params) -> Result<Prepared, Fault> {
     let limits = &app.config.limits;
     limit::check_tokens(&params.query, limits.query_tokens)?;
     limit::check_nesting(&params.query)?;
@@ -81,17 +81,56 @@ async fn execute(app: &App, params: Params, caller: Caller) -> Result<async_grap
     limit::check_variables(&document, &params.variables, params.operation_name.as_deref())?;
     let open = app.config.introspection;
     fit::check(&document, &params.variables, params.operation_name.as_deref(), &SHAPE, open)?;
+    Ok(Prepared { params, document })
+}
+
+/// Answers a request: by executing it, or as before where it was done under its idempotency key.
+async fn answer(
+    app: &App,
+    media: Media,
+    headers: &HeaderMap,
+    Prepared { params, document }: Prepared,
+    caller: Caller,
+) -> Response<Body> {
+    let asked = (params.query.as_str(), &document, &params.variables, params.operation_name.as_deref());
+    let held = match idempotency::begin(app, headers, &caller, asked).await {
+        Ok(Begun::Keyless) => None,
+        Ok(Begun::Held(held)) => Some(held),
+        Ok(Begun::Answered(text)) => {
+            let mut response = send(media, StatusCode::OK, text);
+            response.headers_mut().insert(idempotency::REPLAYED, idempotency::replayed());
+            return response;
+        }
+        Err(fault) => return refuse(media, fault.status(), fault),
+    };
+    let mark = held.as_ref().map(Held::mark);
+    let (status, text) = told(media, execute(app, Prepared { params, document }, caller, mark).await);
+    if let Some(held) = held {
+        held.end(&text).await;
+    }
+    send(media, status, text)
+}
+
+async fn execute(
+    app: &App,
+    Prepared { params, document }: Prepared,
+    caller: Caller,
+    mark: Option<Mark>,
+) -> async_graphql::Response {
     let operation = operation_of(&document);
     let name = params.operation_name.as_deref();
     let ledger = Ledger::new(limit::with_defaults(&document, &params.variables, name));
     let request = Request::new(params.query).variables(params.variables);
     let mut request = request.data(caller).data(app.clone()).data(ledger);
+    if let Some(mark) = mark {
+        request = request.data(mark);
+    }
     request.operation_name = params.operation_name;
     request.set_parsed_query(document);
     let begun = Instant::now();
     let response = app.schema.execute(request).await;
     jobs::metrics::graphql_operation(operation, response.errors.is_empty(), begun.elapsed());
-    Ok(response)
+    response
 }
 
 /// What the document does, as far as a label may tell.
@@ -108,42 +147,9 @@ fn parse_message(error: &async_graphql::parser::Error) -> String {
     format!("the document is no GraphQL{place}: {reason}")
 }
 
-fn read(bytes: &[u8]) -> Result<Params, Fault> {
-    let bad = |told: &str| Fault::Validation(told.to_owned());
-    let body = keys::read(bytes).map_err(|e| match e.classify() {
-        Category::Data => bad(&format!("the body is refused: {e}; send the key once")),
-        Category::Io | Category::Syntax | Category::Eof => {
-            bad(&format!("the body is no JSON: {e}; send JSON"))
-        }
-    })?;
-    let Value::Object(mut body) = body else {
-        return Err(bad("the body must be one JSON object; several operations at once are not taken"));
-    };
-    let query = match body.remove("query") {
-        Some(Value::String(query)) => query,
-        Some(_) => return Err(bad("`query` must be a string")),
-        None => return Err(bad("`query` is missing")),
-    };
-    let operation_name = match body.remove("operationName") {
-        None | Some(Value::Null) => None,
-        Some(Value::String(name)) => Some(name),
-        Some(_) => return Err(bad("`operationName` must be a string")),
-    };
-    let variables = match body.remove("variables") {
-        None | Some(Value::Null) => Variables::default(),
-        Some(variables @ Value::Object(_)) => Variables::from_json(variables),
-        Some(_) => return Err(bad("`variables` must be an object")),
-    };
-    match body.remove("extensions") {
-        None | Some(Value::Null | Value::Object(_)) => {}
-        Some(_) => return Err(bad("`extensions` must be an object")),
-    }
-    Ok(Params { query, operation_name, variables })
-}
-
-/// The answer of the executor. Errors without a path come of the request as a whole: nothing was executed,
-/// and there is no data to speak of.
-fn answer(media: Media, response: async_graphql::Response) -> Response<Body> {
+/// The status and the body of an answer of the executor. Errors without a path come of the request as a whole: nothing
+/// was executed, and there is no data to speak of.
+fn told(media: Media, response: async_graphql::Response) -> (StatusCode, String) {
     let errors: Vec<ServerError> = response.errors.into_iter().map(dress).collect();
     let refused = !errors.is_empty() && errors.iter().all(|e| e.path.is_empty());
     let mut body = Map::new();
@@ -154,7 +160,7 @@ fn answer(media: Media, response: async_graphql::Response) -> Response<Body> {
         body.insert("errors".into(), json!(errors));
     }
     let status = if refused { refused_document(media) } else { StatusCode::OK };
-    send(media, status, &Value::Object(body))
+    (status, Value::Object(body).to_string())
 }
 
 /// The status of a refused document, on which the two media types differ.
@@ -174,15 +180,15 @@ pub(crate) fn refuse_whole(headers: &HeaderMap, fault: Fault) -> Response<Body> 
 fn refuse(media: Media, status: StatusCode, fault: Fault) -> Response<Body> {
     let retry_after = fault.retry_after_s();
     let error = fault.into_server_error();
-    let mut response = send(media, status, &json!({"errors": [error]}));
+    let mut response = send(media, status, json!({"errors": [error]}).to_string());
     if let Some(after_s) = retry_after {
         response.headers_mut().insert(header::RETRY_AFTER, after_s.into());
     }
     response
 }
 
-fn send(media: Media, status: StatusCode, body: &Value) -> Response<Body> {
-    let mut response = Response::new(Body::from(body.to_string()));
+fn send(media: Media, status: StatusCode, body: String) -> Response<Body> {
+    let mut response = Response::new(Body::from(body));
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, media.content_type());
     response

@@ -1,9 +1,10 @@
-//! Takes away what was outlived: uniqueness keys, workers that are gone, failed logins, dead letters,
+//! Takes away what was outlived: uniqueness keys, workers that are gone, failed logins, idempotency keys, dead letters,
 //! notices, ended runs, letters to runs that are gone, ended operations on machines, machines that were
 //! destroyed, what checks of them found, what listeners left behind.
 
 use jobs::access::store::forget_logins;
 use jobs::db::PgConnection;
+use jobs::idempotency;
 use jobs::queue::postgres::prune::{BATCH, DEAD_LETTER_BATCH, dead_letters, unique_keys, workers};
 use jobs::retention::{
     HEALTH_BATCH, LEFT_BEHIND_BATCH, LETTER_BATCH, MACHINE_BATCH, NOTICE_BATCH, OPERATION_BATCH, RUN_BATCH,
@@ -28,6 +29,7 @@ enum Outlived {
     UniqueKeys,
     Workers,
     Logins,
+    IdempotencyKeys,
     DeadLetters,
     Notices,
     Runs,
@@ -41,10 +43,11 @@ enum Outlived {
 impl Outlived {
     /// Dead letters before the notices that they need, runs before the letters to them, operations before their
     /// machines.
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 12] = [
         Self::UniqueKeys,
         Self::Workers,
         Self::Logins,
+        Self::IdempotencyKeys,
         Self::DeadLetters,
         Self::Notices,
         Self::Runs,
@@ -61,6 +64,7 @@ impl Outlived {
             Self::UniqueKeys => "unique_keys",
             Self::Workers => "workers",
             Self::Logins => "logins",
+            Self::IdempotencyKeys => "idempotency_keys",
             Self::DeadLetters => "dead_letters",
             Self::Notices => "notices",
             Self::Runs => "runs",
@@ -76,6 +80,7 @@ impl Outlived {
     const fn batch(self) -> u64 {
         match self {
             Self::UniqueKeys | Self::Workers | Self::Logins => BATCH.unsigned_abs(),
+            Self::IdempotencyKeys => idempotency::BATCH.unsigned_abs(),
             Self::DeadLetters => DEAD_LETTER_BATCH.unsigned_abs(),
             Self::Notices => NOTICE_BATCH.unsigned_abs(),
             Self::Runs => RUN_BATCH.unsigned_abs(),
@@ -93,6 +98,7 @@ impl Outlived {
             Self::UniqueKeys => unique_keys(conn).await,
             Self::Workers => workers(conn, UNSEEN_S).await,
             Self::Logins => forget_logins(conn, BATCH).await,
+            Self::IdempotencyKeys => idempotency::remove_old(conn).await,
             Self::DeadLetters => dead_letters(conn, config.dead_letter_keep_days).await,
             Self::Notices => {
                 remove_notices(conn, config.notice_keep_days, config.dead_letter_keep_days).await

@@ -1,5 +1,8 @@
 //! How the audit is read: by administrators through the API, by operators on the command line.
 
+use jobs::audit::look::{Filter, entries};
+use jobs::db::PgConnection;
+use rules::id::TenantId;
 use serde_json::{Value, json};
 use tests::{Database, Door, process};
 
@@ -12,6 +15,42 @@ const PAGE: &str = "query($t: ID, $f: AuditFilter, $n: Int, $a: String) { auditL
 fn operations(page: &Value) -> Vec<String> {
     let nodes = page["auditLogs"]["nodes"].as_array().unwrap();
     nodes.iter().map(|n| n["operation"].as_str().unwrap().to_owned()).collect()
+}
+
+/// Pages that a look for one actor's newest entries may touch, however long the tenant's audit is: a way down each
+/// month's index, and the entries.
+const ACTOR_PAGES: i64 = 60;
+
+#[tokio::test]
+async fn one_actors_entries_are_found_without_a_walk_through_all_others() {
+    let database = Database::new().await;
+    let mut conn = database.connect().await;
+    sqlx::raw_sql(
+        "insert into audit_entry (tenant_id, seq, kept_at, at, actor, operation, arguments, outcome, took_ms, hash)
+        select '018f0000-0000-7000-8000-000000000000', n, now(), now(), case when n in (7, 19000) then 'user:rare' else 'user:usual' end,
+            'login', '{}', 'ACCEPTED', 1, decode(repeat('00', 32), 'hex')
+        from generate_series(1, 20000) n;
+        analyze audit_entry",
+    )
+    .execute(&mut conn)
+    .await
+    .unwrap();
+    let touched = "select sum(pg_stat_get_xact_blocks_fetched(relid))::bigint from (
+        select i.inhrelid as relid from pg_inherits i where i.inhparent in ('audit_entry'::regclass, 'audit_entry_actor'::regclass, 'audit_entry_pkey'::regclass)) x";
+    let touched =
+        async |conn: &mut PgConnection| sqlx::query_scalar::<_, i64>(touched).fetch_one(conn).await.unwrap();
+    let tenant = TenantId("018f0000-0000-7000-8000-000000000000".parse().unwrap());
+    for round in 0..8 {
+        let mut tx = sqlx::Connection::begin(&mut conn).await.unwrap();
+        let before = touched(&mut tx).await;
+        let filter = Filter { actor: Some("user:rare"), ..Filter::default() };
+        let found = entries(&mut tx, tenant, &filter, None, 20).await.unwrap();
+        let pages = touched(&mut tx).await - before;
+        assert_eq!(found.iter().map(|link| link.seq).collect::<Vec<_>>(), [19000, 7]);
+        // Prepared statements are planned anew a few times and then once for all.
+        assert!(pages <= ACTOR_PAGES, "round {round}: {pages} pages");
+        tx.rollback().await.unwrap();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -72,6 +72,9 @@ async fn what_is_outlived_goes_and_the_rest_stays() {
         values (gen_random_uuid(), 'gone', 1, '0', '{1}', '{}', 1, now() - interval '1 h'), (gen_random_uuid(), 'here', 1, '0', '{1}', '{}', 1, now());
         insert into login_throttle values ('over', 3, now() - interval '1 s', null), ('locked', 3, now() - interval '1 s', now() + interval '1 h'),
             ('counting', 3, now() + interval '1 h', null);
+        insert into idempotency_key (id, tenant_id, principal, key, fingerprint, created_at, held_until)
+        select gen_random_uuid(), gen_random_uuid(), 'user:x', 'k', '', now() - age, now()
+        from (values (interval '25 h'), (interval '23 h')) a(age), generate_series(1, 6000);
         insert into health_result (tenant_id, machine_id, name, verdict, detail, figures, at, took_ms)
         select gen_random_uuid(), gen_random_uuid(), 'STATE', 'HEALTHY', '', '{}', now() - age, 1
         from (values (interval '8 days'), (interval '6 days')) a(age), generate_series(1, 6000)").await;
@@ -81,12 +84,14 @@ async fn what_is_outlived_goes_and_the_rest_stays() {
         count(&db, "job_unique where keep_until <= now() and job_id = 9").await == 0
             && count(&db, "job_worker where name = 'gone'").await == 0
             && count(&db, "login_throttle where key = 'over'").await == 0
+            && count(&db, "idempotency_key where created_at < now() - interval '1 day'").await == 0
             && count(&db, "health_result where at < now() - interval '7 days'").await == 0
     })
     .await;
     assert_eq!(count(&db, "job_unique").await, 3);
     assert_eq!(count(&db, "job_worker").await, 1);
     assert_eq!(count(&db, "login_throttle").await, 2);
+    assert_eq!(count(&db, "idempotency_key").await, 6000);
     assert_eq!(count(&db, "health_result").await, 6000);
     clock.stop().await;
 }

@@ -111,6 +111,8 @@ async fn marked(database: &Database, admin: &Client, acme: &Value) -> Map<String
         "with dead as (select * from job where tenant_id = $1 limit 1)
         insert into job_dead (job_id, created_at, pool_id, queue_id, priority, attempt, crashes, max_attempts, reason, kind, tenant_id, error, payload, attempts)
         select -id, created_at, pool_id, queue_id, priority, 1, 0, 3, 'failed', kind, tenant_id, 'canary', payload, '[]' from dead",
+        "insert into idempotency_key (id, tenant_id, principal, key, fingerprint, held_until)
+        values (gen_random_uuid(), $1, 'canary', 'canary', '', now())",
         "update audit_intake set arguments = '{\"canary\": 1}' where tenant_id = $1",
         "insert into audit_entry (tenant_id, seq, kept_at, at, actor, operation, arguments, outcome, took_ms, address, request_id, hash)
         values ($1, 1, now(), now(), 'canary', 'canary', '{\"canary\": 1}', 'ACCEPTED', 1, 'canary', 'canary', '\\x00')",

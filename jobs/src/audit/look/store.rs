@@ -141,19 +141,35 @@ pub async fn entries(
     before: Option<i64>,
     limit: i64,
 ) -> Result<Vec<Link>> {
+    let rows = match filter.actor {
+        Some(actor) => of_actor(conn, tenant, actor, filter, before, limit).await?,
+        None => of_anybody(conn, tenant, filter, before, limit).await?,
+    };
+    rows.into_iter().map(|row| row.link(tenant)).collect()
+}
+
+/// One actor's entries: a statement of its own, whose plan walks them and not the tenant's whole audit.
+async fn of_actor(
+    conn: &mut PgConnection,
+    tenant: TenantId,
+    actor: &str,
+    filter: &Filter<'_>,
+    before: Option<i64>,
+    limit: i64,
+) -> Result<Vec<Row>> {
     let rows = sqlx::query_as!(
         Row,
         r#"select seq, kept_at, at, actor, operation, arguments::text as "arguments!", outcome, code, took_ms, address,
             request_id, hash
         from audit_entry
-        where tenant_id = $1 and ($2::bigint is null or seq < $2) and ($3::text is null or actor = $3)
+        where tenant_id = $1 and ($2::bigint is null or seq < $2) and actor = $3
             and ($4::text is null or operation = $4) and ($5::text is null or outcome = $5)
             and ($6::text is null or request_id = $6) and ($7::timestamptz is null or at >= $7)
             and ($8::timestamptz is null or at < $8)
         order by seq desc limit $9"#,
         tenant.0,
         before,
-        filter.actor,
+        actor,
         filter.operation,
         filter.outcome.map(Outcome::as_str),
         filter.request_id,
@@ -163,5 +179,36 @@ pub async fn entries(
     )
     .fetch_all(conn)
     .await?;
-    rows.into_iter().map(|row| row.link(tenant)).collect()
+    Ok(rows)
+}
+
+async fn of_anybody(
+    conn: &mut PgConnection,
+    tenant: TenantId,
+    filter: &Filter<'_>,
+    before: Option<i64>,
+    limit: i64,
+) -> Result<Vec<Row>> {
+    let rows = sqlx::query_as!(
+        Row,
+        r#"select seq, kept_at, at, actor, operation, arguments::text as "arguments!", outcome, code, took_ms, address,
+            request_id, hash
+        from audit_entry
+        where tenant_id = $1 and ($2::bigint is null or seq < $2)
+            and ($3::text is null or operation = $3) and ($4::text is null or outcome = $4)
+            and ($5::text is null or request_id = $5) and ($6::timestamptz is null or at >= $6)
+            and ($7::timestamptz is null or at < $7)
+        order by seq desc limit $8"#,
+        tenant.0,
+        before,
+        filter.operation,
+        filter.outcome.map(Outcome::as_str),
+        filter.request_id,
+        filter.since,
+        filter.until,
+        limit
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows)
 }

@@ -1,0 +1,54 @@
+//! Reads what the body of a GraphQL request holds.
+
+use async_graphql::Variables;
+use serde_json::Value;
+use serde_json::error::Category;
+
+use super::keys;
+use crate::error::Fault;
+
+/// What the body of a request holds.
+pub(super) struct Params {
+    pub(super) query: String,
+    pub(super) operation_name: Option<String>,
+    pub(super) variables: Variables,
+}
+
+impl Params {
+    /// Reads a body.
+    ///
+    /// # Errors
+    /// [`Fault::Validation`] naming what is wrong with it.
+    pub(super) fn read(bytes: &[u8]) -> Result<Self, Fault> {
+        let bad = |told: &str| Fault::Validation(told.to_owned());
+        let body = keys::read(bytes).map_err(|e| match e.classify() {
+            Category::Data => bad(&format!("the body is refused: {e}; send the key once")),
+            Category::Io | Category::Syntax | Category::Eof => {
+                bad(&format!("the body is no JSON: {e}; send JSON"))
+            }
+        })?;
+        let Value::Object(mut body) = body else {
+            return Err(bad("the body must be one JSON object; several operations at once are not taken"));
+        };
+        let query = match body.remove("query") {
+            Some(Value::String(query)) => query,
+            Some(_) => return Err(bad("`query` must be a string")),
+            None => return Err(bad("`query` is missing")),
+        };
+        let operation_name = match body.remove("operationName") {
+            None | Some(Value::Null) => None,
+            Some(Value::String(name)) => Some(name),
+            Some(_) => return Err(bad("`operationName` must be a string")),
+        };
+        let variables = match body.remove("variables") {
+            None | Some(Value::Null) => Variables::default(),
+            Some(variables @ Value::Object(_)) => Variables::from_json(variables),
+            Some(_) => return Err(bad("`variables` must be an object")),
+        };
+        match body.remove("extensions") {
+            None | Some(Value::Null | Value::Object(_)) => {}
+            Some(_) => return Err(bad("`extensions` must be an object")),
+        }
+        Ok(Self { query, operation_name, variables })
+    }
+}
