@@ -34,6 +34,13 @@ pub(crate) enum Host {
         #[command(flatten)]
         output: Output,
     },
+    /// Accept that another hypervisor answers under a host's name: from then on it is the host's own
+    Accept {
+        /// Its name
+        name: String,
+        #[command(flatten)]
+        output: Output,
+    },
     /// Remove a host that carries no machine and that no worker serves
     Remove {
         /// Its name
@@ -110,6 +117,7 @@ impl Host {
             | Self::Show { output, .. }
             | Self::Drain { output, .. }
             | Self::Resume { output, .. }
+            | Self::Accept { output, .. }
             | Self::Remove { output, .. } => output,
         }
     }

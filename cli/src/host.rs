@@ -1,4 +1,4 @@
-//! `millrace host`: look at hosts, drain, resume and remove them.
+//! `millrace host`: look at hosts, drain, resume, accept and remove them.
 
 use jobs::db::PgPool;
 use jobs::host::store::{self, Host as HostView};
@@ -27,6 +27,17 @@ pub(crate) async fn run(command: Host) -> anyhow::Result<()> {
         Host::Resume { name, output } => {
             set_draining(&db, &name, false).await?;
             print_said(output, &json!({ "name": name, "draining": false }), &format!("`{name}` goes on"))?;
+        }
+        Host::Accept { name, output } => {
+            let mut tx = jobs::db::begin(&db).await?;
+            let identity = store::accept(&mut tx, &name).await?;
+            let given = json!({ "name": name, "identity": identity });
+            audit::note(&mut tx, None, "cli.host.accept", &given).await?;
+            tx.commit().await?;
+            let said = format!(
+                "what answers under the name `{name}` is its own hypervisor from now on; machines that it does not know are shown as such: `millrace machine list --host {name}`"
+            );
+            print_said(output, &given, &said)?;
         }
         Host::Remove { name, output } => {
             let mut tx = jobs::db::begin(&db).await?;
@@ -92,6 +103,8 @@ async fn show(db: &PgPool, name: &str, output: Output) -> jobs::Result<()> {
         ("draining", cell(draining)),
         ("uri", host.uri.clone()),
         ("hypervisor", cell(host.hypervisor.as_deref())),
+        ("identity", cell(host.identity.as_deref())),
+        ("stranger", cell(host.stranger.as_deref())),
         ("cpus", cell(host.cpus)),
         ("memory", cell(host.memory_mib.map(|mib| format!("{mib} MiB, {} promised", host.promised_mib)))),
         ("machines", host.machines.to_string()),

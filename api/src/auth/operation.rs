@@ -108,6 +108,7 @@ pub(crate) const OPERATIONS: &[(&str, Needs)] = &[
     ("hosts", Needs::Overall(Overall::Operate)),
     ("drainHost", Needs::Overall(Overall::Operate)),
     ("resumeHost", Needs::Overall(Overall::Operate)),
+    ("acceptHost", Needs::Overall(Overall::Operate)),
     ("removeHost", Needs::Overall(Overall::Operate)),
     ("department", Needs::Tenant(DepartmentRead)),
     ("findDepartmentByName", Needs::Tenant(DepartmentRead)),

@@ -1,4 +1,4 @@
-//! Hosts: what each has, who holds it, draining and removing it.
+//! Hosts: what each has, who holds it, draining, accepting and removing it.
 
 use async_graphql::{Context, ID, Object, Result, SimpleObject};
 use chrono::{DateTime, Utc};
@@ -43,6 +43,11 @@ pub(crate) struct Host {
     held: bool,
     /// Counts its holders.
     epoch: i64,
+    /// By what its hypervisor says who it is, once it answered; none where it keeps no machines.
+    identity: Option<String>,
+    /// By what another hypervisor says who it is that answers its worker instead: nothing is done there. Empty when it
+    /// says nothing.
+    stranger: Option<String>,
     /// Since when it is drained.
     draining_at: Option<DateTime<Utc>>,
     /// Who drains it.
@@ -70,6 +75,8 @@ impl From<store::Host> for Host {
             health_slots: h.health_slots,
             held: h.held,
             epoch: h.epoch,
+            identity: h.identity,
+            stranger: h.stranger,
             draining_at: h.draining_at,
             draining_by: h.draining_by,
             reported_at: h.reported_at,
@@ -109,6 +116,19 @@ impl HostMutation {
     #[graphql(guard = "MayOverall(Overall::Operate)")]
     async fn resume_host(&self, ctx: &Context<'_>, name: String) -> Result<Host, Fault> {
         set_draining(ctx, &name, false).await
+    }
+
+    /// Accepts that another hypervisor answers under a host's name: from then on it is the host's own. Machines that it
+    /// does not know are shown as such, and none is made there by itself.
+    #[graphql(guard = "MayOverall(Overall::Operate)")]
+    async fn accept_host(&self, ctx: &Context<'_>, name: String) -> Result<Host, Fault> {
+        let by = principal(ctx)?.to_string();
+        let mut tx = audit::begin(ctx).await?;
+        let identity = store::accept(&mut tx, &name).await?;
+        let host = store::by_name(&mut tx, &name).await?;
+        tx.commit().await?;
+        tracing::info!(host = name, identity, by, "another hypervisor was accepted as a host's own");
+        Ok(host.into())
     }
 
     /// Removes a host that carries no machine and that no worker serves. What is told of machines that were destroyed

@@ -97,7 +97,7 @@ pub(crate) struct JobAttempt {
 /// Why a job waits.
 #[derive(SimpleObject)]
 pub(crate) struct WhyWaiting {
-    /// QUEUE_PAUSED, NOT_DUE, RETRYING, KEY_BUSY, HOST_DRAINING, HOST_NOT_HELD, HOST_UNREACHABLE, HOST_DEGRADED,
+    /// QUEUE_PAUSED, NOT_DUE, RETRYING, KEY_BUSY, HOST_DRAINING, HOST_NOT_HELD, HOST_UNREACHABLE, HOST_DEGRADED, HOST_STRANGER,
     /// NO_WORKER, KIND_UNKNOWN, IN_LINE or RUNNING.
     code: &'static str,
     /// The same in words.

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use rules::id::HostId;
-use rules::machine::{Capacity, HostFacts, HostState, HostUri, Name, Reach, Spec};
+use rules::machine::{Capacity, HostFacts, HostState, HostUri, Known, Name, Reach, Spec};
 use rules::queue::HostNo;
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -35,6 +35,11 @@ pub struct Host {
     pub reach: String,
     /// Why it is not online.
     pub reach_reason: Option<String>,
+    /// By what its hypervisor says who it is; none before one said so.
+    pub identity: Option<String>,
+    /// By what the hypervisor says who it is that answers instead of its own; empty when it says nothing, none while
+    /// nobody else answers.
+    pub stranger: Option<String>,
     /// Since when it is drained.
     pub draining_at: Option<DateTime<Utc>>,
     /// Who drains it.
@@ -123,6 +128,10 @@ pub struct Taken<'a> {
     pub hypervisor: Option<&'a str>,
     /// What the host has, once its hypervisor answered.
     pub capacity: Option<Capacity>,
+    /// By what the hypervisor says who it is, once it was found to be the host's own.
+    pub identity: Option<&'a str>,
+    /// By what another hypervisor says who it is that answers instead; empty when it says nothing.
+    pub stranger: Option<&'a str>,
     /// How the hypervisor answers.
     pub reach: Reach,
     /// Why it is not online.
@@ -138,6 +147,7 @@ pub async fn report(conn: &mut PgConnection, host: HostId, claim: &Claim, taken:
     let done = sqlx::query!(
         "update host set uri = $4, vm_slots = $5, health_slots = $6, hypervisor = coalesce($7, hypervisor),
             cpus = coalesce($8, cpus), memory_mib = coalesce($9, memory_mib), reach = $10, reach_reason = $11,
+            identity = coalesce(identity, $12), stranger = $13,
             reach_since = case when reach = $10 then coalesce(reach_since, now()) else now() end,
             epoch = $3, reported_at = now()
         where id = $1 and removed_at is null and epoch <= $3 and exists (
@@ -153,10 +163,55 @@ pub async fn report(conn: &mut PgConnection, host: HostId, claim: &Claim, taken:
         taken.capacity.map(|c| i64::try_from(c.memory_mib).unwrap_or(i64::MAX)),
         taken.reach.as_str(),
         taken.reason,
+        taken.identity,
+        taken.stranger,
     )
     .execute(conn)
     .await?;
     Ok(done.rows_affected() == 1)
+}
+
+/// What is recorded of who a host's hypervisor is, and which other host is recorded with the identity that answers.
+///
+/// # Errors
+/// Unavailable when nobody answers.
+pub async fn known(conn: &mut PgConnection, host: HostId, answers: Option<&str>) -> Result<Known> {
+    let row = sqlx::query_as!(
+        Known,
+        r#"select h.identity, (select o.name from host o where o.identity = $2 and o.id <> h.id and o.removed_at is null limit 1) as other
+        from host h where h.id = $1"#,
+        host.0,
+        answers
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(row.unwrap_or_default())
+}
+
+/// Takes the hypervisor that answers instead of a host's own for its own from now on. Returns by what it says who it
+/// is.
+///
+/// # Errors
+/// NotFound when there is no such host; Conflict when no other hypervisor answers.
+pub async fn accept(conn: &mut PgConnection, name: &str) -> Result<String> {
+    let host = by_name(conn, name).await?;
+    let Some(stranger) = host.stranger else {
+        return Err(Error::conflict(format!(
+            "no other hypervisor answers for host `{name}` than its own; start its worker with the new address first, \
+             and look at `millrace host show {name}`"
+        )));
+    };
+    bind(conn, host.id, &stranger).await?;
+    Ok(stranger)
+}
+
+/// Writes by what a host's hypervisor says who it is; empty is written as nothing, so that the next that answers is
+/// taken for its own.
+async fn bind(conn: &mut PgConnection, host: Uuid, identity: &str) -> Result<()> {
+    sqlx::query!("update host set identity = nullif($2, ''), stranger = null where id = $1", host, identity)
+        .execute(conn)
+        .await?;
+    Ok(())
 }
 
 /// Every host, by name.
@@ -167,7 +222,7 @@ pub async fn all(conn: &mut PgConnection) -> Result<Vec<Host>> {
     let rows = sqlx::query_as!(
         Host,
         r#"select h.id, h.no, h.name, h.uri, h.hypervisor, h.cpus, h.memory_mib, h.vm_slots, h.health_slots, h.reach, h.reach_reason,
-            h.draining_at, h.draining_by, coalesce(l.lease_until > now(), false) as "held!", coalesce(l.epoch, 0) as "epoch!", h.reported_at, h.listed_at,
+            h.identity, h.stranger, h.draining_at, h.draining_by, coalesce(l.lease_until > now(), false) as "held!", coalesce(l.epoch, 0) as "epoch!", h.reported_at, h.listed_at,
             load.machines as "machines!", load.promised_mib as "promised_mib!"
         from host h left join lease l on l.name = 'host:' || h.id::text cross join host_load_v1(h.id) load
         where h.removed_at is null order by h.name"#

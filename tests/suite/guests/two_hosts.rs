@@ -17,6 +17,8 @@ async fn one_disk_is_refused_twice_and_a_host_comes_back() {
     stands(&b, Reach::Online).await;
     assert_eq!(a.report().await.unwrap().host_name, "first");
     assert_eq!(b.report().await.unwrap().host_name, "second");
+    let identities = [a.report().await.unwrap().identity, b.report().await.unwrap().identity];
+    assert!(identities[0].is_some() && identities[0] != identities[1], "{identities:?}");
 
     let mut definition = machine(Vec::new());
     let id = definition.machine;
@@ -41,6 +43,7 @@ async fn one_disk_is_refused_twice_and_a_host_comes_back() {
 
     first.power_on();
     stands(&a, Reach::Online).await;
+    assert_eq!(a.report().await.unwrap().identity, identities[0], "it is the same host");
     seen(&a, id, Seen::Off).await;
     let error = a.start(id, mark(6)).await.unwrap_err();
     assert_eq!(error.fault, Fault::Locked, "{error}");

@@ -12,3 +12,4 @@ mod relocation;
 mod schedule;
 pub(crate) mod stage;
 mod storm;
+mod stranger;

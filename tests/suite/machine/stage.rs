@@ -36,7 +36,12 @@ pub(crate) fn simulated(name: &str) -> Simulated {
 
 /// A worker of this host alone.
 pub(crate) fn serving(name: &str, hypervisor: Arc<dyn Hypervisor>) -> WorkerConfig {
-    let (name, uri) = (name.parse().unwrap(), "test:///default".parse().unwrap());
+    serving_at(name, "test:///default", hypervisor)
+}
+
+/// A worker of the host at this address alone.
+pub(crate) fn serving_at(name: &str, uri: &str, hypervisor: Arc<dyn Hypervisor>) -> WorkerConfig {
+    let (name, uri) = (name.parse().unwrap(), uri.parse().unwrap());
     let host = HostConfig { name, uri, vm_slots: 8, health_slots: 2, hypervisor };
     WorkerConfig { hosts: vec![host], ..WorkerConfig::of_pools(vec![], 4, Duration::from_secs(5)) }
 }
@@ -64,6 +69,12 @@ impl Stage {
     /// A worker that serves this host.
     pub(crate) async fn serve(&self, name: &str, host: &Simulated) -> Hands {
         Hands::with(self.database.pool_as(DbRole::Worker).await, serving(name, Arc::new(host.clone())))
+    }
+
+    /// A worker that serves this host at this address.
+    pub(crate) async fn serve_at(&self, name: &str, uri: &str, host: &Simulated) -> Hands {
+        let db = self.database.pool_as(DbRole::Worker).await;
+        Hands::with(db, serving_at(name, uri, Arc::new(host.clone())))
     }
 
     /// A worker that serves this host, once it holds it and knows what it has.

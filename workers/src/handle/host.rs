@@ -1,7 +1,9 @@
 //! Handles `host.reconcile`: lists every machine of a host and compares it with what is recorded.
 //!
-//! A listing that fails changes nothing. What a host has lost is defined again, off; what it has too much is
-//! removed when it is off. Everything else that differs is shown, and corrected by whoever wants it so.
+//! A listing that fails changes nothing. What the driver in this process has lost is defined again, off: it keeps
+//! nothing, and loses all machines with each process. What a host has too much is removed when it is off. Everything
+//! else that differs is shown, and corrected by whoever wants it so: a machine that a real host does not know any more
+//! may run elsewhere, or its disk may be gone.
 
 use std::collections::HashMap;
 use std::time::Instant;
@@ -26,6 +28,9 @@ const BATCH: usize = 1_000;
 
 /// The most lost machines that one listing asks to define again; the next takes the rest.
 const LOST_BATCH: usize = 200;
+
+/// Why a machine is defined again.
+const RESTARTED: &str = "host restarted";
 
 /// Who asks for a machine to be defined again.
 const BY: &str = "host";
@@ -57,9 +62,10 @@ pub(crate) async fn reconcile(context: &Context, attempt: &Attempt) -> Result<Ha
         .map(|known| sight(known, seen.get(&known.machine.0).map_or(&Observed::ABSENT, |l| &l.observed)))
         .collect();
     remove_foreign(context, hold, &recorded, &listed, began).await?;
+    let keeps_nothing = hold.config.uri.lives_in_process();
     let lost: Vec<&Recorded> =
-        recorded.iter().filter(|known| is_lost(known, &seen)).take(LOST_BATCH).collect();
-    let asked = define_again(context, hold, &lost).await?;
+        recorded.iter().filter(|known| keeps_nothing && is_lost(known, &seen)).take(LOST_BATCH).collect();
+    let asked = define_again(context, &lost).await?;
     // Each batch in a transaction of its own: until its commit the lease's row is locked, and its renewal waits.
     for batch in sights.chunks(BATCH) {
         let mut tx = jobs::db::begin(&context.db).await?;
@@ -97,12 +103,7 @@ fn is_lost(known: &Recorded, seen: &HashMap<Uuid, &Listed>) -> bool {
 
 /// Asks for lost machines to be defined again. Each in a transaction of its own: one that was destroyed
 /// meanwhile keeps no other from it.
-async fn define_again(context: &Context, hold: &Hold, lost: &[&Recorded]) -> Result<usize> {
-    let reason = if hold.config.uri.lives_in_process() {
-        "host restarted"
-    } else {
-        "its host did not know it any more"
-    };
+async fn define_again(context: &Context, lost: &[&Recorded]) -> Result<usize> {
     let mut asked = 0;
     for known in lost {
         let mut tx = jobs::db::begin(&context.db).await?;
@@ -111,7 +112,7 @@ async fn define_again(context: &Context, hold: &Hold, lost: &[&Recorded]) -> Res
             machine: known.machine,
             action: Action::Define,
             by: BY,
-            reason: Some(reason),
+            reason: Some(RESTARTED),
             trace_parent: None,
         };
         match request(&mut tx, &wish).await {

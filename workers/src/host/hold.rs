@@ -1,5 +1,6 @@
 //! The hold on a host: under which epoch, and until when calls may be begun.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -32,6 +33,8 @@ pub(crate) struct Hold {
     /// Where operations begin and end.
     pub(crate) record: Arc<Record>,
     tenure: Mutex<Option<Tenure>>,
+    /// Whether what answers was found to be the host's own hypervisor since it answers.
+    recognised: AtomicBool,
 }
 
 #[derive(Debug, Clone)]
@@ -54,7 +57,14 @@ pub(crate) struct Permit {
 impl Hold {
     /// A host that is not held.
     pub(crate) fn new(known: Registered, config: HostConfig, record: Arc<Record>) -> Self {
-        Self { id: known.id, no: known.no, config, record, tenure: Mutex::default() }
+        Self {
+            id: known.id,
+            no: known.no,
+            config,
+            record,
+            tenure: Mutex::default(),
+            recognised: AtomicBool::new(false),
+        }
     }
 
     /// What speaks to the host.
@@ -62,8 +72,17 @@ impl Hold {
         &self.config.hypervisor
     }
 
-    /// The right to act now; none when the host is not held for long enough to begin anything.
+    /// Says whether what answers is the host's own hypervisor.
+    pub(crate) fn recognise(&self, own: bool) {
+        self.recognised.store(own, Ordering::Release);
+    }
+
+    /// The right to act now; none when the host is not held for long enough to begin anything, or nobody knows yet
+    /// that it is its own hypervisor that answers.
     pub(crate) fn permit(&self) -> Option<Permit> {
+        if !self.recognised.load(Ordering::Acquire) {
+            return None;
+        }
         let tenure = self.tenure();
         let held = tenure.as_ref().filter(|t| Instant::now() + STOP_BEFORE < t.until)?;
         Some(Permit { claim: held.claim.clone(), over: held.over.clone() })
@@ -138,6 +157,8 @@ mod tests {
         let claim = Claim { name: "host:a".into(), holder: Uuid::nil(), epoch: 1 };
         let taken = Instant::now();
         hold.held(claim.clone(), taken);
+        assert!(hold.permit().is_none(), "nobody knows who answers");
+        hold.recognise(true);
         let before = hold.permit().unwrap();
         assert!(hold.expire(taken + LEASE - STOP_BEFORE));
         assert!(before.over.is_cancelled());

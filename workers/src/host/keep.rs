@@ -12,13 +12,14 @@ use jobs::lease;
 use jobs::payload::machine::HostReconcile;
 use jobs::queue::{NewJob, enqueue};
 use jobs::trace::TraceContext;
-use rules::machine::{Errand, Reach};
+use rules::machine::Reach;
 use rules::queue::{Class, Priority};
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::hold::{Hold, LEASE};
+use super::meet::{Met, meet};
 use super::watch::Looker;
 use crate::context::Context;
 use crate::held::Held;
@@ -26,6 +27,9 @@ use crate::hypervisor::{HostEvent, Standing};
 
 /// How often a hold is renewed, and how often one that stands by tries to take the host.
 const RENEW_EVERY: Duration = Duration::from_secs(4);
+
+/// When a host is asked again that did not say what it has.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
 
 /// How often all machines of a host are compared with what is recorded, a quarter more or less.
 const LIST_EVERY: Duration = Duration::from_secs(30);
@@ -42,8 +46,9 @@ struct Keeper {
     holder: Uuid,
     looker: Looker,
     list_at: Instant,
-    /// How the host answered when that was last said in the log, and whether it was said that another has it.
-    told: Option<Reach>,
+    /// How the host answered when that was last said in the log, whether it was another hypervisor that did, and
+    /// whether it was said that another worker has it.
+    told: Option<(Reach, bool)>,
     told_of_another: bool,
 }
 
@@ -78,11 +83,13 @@ pub(crate) async fn keep(
         }
         if Instant::now() >= next {
             let now_standing = standing.borrow_and_update().clone();
-            keeper.tell(&now_standing);
             next = match bounded(CALL_TIMEOUT, keeper.tend(&now_standing, shutdown.is_cancelled())).await {
-                Ok(()) => {
+                Ok(met) => {
                     patience.reset();
-                    Instant::now() + about(RENEW_EVERY)
+                    keeper.tell(&met);
+                    let was_silent =
+                        met.standing.reach == Reach::Degraded && now_standing.reach == Reach::Online;
+                    Instant::now() + about(if was_silent { ASK_AGAIN } else { RENEW_EVERY })
                 }
                 Err(error) => {
                     tracing::warn!(%error, host = %keeper.hold.config.name, "the hold on a host could not be kept up; trying again");
@@ -133,12 +140,20 @@ pub(crate) async fn expire(context: Arc<Context>, held: Arc<Held>, stopped: Canc
 impl Keeper {
     /// Says how the host's hypervisor answers, once for each change, and from the start: a worker that was given
     /// a wrong address must not look like one that has nothing to do.
-    fn tell(&mut self, standing: &Standing) {
-        if self.told.replace(standing.reach) == Some(standing.reach) {
+    fn tell(&mut self, met: &Met) {
+        let (host, why) = (&self.hold.config.name, met.standing.why.as_str());
+        if met.standing == Standing::opening() {
+            tracing::debug!(%host, "connecting to a host");
             return;
         }
-        let (host, why) = (&self.hold.config.name, standing.why.as_str());
-        match standing.reach {
+        let told = (met.standing.reach, met.stranger.is_some());
+        if self.told.replace(told) == Some(told) {
+            return;
+        }
+        match met.standing.reach {
+            _ if met.stranger.is_some() => {
+                tracing::error!(%host, why, "another hypervisor answers under a host's name; nothing is done there");
+            }
             Reach::Online => tracing::info!(%host, "a host answers"),
             Reach::Degraded => {
                 tracing::warn!(%host, why, "a host does not answer in time; nothing is begun on it until it does");
@@ -149,8 +164,9 @@ impl Keeper {
         }
     }
 
-    /// Takes or renews the hold, reports, and opens or closes the pools accordingly.
-    async fn tend(&mut self, standing: &Standing, ending: bool) -> jobs::Result<()> {
+    /// Takes or renews the hold, finds out who answers, reports, and opens or closes the pools accordingly. Returns
+    /// how the host was found.
+    async fn tend(&mut self, standing: &Standing, ending: bool) -> jobs::Result<Met> {
         let mut conn = self.context.db.acquire().await?;
         let sent = Instant::now();
         let claim = match self.hold.claim() {
@@ -159,16 +175,16 @@ impl Keeper {
                 tracing::error!(host = %self.hold.config.name, "the hold on a host is lost; another worker has it");
                 self.open(false);
                 self.hold.let_go();
-                return Ok(());
+                return Ok(Met::nobody(standing.clone()));
             }
-            None if ending => return Ok(()),
+            None if ending => return Ok(Met::nobody(standing.clone())),
             None => {
                 let name = lease_name(self.hold.id);
                 let Some(claim) = lease::acquire(&mut conn, &name, self.holder, LEASE).await? else {
                     if !std::mem::replace(&mut self.told_of_another, true) {
                         tracing::info!(host = %self.hold.config.name, "another worker has the host; standing by");
                     }
-                    return Ok(());
+                    return Ok(Met::nobody(standing.clone()));
                 };
                 self.told_of_another = false;
                 // It may have been removed since this process made it known.
@@ -182,26 +198,32 @@ impl Keeper {
         };
         self.hold.held(claim.clone(), sent);
         drop(conn);
-        let reported = self.report(standing).await?;
-        self.open(reported && standing.reach == Reach::Online && !ending);
-        if Instant::now() >= self.list_at && standing.reach == Reach::Online && !ending {
+        let met = self.meet(standing).await?;
+        let reported = self.report(&met).await?;
+        let serves = reported && met.standing.reach == Reach::Online && !ending;
+        self.open(serves);
+        if Instant::now() >= self.list_at && serves {
             self.enqueue_listing().await?;
             self.list_at = Instant::now() + about(LIST_EVERY);
         }
-        Ok(())
+        Ok(met)
+    }
+
+    /// Finds out who answers. Until that is the host's own hypervisor nothing is done there.
+    async fn meet(&self, standing: &Standing) -> jobs::Result<Met> {
+        if standing.reach != Reach::Online {
+            self.hold.recognise(false);
+        }
+        let met = meet(&self.context.db, &self.hold, standing).await?;
+        self.hold.recognise(met.standing.reach == Reach::Online);
+        Ok(met)
     }
 
     /// Says what the host has and how it answers. False when a later holder has said so.
-    async fn report(&self, standing: &Standing) -> jobs::Result<bool> {
+    async fn report(&self, met: &Met) -> jobs::Result<bool> {
         let Some(claim) = self.hold.claim() else { return Ok(false) };
+        let Met { standing, report: told, stranger } = met;
         let reason = (standing.reach != Reach::Online).then_some(standing.why.as_str());
-        let told = match standing.reach {
-            Reach::Online => {
-                tokio::time::timeout(Errand::Look.awaited_for(), self.hold.hypervisor().report()).await.ok()
-            }
-            Reach::Degraded | Reach::Unreachable => None,
-        };
-        let told = told.and_then(Result::ok);
         let config = &self.hold.config;
         let taken = Taken {
             uri: &config.uri,
@@ -209,6 +231,8 @@ impl Keeper {
             health_slots: config.health_slots,
             hypervisor: told.as_ref().map(|c| c.hypervisor.as_str()),
             capacity: told.as_ref().map(|c| c.capacity),
+            identity: told.as_ref().and_then(|c| c.identity.as_deref()),
+            stranger: stranger.as_deref(),
             reach: standing.reach,
             reason,
         };

@@ -6,6 +6,7 @@
 mod hold;
 mod hosts;
 mod keep;
+mod meet;
 mod record;
 mod watch;
 

@@ -24,6 +24,13 @@ pub struct Standing {
     pub why: String,
 }
 
+impl Standing {
+    /// How a host stands until somebody has tried to reach it.
+    pub fn opening() -> Self {
+        Self { reach: Reach::Unreachable, why: "not connected yet".to_owned() }
+    }
+}
+
 /// What a host tells of itself. None is replayed: after [`HostEvent::Connected`], and after a receiver
 /// lagged, only a full listing tells what is true.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -128,6 +128,8 @@ pub struct HostReport {
     pub host_name: String,
     /// The kind of hypervisor, such as `QEMU` or `TEST`.
     pub hypervisor: String,
+    /// By what it says who it is: the same for as long as its machines are; none where it keeps none or does not say.
+    pub identity: Option<String>,
     /// What it has for machines.
     pub capacity: Capacity,
     /// Memory that nothing uses, in MiB; none where the host does not say.

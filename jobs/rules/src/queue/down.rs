@@ -20,6 +20,8 @@ pub struct Standing {
     pub held: bool,
     /// When the last hold on it ended, if there ever was one.
     pub left_at: Option<DateTime<Utc>>,
+    /// Whether what answers its worker is another hypervisor than its own.
+    pub stranger: bool,
     /// What its worker reported last.
     pub reach: Reach,
     /// Since when that is so, where it is known.
@@ -37,6 +39,8 @@ pub enum Trouble {
     Unreachable,
     /// Its hypervisor does not answer in time.
     Degraded,
+    /// Another hypervisor than its own answers its worker.
+    Stranger,
 }
 
 /// A host that keeps its jobs waiting.
@@ -57,6 +61,9 @@ impl HostDown {
             // Checks and listings go on while a host is drained, as what passes a drain does: they start nothing.
             (Class::Vm, Some(at)) => (Trouble::Draining, Some(at)),
             (Class::Vm, None) | (Class::Health, _) if !standing.held => (Trouble::NotHeld, standing.left_at),
+            (Class::Vm, None) | (Class::Health, _) if standing.stranger => {
+                (Trouble::Stranger, standing.reach_since)
+            }
             (Class::Vm, None) | (Class::Health, _) => match standing.reach {
                 Reach::Online => return None,
                 Reach::Unreachable => (Trouble::Unreachable, standing.reach_since),
@@ -73,6 +80,7 @@ impl HostDown {
             Trouble::NotHeld => "HOST_NOT_HELD",
             Trouble::Unreachable => "HOST_UNREACHABLE",
             Trouble::Degraded => "HOST_DEGRADED",
+            Trouble::Stranger => "HOST_STRANGER",
         }
     }
 }
@@ -89,6 +97,11 @@ impl fmt::Display for HostDown {
             Trouble::Unreachable => write!(
                 f,
                 "the worker of its host `{host}` cannot connect to the hypervisor{since}; look at the hypervisor"
+            ),
+            Trouble::Stranger => write!(
+                f,
+                "another hypervisor answers the worker of its host `{host}` than the host is recorded with{since}; start \
+                 that worker with the right address, or `millrace host accept {host}`"
             ),
             Trouble::Degraded => {
                 write!(
@@ -114,6 +127,7 @@ mod tests {
             draining_at: None,
             held: true,
             left_at: left,
+            stranger: false,
             reach: Reach::Online,
             reach_since: lost,
         };
@@ -123,6 +137,8 @@ mod tests {
         assert_eq!(told(&left_alone), Some(("HOST_DRAINING", drained)));
         assert_eq!(told(&Standing { class: Class::Health, ..left_alone }), Some(("HOST_NOT_HELD", left)));
         assert_eq!(told(&Standing { class: Class::Health, draining_at: drained, ..well.clone() }), None);
+        let mistaken = Standing { stranger: true, reach: Reach::Unreachable, ..well.clone() };
+        assert_eq!(told(&mistaken), Some(("HOST_STRANGER", lost)));
         for (reach, code) in [(Reach::Unreachable, "HOST_UNREACHABLE"), (Reach::Degraded, "HOST_DEGRADED")] {
             let away = Standing { reach, ..well.clone() };
             assert_eq!(told(&away), Some((code, lost)));

@@ -136,6 +136,7 @@ mod tests {
             draining_at: None,
             held: false,
             left_at: None,
+            stranger: false,
             reach: Reach::Online,
             reach_since: None,
         };

@@ -31,7 +31,7 @@ pub async fn whys(conn: &mut PgConnection, ids: &[i64]) -> Result<Vec<(JobId, Wh
             exists (select from job_worker w where j.pool_id = any(w.pools) and j.kind = any(w.kinds) and w.seen_at > now() - $2::integer * interval '1 second') as "known!",
             (select count(*) from (
                 select from job_ready x where x.pool_id = r.pool_id and (x.priority, x.pos) < (r.priority, r.pos) limit 10000) y) as "ahead!",
-            h.name as "host?", case when j.queue_id = j.pool_id then h.draining_at end as "draining_at?", h.reach as "reach?", h.reach_since as "reach_since?",
+            h.name as "host?", case when j.queue_id = j.pool_id then h.draining_at end as "draining_at?", h.reach as "reach?", h.reach_since as "reach_since?", h.stranger is not null as "stranger!",
             coalesce(e.lease_until > now(), false) as "held!", e.lease_until as "left_at?"
         from job j
         join job_queue q on q.id = j.queue_id
@@ -55,6 +55,7 @@ pub async fn whys(conn: &mut PgConnection, ids: &[i64]) -> Result<Vec<(JobId, Wh
                 draining_at: row.draining_at,
                 held: row.held,
                 left_at: row.left_at,
+                stranger: row.stranger,
                 reach: row.reach.as_deref().and_then(Reach::from_name).unwrap_or(Reach::Unreachable),
                 reach_since: row.reach_since,
             }),

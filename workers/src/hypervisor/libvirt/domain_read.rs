@@ -26,6 +26,17 @@ pub(super) fn name_in(xml: &str) -> Option<String> {
     find(xml, |element, _| is(element, "machine").then(|| attribute(element, "name"))?)
 }
 
+/// The id of the host, from its capabilities.
+pub(super) fn host_id_in(xml: &str) -> Option<String> {
+    let mut found = None;
+    texts(xml, |path, text| {
+        if path == ["capabilities", "host", "uuid"] {
+            found = Some(text.to_owned());
+        }
+    });
+    found
+}
+
 /// The disks of a definition as the guest knows them, such as `vda`.
 pub(super) fn targets_in(xml: &str) -> Vec<String> {
     let mut targets = Vec::new();

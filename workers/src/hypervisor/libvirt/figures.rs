@@ -8,24 +8,36 @@ use virt::error::Error;
 use virt_sys as sys;
 
 use super::domain::{known, observe};
-use super::domain_read::targets_in;
+use super::domain_read::{host_id_in, targets_in};
 use super::error::mapped;
 use crate::hypervisor::driver::Outcome;
 use crate::hypervisor::seen::{DiskFigures, Figures, HostReport, is_active};
 
-/// What the host has, and how much of it is free.
-pub(super) fn report(connect: &Connect) -> Outcome<HostReport> {
+/// What the host has, and how much of it is free. Who it is was told before, by [`identity`].
+pub(super) fn report(connect: &Connect, identity: Option<String>) -> Outcome<HostReport> {
     let read = || -> Result<HostReport, Error> {
         let node = connect.node_info()?;
         Ok(HostReport {
             host_name: connect.hostname()?,
             hypervisor: connect.driver_type()?,
+            identity,
             capacity: Capacity { cpus: node.cpus, memory_mib: node.memory / 1_024 },
             free_memory_mib: connect.free_memory().ok().map(|bytes| bytes / (1_024 * 1_024)),
             active: connect.num_of_domains()?,
         })
     };
     read().map_err(|error| mapped("read capacity", &error))
+}
+
+/// By what the host says who it is: its id, and which of its daemons this is. The test driver has none: it keeps
+/// nothing. The first to ask waits for libvirt to try out what its QEMU can, which takes seconds.
+pub(super) fn identity(connect: &Connect) -> Outcome<Option<String>> {
+    let failed = |error: Error| mapped("identify", &error);
+    let Some(id) = host_id_in(&connect.capabilities().map_err(failed)?) else { return Ok(None) };
+    let address = connect.uri().map_err(failed)?;
+    let path = address.split('?').next().unwrap_or_default();
+    // Daemons of users know other machines than that of the system.
+    Ok(Some(if path.ends_with("/session") { format!("{id}/session") } else { id }))
 }
 
 /// What the machine uses.

@@ -72,10 +72,10 @@ impl Libvirt {
         // A line of its own, so that the watch hears while jobs block or connect. A driver in this process has
         // its machines in the connection, so there it is the same one.
         let ears = if in_process { Arc::clone(&jobs) } else { Arc::new(Line::new(settings.uri.clone(), 1)) };
-        let why = "not connected yet".to_owned();
         let voices = Voices {
-            standing: watch::Sender::new(Standing { reach: Reach::Unreachable, why }),
+            standing: watch::Sender::new(Standing::opening()),
             events: broadcast::Sender::new(EVENTS),
+            identity: watch::Sender::new(None),
         };
         let watch = tokio::spawn(super::watch::run(ears, in_process, voices.clone()));
         let platform = if settings.uri.as_str().starts_with("test") {
@@ -127,7 +127,8 @@ impl Hypervisor for Libvirt {
     }
 
     fn report(&self) -> BoxFuture<'_, Outcome<HostReport>> {
-        self.call("read capacity", Errand::Look, figures::report)
+        let identity = self.voices.identity.borrow().clone();
+        self.call("read capacity", Errand::Look, |connect| figures::report(connect, identity))
     }
 
     fn list(&self) -> BoxFuture<'_, Outcome<Vec<Listed>>> {

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rules::id::MachineId;
-use rules::machine::Reach;
+use rules::machine::{Errand, Reach};
 use tokio::sync::{broadcast, mpsc, watch};
 
+use super::figures;
 use super::line::Line;
 use super::listen::{Closed, Ears, listen};
 use crate::hypervisor::driver::{HostEvent, Outcome, Standing};
@@ -21,6 +22,8 @@ const AGAIN: Duration = Duration::from_millis(500);
 pub(super) struct Voices {
     pub(super) standing: watch::Sender<Standing>,
     pub(super) events: broadcast::Sender<HostEvent>,
+    /// By what the host said who it is, when it was connected to last.
+    pub(super) identity: watch::Sender<Option<String>>,
 }
 
 impl Voices {
@@ -97,7 +100,12 @@ async fn attend(line: &Line, in_process: bool, voices: &Voices) -> Outcome<Atten
     });
     let failed = |error: String| HypervisorError::new(Fault::Unreachable, act).because(error);
     match tokio::time::timeout(super::line::CONNECT, registering).await {
-        Ok(Ok(Ok(ears))) => Ok((ears, closed)),
+        Ok(Ok(Ok(ears))) => {
+            // Before anybody takes it for the host that it is to be.
+            let identity = line.call("identify", Errand::Read.answered_within(), figures::identity).await?;
+            voices.identity.send_replace(identity);
+            Ok((ears, closed))
+        }
         Ok(Ok(Err(error))) => Err(super::error::mapped(act, &error)),
         Ok(Err(panicked)) => Err(failed(panicked.to_string())),
         Err(_) => Err(failed("libvirt does not answer".to_owned())),

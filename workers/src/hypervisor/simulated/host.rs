@@ -65,6 +65,13 @@ impl Simulated {
         self
     }
 
+    /// The same host, which says by this who it is.
+    #[must_use]
+    pub fn identified(self, identity: &str) -> Self {
+        self.world().identity = Some(identity.to_owned());
+        self
+    }
+
     /// Lets a machine use this much processor time from now on at once, in nanoseconds.
     pub fn burn(&self, machine: MachineId, ns: u64) {
         self.load(machine, |load| load.burnt_ns += ns);

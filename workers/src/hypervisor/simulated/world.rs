@@ -58,6 +58,7 @@ struct Taken {
 #[derive(Debug)]
 pub(super) struct World {
     host_name: String,
+    pub(super) identity: Option<String>,
     cpus: u32,
     memory_mib: u64,
     pub(super) machines: BTreeMap<MachineId, Machine>,
@@ -79,6 +80,7 @@ impl World {
     pub(super) fn new(host_name: &str, cpus: u32, memory_mib: u64) -> Self {
         Self {
             host_name: host_name.to_owned(),
+            identity: None,
             cpus,
             memory_mib,
             machines: BTreeMap::new(),
@@ -109,6 +111,7 @@ impl World {
         HostReport {
             host_name: self.host_name.clone(),
             hypervisor: "SIMULATED".to_owned(),
+            identity: self.identity.clone(),
             capacity: Capacity { cpus: self.cpus, memory_mib: self.memory_mib },
             free_memory_mib: Some(self.free_mib()),
             active: u32::try_from(active.count()).unwrap_or(u32::MAX),
