@@ -62,13 +62,8 @@ pub(crate) async fn run(command: Admin) -> anyhow::Result<()> {
     let first = Settings::default().read(read_email)?;
     let db = settings::operator().await?;
     let password = generate();
-    let whose = api::reset_admin_password(
-        &db,
-        email.as_deref(),
-        password.clone().into(),
-        &format!("operator:{}", audit::operator()),
-    )
-    .await?;
+    let whose =
+        api::reset_admin_password(&db, email.as_deref(), password.clone().into(), &audit::operator()).await?;
     let home = Home::find()?;
     let mut said = format!(
         "administrator `{whose}`, password `{password}`\n  shown only now; earlier logins have ended"

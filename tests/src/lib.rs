@@ -24,6 +24,7 @@ pub mod pooler;
 pub mod postgres;
 pub mod process;
 pub mod proxy;
+mod tell;
 pub mod wait;
 mod wire;
 
@@ -36,3 +37,4 @@ pub use operation::{Operation, Operations};
 pub use postgres::{Own, Postgres};
 pub use process::Millrace;
 pub use proxy::{Mode, Proxy};
+pub use tell::tell;

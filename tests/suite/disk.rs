@@ -37,11 +37,12 @@ fn up_on(size: &str, folder: &Path) -> Option<Command> {
     match mounting(&["true"]).output() {
         Ok(tried) if tried.status.success() => {}
         Ok(tried) => {
-            eprintln!("NOT TESTED, the full disk: no mount here: {}", String::from_utf8_lossy(&tried.stderr));
+            let why = String::from_utf8_lossy(&tried.stderr);
+            tests::tell(&format!("NOT TESTED: the full disk: no mount here: {why}"));
             return None;
         }
         Err(error) => {
-            eprintln!("NOT TESTED, the full disk: `unshare` cannot be started: {error}");
+            tests::tell(&format!("NOT TESTED: the full disk: `unshare` cannot be started: {error}"));
             return None;
         }
     }

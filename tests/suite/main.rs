@@ -34,6 +34,7 @@ mod lease;
 mod listener;
 mod lists;
 mod machine;
+mod migrations;
 mod model;
 mod much;
 mod nesting;

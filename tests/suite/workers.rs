@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use jobs::db::PgPool;
+use jobs::db::wall::DbRole;
 use jobs::payload::noop::Noop;
 use jobs::queue::postgres::rescue::rescue;
 use jobs::queue::postgres::{control, look};
@@ -11,7 +12,6 @@ use jobs::queue::{NewJob, Wake, enqueue};
 use rules::id::JobId;
 use rules::queue::{Kind, Pool, Queue};
 use sqlx::Connection;
-use sqlx::postgres::PgConnectOptions;
 use tests::{Cutter, Database, Hands, wait};
 use tokio_util::sync::CancellationToken;
 use workers::WorkerConfig;
@@ -181,39 +181,44 @@ async fn the_work_of_a_lost_worker_is_taken_over_and_its_late_result_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_lock_that_nobody_releases_keeps_neither_others_results_nor_claims_waiting() {
+async fn locks_that_nobody_releases_keep_no_other_result_and_no_slot_and_cost_no_second_run() {
+    const SLOTS: u32 = 8;
     const BESIDE: u32 = 20;
     let database = Database::new().await;
     let mut conn = database.connect().await;
-    let options: PgConnectOptions = database.url().parse().unwrap();
-    let db = PgPool::connect_with(options.options([("statement_timeout", "1s")])).await.unwrap();
-    let hands = Hands::with(db, WorkerConfig::of_pools(vec![Pool::Maintenance], 32, Duration::from_secs(5)));
+    let config = WorkerConfig::of_pools(vec![Pool::Maintenance], SLOTS, Duration::from_secs(5));
+    let hands = Hands::with(database.pool_as(DbRole::Worker).await, config);
     let takes = |sleep_ms| job(Noop { sleep_ms, ..Noop::default() });
-    let ids = enqueue(&mut conn, &[takes(3_000).ordered("held")]).await.unwrap();
+    // As many as there are slots, each of a key of its own; one more is behind each.
+    let keys = (0..SLOTS).map(|i| i.to_string());
+    let held: Vec<NewJob> =
+        keys.flat_map(|key| [takes(3_000).ordered(&*key), takes(0).ordered(key)]).collect();
+    let ids = enqueue(&mut conn, &held).await.unwrap();
     hands.wake.send(&ids);
-    let held = ids[0].id;
-    becomes(&database, held, "LEASED").await;
+    wait::until("each has a slot", || async { count(&database, "job_lease").await == i64::from(SLOTS) })
+        .await;
     let mut holder = database.connect().await;
     let mut lock = holder.begin().await.unwrap();
     let rows = sqlx::query("select from job_key for update").execute(&mut *lock).await.unwrap();
-    assert_eq!(rows.rows_affected(), 1);
-    let history = "job_history";
-    // Some end together with the one that is held, and some after it.
-    let beside: Vec<NewJob> = (0..BESIDE).map(|number| takes(u64::from(number) * 300)).collect();
+    assert_eq!(rows.rows_affected(), u64::from(SLOTS));
+    // Some end together with those that are held, and some after them.
+    let beside: Vec<NewJob> = (0..BESIDE).map(|number| takes(u64::from(number) * 100)).collect();
     hands.wake.send(&enqueue(&mut conn, &beside).await.unwrap());
-    wait::until("those beside it are done", || async {
-        count(&database, history).await == i64::from(BESIDE)
+    wait::until("those beside them are done", || async {
+        count(&database, "job_history").await == i64::from(BESIDE)
     })
     .await;
-    // Work is claimed and done, too.
-    let behind = put(&mut conn, noop("behind")).await;
-    becomes(&database, behind, "DONE").await;
-    assert_eq!(state(&mut conn, held).await, "LEASED");
+    // Their leases are renewed for as long as it takes.
+    let outlived = "job_lease where now() > leased_at + interval '35 seconds' and lease_until > now()";
+    wait::until_within(Duration::from_secs(90), "the first leases would have ended", || async {
+        count(&database, outlived).await == i64::from(SLOTS)
+    })
+    .await;
     lock.rollback().await.unwrap();
-    becomes(&database, held, "DONE").await;
+    let all = i64::from(BESIDE) + 2 * i64::from(SLOTS);
+    wait::until("all are done", || async { count(&database, "job_history").await == all }).await;
     hands.stop().await;
-    let once = "job_history where attempt = 1 and crashes = 0";
-    assert_eq!(count(&database, once).await, i64::from(BESIDE) + 2);
+    assert_eq!(count(&database, "job_history where attempt = 1 and crashes = 0").await, all);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -18,6 +18,7 @@ mod heir;
 mod held;
 mod host;
 pub mod hypervisor;
+mod late;
 mod load;
 mod mark;
 mod perform;

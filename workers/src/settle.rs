@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use jobs::db::patience::{Patience, bounded};
 use jobs::db::{CALL_TIMEOUT, Postgres, Transaction};
 use jobs::queue::postgres::partition;
-use jobs::queue::{Ack, Handed, Settled, settle, settle_and_take};
+use jobs::queue::{Ack, Handed, Settled, hurry, settle, settle_and_take};
 use jobs::{Code, metrics};
 use rules::id::{JobId, LeaseToken};
 use rules::queue::{LEASE_MS, Outcome};
@@ -22,9 +22,13 @@ use crate::context::Context;
 use crate::handle;
 use crate::heir::{Heirs, SLICE};
 use crate::held::{Held, Since};
+use crate::late;
 
 /// The most acknowledgements in one statement.
 const BATCH: usize = 500;
+
+/// For how long results are tried one by one before the next batch: the rest is tried beside it.
+const APART_FOR: Duration = Duration::from_secs(1);
 
 /// How many days of history to make when a worker finds none: the scheduler makes more.
 const DAYS_AHEAD: i32 = 2;
@@ -47,8 +51,8 @@ pub(crate) struct Desk {
     pub(crate) shutdown: CancellationToken,
 }
 
-/// Where groups go that somebody's lock keeps from being written.
-type Aside = mpsc::UnboundedSender<Vec<Ack>>;
+/// Where results go on that somebody's lock keeps from being written.
+pub(crate) type Aside = mpsc::UnboundedSender<Vec<Ack>>;
 
 /// Where to report, before the settler has begun: it is told of the pools, and they of it.
 pub(crate) fn channel() -> (Settler, mpsc::UnboundedReceiver<Report>) {
@@ -56,20 +60,13 @@ pub(crate) fn channel() -> (Settler, mpsc::UnboundedReceiver<Report>) {
 }
 
 /// Acknowledges what is reported until nobody can report any more. What a row keeps from being written that
-/// somebody holds goes on beside, one group after the other: it keeps one connection and nobody else waiting.
+/// somebody holds goes on beside, and keeps nobody else waiting.
 pub(crate) async fn run(desk: Desk, reports: mpsc::UnboundedReceiver<Report>) {
-    let (aside, mut kept_out) = mpsc::unbounded_channel();
-    let late = async {
-        while let Some(acks) = kept_out.recv().await {
-            let back = desk.settle_group(acks, None).await;
-            desk.settle_group(back, None).await;
-        }
-    };
-    tokio::join!(settle_reports(&desk, reports, aside), late);
+    let (aside, kept_out) = mpsc::unbounded_channel();
+    tokio::join!(settle_reports(Lane { desk: &desk, aside }, reports), late::run(&desk, kept_out));
 }
 
-async fn settle_reports(desk: &Desk, mut reports: mpsc::UnboundedReceiver<Report>, aside: Aside) {
-    let aside = Some(&aside);
+async fn settle_reports(lane: Lane<'_>, mut reports: mpsc::UnboundedReceiver<Report>) {
     let mut batch = Vec::with_capacity(BATCH);
     while reports.recv_many(&mut batch, BATCH).await > 0 {
         // What is done goes by itself: its statement costs the least, and alone hands order keys on.
@@ -81,29 +78,27 @@ async fn settle_reports(desk: &Desk, mut reports: mpsc::UnboundedReceiver<Report
                 (_, false) => alive.push(ack),
             }
         }
-        alive.extend(desk.settle_group(done, aside).await);
+        alive.extend(lane.settle_group(done).await);
         // What is not done hands nothing over, so nothing comes back from these.
-        desk.settle_group(alive, aside).await;
-        desk.settle_group(dying, aside).await;
+        lane.settle_group(alive).await;
+        lane.settle_group(dying).await;
     }
 }
 
-/// Puts results aside where there is a place for them; gives back those that are to be tried on here.
-fn put_aside(aside: Option<&Aside>, acks: Vec<Ack>) -> Vec<Ack> {
-    let Some(aside) = aside.filter(|_| !acks.is_empty()) else { return acks };
-    match aside.send(acks) {
-        Ok(()) => Vec::new(),
-        Err(mpsc::error::SendError(kept)) => kept,
-    }
+/// The way of what is reported.
+struct Lane<'a> {
+    desk: &'a Desk,
+    /// Where results go that somebody's lock keeps from being written.
+    aside: Aside,
 }
 
-impl Desk {
+impl Lane<'_> {
     /// Acknowledges one group, through faults of the database. Where nothing can be written at all, until it is
     /// written or its leases are over: a disk without room for the history may be full for longer than a lease, and
     /// what is renewed meanwhile is nobody else's. Nothing is claimed in the meantime. Returns what it was handed
-    /// and had no place for, to be handed back. With `aside`, what is refused while other results can be written goes
-    /// there, after each was tried alone.
-    async fn settle_group(&self, mut acks: Vec<Ack>, aside: Option<&Aside>) -> Vec<Ack> {
+    /// and had no place for, to be handed back. What is refused while other results can be written goes aside, after
+    /// each was tried alone.
+    async fn settle_group(&self, mut acks: Vec<Ack>) -> Vec<Ack> {
         if acks.is_empty() {
             return Vec::new();
         }
@@ -114,23 +109,25 @@ impl Desk {
         while !acks.is_empty() {
             let error = match self.ask(&acks).await {
                 Ok((settled, sent)) => {
-                    back.extend(self.conclude(&acks, settled, sent));
+                    back.extend(self.desk.conclude(&acks, settled, sent));
                     break;
                 }
                 Err(error) => error,
             };
-            self.held.stall(true);
-            self.held.refuse(keeps_all_out(&error));
+            self.desk.held.stall(true);
+            self.desk.held.refuse(keeps_all_out(&error));
             if tried_apart && !keeps_all_out(&error) {
-                acks = put_aside(aside, acks);
+                acks = self.put_aside(acks, &error);
                 if acks.is_empty() {
                     break;
                 }
             }
             if keeps_all_out(&error) || tried_apart {
-                if began.elapsed() > give_up_after(&error) && !self.is_worth_waiting(&acks, &error) {
+                if began.elapsed() > give_up_after(&error)
+                    && !(keeps_all_out(&error) && self.desk.may_wait(&acks))
+                {
                     tracing::error!(%error, jobs = acks.len(), "results could not be written while their leases lasted; the jobs will run again");
-                    self.give_up(&acks);
+                    self.desk.give_up(&acks);
                     break;
                 }
                 tracing::warn!(%error, cause = ?error, jobs = acks.len(), "acknowledging failed; trying again");
@@ -139,38 +136,38 @@ impl Desk {
                 tracing::warn!(%error, cause = ?error, jobs = acks.len(), "a batch was refused; acknowledging one by one");
             }
             if !error.is_transient() {
-                make_history(&self.context).await;
+                make_history(&self.desk.context).await;
             }
             // What cannot be written must not keep others from being written.
             if !keeps_all_out(&error) && acks.len() > 1 {
                 tried_apart = true;
-                let (left, handed_back) = self.settle_apart(acks, give_up_after(&error)).await;
-                acks = put_aside(aside, left);
+                let (left, handed_back) = self.settle_apart(acks).await;
+                acks = self.put_aside(left, &error);
                 back.extend(handed_back);
             }
         }
-        self.held.stall(false);
-        self.held.refuse(false);
+        self.desk.held.stall(false);
+        self.desk.held.refuse(false);
         back
     }
 
-    /// Acknowledges one by one, each once, for about so long. Returns what is left to write, and what is to be
+    /// Acknowledges one by one, each once, for about [`APART_FOR`]. Returns what is left to write, and what is to be
     /// handed back.
-    async fn settle_apart(&self, acks: Vec<Ack>, lasts: Duration) -> (Vec<Ack>, Vec<Ack>) {
+    async fn settle_apart(&self, acks: Vec<Ack>) -> (Vec<Ack>, Vec<Ack>) {
         let began = Instant::now();
         let (mut left, mut back) = (Vec::new(), Vec::new());
         let mut ended = false;
         for ack in acks {
-            if ended || began.elapsed() > lasts {
+            if ended || began.elapsed() > APART_FOR {
                 left.push(ack);
                 continue;
             }
             let one = std::slice::from_ref(&ack);
             match self.ask(one).await {
-                Ok((settled, sent)) => back.extend(self.conclude(one, settled, sent)),
+                Ok((settled, sent)) => back.extend(self.desk.conclude(one, settled, sent)),
                 Err(error) => {
                     ended = keeps_all_out(&error);
-                    tracing::warn!(%error, job.id = %ack.id, "a result could not be written; trying again after the others");
+                    tracing::debug!(%error, job.id = %ack.id, "a result could not be written");
                     left.push(ack);
                 }
             }
@@ -178,46 +175,62 @@ impl Desk {
         (left, back)
     }
 
-    /// Whether results are still ours to write, and time may mend what keeps all of them from it. One row that
-    /// somebody holds is no such reason: whoever waits for that keeps all others waiting. Who stops does not wait.
-    fn is_worth_waiting(&self, acks: &[Ack], error: &jobs::Error) -> bool {
-        let leases = acks.iter().map(|ack| (ack.id, ack.token));
-        keeps_all_out(error) && !self.shutdown.is_cancelled() && self.held.lasts(leases, Instant::now())
-    }
-
     /// Acknowledges once, and says so when that takes longer than slots are worth keeping for it.
     async fn ask(&self, acks: &[Ack]) -> jobs::Result<(Settled, Instant)> {
-        let mut asking = pin!(self.settle_once(acks));
+        let mut asking = pin!(self.desk.settle_once(acks));
         let answer = match tokio::time::timeout(SLICE, &mut asking).await {
             Ok(answer) => answer,
             Err(_) => {
-                self.held.stall(true);
+                self.desk.held.stall(true);
                 asking.await
             }
         };
         if answer.is_err() && acks.iter().any(|ack| ack.keeps.is_some()) {
             // It may have committed, and have handed over what we do not know of.
-            self.held.astray.leasing_failed(Instant::now());
+            self.desk.held.astray.leasing_failed(Instant::now());
         }
         answer
     }
 
+    /// Puts results aside; gives them back where there is no such place any more. There they keep no slot: what comes
+    /// after them is claimed like anything else.
+    fn put_aside(&self, mut acks: Vec<Ack>, error: &jobs::Error) -> Vec<Ack> {
+        if acks.is_empty() {
+            return acks;
+        }
+        tracing::warn!(%error, jobs = acks.len(), "results are kept from being written; they are tried beside the others");
+        for ack in &mut acks {
+            if let Some(pool) = ack.keeps.take() {
+                self.desk.held.let_go(pool);
+            }
+        }
+        match self.aside.send(acks) {
+            Ok(()) => Vec::new(),
+            Err(mpsc::error::SendError(kept)) => kept,
+        }
+    }
+}
+
+impl Desk {
+    /// Whether results are still ours to write however long it takes. Who stops does not wait.
+    pub(crate) fn may_wait(&self, acks: &[Ack]) -> bool {
+        let leases = acks.iter().map(|ack| (ack.id, ack.token));
+        !self.shutdown.is_cancelled() && self.held.lasts(leases, Instant::now())
+    }
+
     /// Acknowledges once; tells when, too. The wait for a connection has a limit of its own, or both together would
     /// pass a lock for a database that does not answer.
-    async fn settle_once(&self, acks: &[Ack]) -> jobs::Result<(Settled, Instant)> {
+    pub(crate) async fn settle_once(&self, acks: &[Ack]) -> jobs::Result<(Settled, Instant)> {
         let db = &self.context.db;
         if acks.iter().all(|a| matches!(a.outcome, Outcome::Done)) {
             let mut conn = db.acquire().await?;
             let sent = Instant::now();
             // A pool may have been closed since its slot was kept.
             let open = acks.iter().filter_map(|ack| ack.keeps).all(|pool| self.held.is_open(pool));
-            let settling = async {
-                if open {
-                    settle_and_take(&mut conn, acks, self.heirs.taker()).await
-                } else {
-                    settle(&mut conn, acks).await
-                }
-            };
+            let alone = (!open)
+                .then(|| acks.iter().map(|ack| Ack { keeps: None, ..ack.clone() }).collect::<Vec<_>>());
+            let acks = alone.as_deref().unwrap_or(acks);
+            let settling = settle_and_take(&mut conn, acks, self.heirs.taker());
             return Ok((bounded(CALL_TIMEOUT, settling).await?, sent));
         }
         let tx = jobs::db::begin(db).await?;
@@ -230,6 +243,7 @@ impl Desk {
         mut tx: Transaction<'_, Postgres>,
         acks: &[Ack],
     ) -> jobs::Result<(Settled, Instant)> {
+        hurry(&mut tx).await?;
         let failed =
             acks.iter().filter(|a| matches!(a.outcome, Outcome::Retry { .. } | Outcome::Dead { .. }));
         handle::before_deaths(&mut tx, &failed.map(|a| a.id.0).collect::<Vec<_>>()).await?;
@@ -241,7 +255,7 @@ impl Desk {
     }
 
     /// Lets go of leases whose results could not be written.
-    fn give_up(&self, acks: &[Ack]) {
+    pub(crate) fn give_up(&self, acks: &[Ack]) {
         for ack in acks {
             self.held.astray.give_up(ack.id, ack.token, Instant::now());
             self.held.release(ack.id, ack.token);
@@ -249,7 +263,7 @@ impl Desk {
         }
     }
 
-    fn conclude(&self, acks: &[Ack], settled: Settled, sent: Instant) -> Vec<Ack> {
+    pub(crate) fn conclude(&self, acks: &[Ack], settled: Settled, sent: Instant) -> Vec<Ack> {
         let held = &self.held;
         metrics::stale_acks(settled.stale.len() as u64);
         for id in &settled.stale {
@@ -303,7 +317,7 @@ fn keeps_all_out(error: &jobs::Error) -> bool {
 
 /// How long a result is worth trying to write at least: while the lease could last unrenewed, and for a fault that
 /// no time mends a few tries.
-fn give_up_after(error: &jobs::Error) -> Duration {
+pub(crate) fn give_up_after(error: &jobs::Error) -> Duration {
     let lease = Duration::from_millis(LEASE_MS.unsigned_abs().into());
     if error.is_transient() { lease * 2 } else { lease / 15 }
 }

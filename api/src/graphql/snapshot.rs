@@ -14,9 +14,6 @@ use crate::audit;
 use crate::auth::SignedIn;
 use crate::error::Fault;
 
-/// The most snapshots that are listed of one machine.
-const MAX_LISTED: i64 = 100;
-
 /// A point to which a machine can be put back.
 #[derive(SimpleObject)]
 pub(crate) struct MachineSnapshot {
@@ -66,7 +63,7 @@ pub(crate) struct SnapshotMutation;
 
 #[Object]
 impl SnapshotQuery {
-    /// A machine's snapshots, oldest first.
+    /// A machine's snapshots, oldest first, all of them: a machine can have 100.
     #[graphql(guard = "SignedIn")]
     async fn machine_snapshots(
         &self,
@@ -78,14 +75,14 @@ impl SnapshotQuery {
         let mut conn = app(ctx).db.acquire().await?;
         let scope = enter(ctx, &mut conn, tenant.as_ref(), InTenant::Look).await?;
         machines::get(&mut conn, Some(scope.tenant), id).await?;
-        let all = store::of_machine(&mut conn, scope.tenant, id, MAX_LISTED).await?;
+        let all = store::of_machine(&mut conn, scope.tenant, id).await?;
         Ok(all.into_iter().map(Into::into).collect())
     }
 }
 
 #[Object]
 impl SnapshotMutation {
-    /// Takes a snapshot of a machine.
+    /// Takes a snapshot of a machine, which can have 100.
     #[graphql(guard = "SignedIn")]
     async fn create_snapshot(
         &self,

@@ -7,9 +7,9 @@ use rules::audit::{Entry, INSTALLATION, Outcome, arguments};
 use rules::id::TenantId;
 use serde_json::Value;
 
-/// Who calls this command, by the name that the system has for them.
+/// Who calls this command as the audit names them, by the name that the system has for them.
 pub(crate) fn operator() -> String {
-    std::env::var("USER").unwrap_or_else(|_| "operator".into())
+    format!("operator:{}", std::env::var("USER").as_deref().unwrap_or("operator"))
 }
 
 /// Notes what a command does, for a tenant or the installation.
@@ -25,7 +25,7 @@ pub(crate) async fn note(
     let entry = Entry {
         tenant: tenant.unwrap_or(INSTALLATION),
         at: Utc::now(),
-        actor: format!("operator:{}", operator()),
+        actor: operator(),
         operation: operation.to_owned(),
         arguments: given.as_object().map_or_else(|| "{}".to_owned(), arguments),
         outcome: Outcome::Accepted,

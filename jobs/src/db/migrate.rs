@@ -16,6 +16,10 @@ const TABLE: &str = "_sqlx_migrations";
 /// whoever uses what it changes. Who waits for a table keeps all who come later waiting, so not for ever.
 const LOCK_TIMEOUT: &str = "60s";
 
+/// How often a migration is tried that is given up for work under way. The two lock the same tables in other orders,
+/// and seldom meet twice.
+const DEADLOCK_TRIES: u32 = 5;
+
 /// How the database's schema compares with this executable's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SchemaState {
@@ -69,15 +73,15 @@ async fn floor(conn: &mut PgConnection) -> Result<i64> {
 
 /// An empty database has no table of migrations yet.
 fn is_missing_table(error: &sqlx::Error) -> bool {
-    matches!(error, sqlx::Error::Database(e) if e.code().as_deref() == Some("42P01"))
+    says(error, "42P01")
 }
 
 /// Applies what is missing. When nothing is, it takes no lock at all, so that starting a process never
 /// disturbs those that run.
 ///
 /// # Errors
-/// Conflict when the database is newer than the executable; Unavailable when nobody answers, or when a lock
-/// was waited for in vain.
+/// Conflict when the database is newer than the executable; Unavailable when nobody answers, when a lock was waited
+/// for in vain, or when work under way came in between again and again.
 pub async fn migrate(db: &PgPool) -> Result<()> {
     match schema_state(db).await? {
         // What was expanded was furnished by whoever did it.
@@ -93,13 +97,46 @@ pub async fn migrate(db: &PgPool) -> Result<()> {
         }
         SchemaState::Behind(_) => {}
     }
+    let mut tries = 1;
+    while let Err(error) = apply(db).await {
+        if !is_deadlock(&error) || tries >= DEADLOCK_TRIES {
+            return Err(told(error));
+        }
+        tracing::warn!(
+            tries,
+            "a migration and somebody's work waited for each other; it was rolled back and is tried again"
+        );
+        tries += 1;
+    }
+    // What is new belongs to its owner alone until the roles are let at it.
+    wall::furnish(db).await
+}
+
+/// Applies what is missing, each migration in a transaction of its own: those before one that fails stay.
+async fn apply(db: &PgPool) -> Result<(), MigrateError> {
     let mut conn = PgConnection::connect_with(&migration_options(db)).await?;
-    let done = MIGRATOR.run(&mut conn).await.map_err(|error| match error {
-        MigrateError::Execute(e) | MigrateError::ExecuteMigration(e, _) if waited_in_vain(&e) => Error::new(
+    let done = MIGRATOR.run(&mut conn).await;
+    if let Err(error) = conn.close().await {
+        tracing::debug!(%error, "the connection of the migrations was not closed in order");
+    }
+    done
+}
+
+fn told(error: MigrateError) -> Error {
+    match error {
+        MigrateError::Execute(e) | MigrateError::ExecuteMigration(e, _) if says(&e, WAITED_IN_VAIN) => Error::new(
             Code::Unavailable,
             format!(
                 "the schema could not be brought up within {LOCK_TIMEOUT} of waiting: another process migrates, or a \
                  long transaction holds a table; nothing was changed by the migration that waited; try again"
+            ),
+        )
+        .because(e),
+        MigrateError::ExecuteMigration(e, version) if says(&e, DEADLOCK) => Error::new(
+            Code::Unavailable,
+            format!(
+                "migration `{version}` and work under way waited for each other {DEADLOCK_TRIES} times; it was rolled \
+                 back; try again when there is less to do, or stop the workers for it"
             ),
         )
         .because(e),
@@ -114,13 +151,7 @@ pub async fn migrate(db: &PgPool) -> Result<()> {
         )
         .because(e),
         other => Error::internal(other),
-    });
-    if let Err(error) = conn.close().await {
-        tracing::debug!(%error, "the connection of the migrations was not closed in order");
     }
-    done?;
-    // What is new belongs to its owner alone until the roles are let at it.
-    wall::furnish(db).await
 }
 
 /// Furnishes the roles of an installation whose schema is current: they may have been made since by a
@@ -146,6 +177,16 @@ pub fn migration_options(db: &PgPool) -> PgConnectOptions {
     options.options([("statement_timeout", "0"), ("lock_timeout", LOCK_TIMEOUT)])
 }
 
-fn waited_in_vain(error: &sqlx::Error) -> bool {
-    matches!(error, sqlx::Error::Database(e) if e.code().as_deref() == Some("55P03"))
+/// Postgres' code for a lock that was not got in time.
+const WAITED_IN_VAIN: &str = "55P03";
+
+/// Postgres' code for the one that it gave up of those who waited for each other.
+const DEADLOCK: &str = "40P01";
+
+fn is_deadlock(error: &MigrateError) -> bool {
+    matches!(error, MigrateError::ExecuteMigration(e, _) if says(e, DEADLOCK))
+}
+
+fn says(error: &sqlx::Error, code: &str) -> bool {
+    matches!(error, sqlx::Error::Database(e) if e.code().as_deref() == Some(code))
 }

@@ -7,6 +7,8 @@ pub mod wake;
 
 pub use attempt::{Attempt, Settling, StopReason};
 pub use new_job::{Enqueued, MAX_DELAY, MAX_KEY_BYTES, MAX_PAYLOAD_BYTES, NewJob};
-pub use postgres::ack::{Ack, DeadJob, Handed, Settled, Stale, Taker, finish, settle, settle_and_take};
+pub use postgres::ack::{
+    Ack, DeadJob, Handed, Settled, Stale, Taker, finish, hurry, settle, settle_and_take,
+};
 pub use postgres::enqueue::{enqueue, enqueue_all};
 pub use wake::Wake;

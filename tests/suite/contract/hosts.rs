@@ -36,7 +36,7 @@ pub(super) fn all() -> Vec<Host> {
         }
     }
     #[cfg(not(feature = "libvirt"))]
-    eprintln!("NOT TESTED: hosts of libvirt, because this build knows none (feature `libvirt`)");
+    tests::tell("NOT TESTED: hosts of libvirt, because this build knows none (feature `libvirt`)");
     hosts
 }
 

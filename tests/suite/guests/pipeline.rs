@@ -310,12 +310,13 @@ async fn operations_on_real_guests_come_through_what_happens() {
     let mut rows = killed(&ward).await;
     rows.push(powerless(&mut ward).await);
     rows.push(cut_off(&mut ward).await);
-    println!(
-        "fault                                              faults operations lost run twice out of order"
-    );
+    let mut table =
+        "on real guests                                     faults operations lost run twice out of order"
+            .to_owned();
     for Row { fault, faults, operations, lost, twice, disorder } in &rows {
-        println!("{fault:<50} {faults:>6} {operations:>10} {lost:>4} {twice:>9} {disorder:>12}");
+        table += &format!("\n{fault:<50} {faults:>6} {operations:>10} {lost:>4} {twice:>9} {disorder:>12}");
     }
+    tests::tell(&table);
     for row in rows {
         assert_eq!((row.lost, row.twice, row.disorder), (0, 0, 0), "{}", row.fault);
         assert!(row.faults > 0 && row.operations > 0, "{}", row.fault);

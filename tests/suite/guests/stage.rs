@@ -17,7 +17,7 @@ pub(super) fn can(test: &str) -> bool {
     match hypervisor_host::missing() {
         None => true,
         Some(why) => {
-            eprintln!("\nNOT TESTED: {test}: {why}\n");
+            tests::tell(&format!("NOT TESTED: {test}: {why}"));
             false
         }
     }

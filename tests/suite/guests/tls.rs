@@ -16,7 +16,7 @@ async fn a_host_is_spoken_to_over_tls_by_whom_it_knows() {
         return;
     }
     if let Some(why) = authority::missing() {
-        eprintln!("\nNOT TESTED: a host over TLS: {why}\n");
+        tests::tell(&format!("NOT TESTED: a host over TLS: {why}"));
         return;
     }
     let (ours, theirs) = (Authority::new(), Authority::new());

@@ -79,7 +79,7 @@ async fn snapshots_are_taken_gone_back_to_and_removed() {
     assert_eq!(snapshot().await.unwrap_err().code, jobs::Code::Conflict);
     let list = async || {
         let mut conn = stage.conn().await;
-        jobs::machine::snapshot::store::of_machine(&mut conn, stage.tenant, machine, 10).await.unwrap()
+        jobs::machine::snapshot::store::of_machine(&mut conn, stage.tenant, machine).await.unwrap()
     };
     let all = list().await;
     assert_eq!((all.len(), all[0].state.as_str(), all[0].seen.as_deref()), (1, "READY", Some("RUNNING")));
@@ -97,6 +97,43 @@ async fn snapshots_are_taken_gone_back_to_and_removed() {
     let now = stage.machine(machine).await;
     assert_eq!((now.wanted.as_str(), now.seen.as_str(), now.drift), ("RUNNING", "RUNNING", None));
     hands.stop().await;
+}
+
+#[tokio::test]
+async fn a_machine_has_a_hundred_snapshots_at_most_and_keeps_twenty_that_failed() {
+    let stage = Stage::new().await;
+    let host = simulated("a");
+    let hands = stage.hold("a", &host).await;
+    let (machine, made) = stage.create("web", "a").await;
+    stage.ended(made).await;
+    hands.stop().await;
+    let mut conn = stage.conn().await;
+    let there = "insert into machine_snapshot (id, tenant_id, machine_id, name, description, created_by, state)
+        select gen_random_uuid(), $1, $2, 'nr-' || i, '', 'tester', case when i <= 100 then 'READY' else 'FAILED' end
+        from generate_series(1, 125) i";
+    sqlx::query(there).bind(stage.tenant.0).bind(machine.0).execute(&mut conn).await.unwrap();
+    let name: Name = "one-more".parse().unwrap();
+    let mut tx = jobs::db::begin(&stage.database.pool().await).await.unwrap();
+    let made = jobs::machine::snapshot::create(&mut tx, stage.tenant, machine, &name, "", "tester", None);
+    let refused = made.await.unwrap_err();
+    assert_eq!(refused.code, jobs::Code::Conflict);
+    assert_eq!(
+        refused.to_string(),
+        "the machine has 100 snapshots, and more is not allowed; delete one first"
+    );
+    drop(tx);
+    let gone = "delete from machine_snapshot where machine_id = $1 and name = 'nr-1'";
+    sqlx::query(gone).bind(machine.0).execute(&mut conn).await.unwrap();
+    let mut tx = jobs::db::begin(&stage.database.pool().await).await.unwrap();
+    drop(
+        jobs::machine::snapshot::create(&mut tx, stage.tenant, machine, &name, "", "tester", None)
+            .await
+            .unwrap(),
+    );
+    tx.commit().await.unwrap();
+    let all = jobs::machine::snapshot::store::of_machine(&mut conn, stage.tenant, machine).await.unwrap();
+    assert_eq!(all.len(), 120);
+    assert!(all.iter().any(|one| one.name == "one-more"), "the newest is listed");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -307,11 +307,12 @@ async fn ten_thousand_operations_and_none_is_lost_run_twice_or_out_of_order() {
     for fault in Fault::ALL {
         rows.push((fault, storm(&stage, fault, &hosts, &mut workers).await));
     }
-    println!("fault                           faults operations  lost run twice out of order  astray");
+    let mut table =
+        "on hosts in this process        faults operations  lost run twice out of order  astray".to_owned();
     for (fault, verdict) in &rows {
-        println!("{:<30} {verdict}", fault.as_str());
+        table += &format!("\n{:<30} {verdict}", fault.as_str());
     }
-    println!("in {:.0?}", began.elapsed());
+    tests::tell(&format!("{table}\nin {:.0?}", began.elapsed()));
     for (fault, verdict) in &rows {
         let Verdict { operations, faults, lost, twice, disorder, astray } = verdict;
         assert_eq!((lost, twice, disorder, astray), (&0, &0, &0, &0), "{}", fault.as_str());

@@ -56,7 +56,7 @@ async fn making_days_goes_on_beside_writers_and_dropping_does_not_wait_for_them(
     assert!(ensure_days(&mut conn, 30).await.unwrap() > 0);
     assert_eq!(drop_oldest(&mut conn, 14).await.unwrap(), Dropped::Busy);
     writer.commit().await.unwrap();
-    assert_eq!(drop_oldest(&mut conn, 14).await.unwrap(), Dropped::Day("job_history_20200101".into()));
+    assert_eq!(drop_oldest(&mut conn, 14).await.unwrap(), Dropped::Partition("job_history_20200101".into()));
     assert_eq!(drop_oldest(&mut conn, 14).await.unwrap(), Dropped::Nothing);
 }
 

@@ -19,7 +19,9 @@ fn tool(name: &str) -> Option<PathBuf> {
 /// Runs a tool in the folder of the rules; nothing where there is none, which `.ci/prometheus` has said aloud.
 fn ask(name: &str, arguments: &[&str]) -> Option<Output> {
     let Some(path) = tool(name) else {
-        eprintln!("SKIPPED: `{name}` is not here (`.ci/prometheus` fetches it): {arguments:?} was not asked");
+        tests::tell(&format!(
+            "NOT TESTED: {name} {arguments:?}: it is not here, and `.ci/prometheus` fetches it"
+        ));
         return None;
     };
     Some(Command::new(path).args(arguments).current_dir(folder()).output().unwrap())

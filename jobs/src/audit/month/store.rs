@@ -26,7 +26,7 @@ pub async fn drop_oldest(conn: &mut PgConnection, keep_months: i32) -> Result<Dr
         .await
         .map_err(Error::from)
     {
-        Ok(Some(name)) => Ok(Dropped::Day(name)),
+        Ok(Some(name)) => Ok(Dropped::Partition(name)),
         Ok(None) => Ok(Dropped::Nothing),
         Err(error) if error.code == Code::Interrupted => Ok(Dropped::Busy),
         Err(error) => Err(error),

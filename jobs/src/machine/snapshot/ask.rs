@@ -6,18 +6,24 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::store;
-use crate::Result;
 use crate::machine::request::{Request, Requested, request};
 use crate::machine::store as machines;
+use crate::{Error, Result};
 
 /// The longest description, in characters.
 pub const MAX_DESCRIPTION_CHARS: usize = 1_000;
 
-/// Asks for a snapshot of a machine.
+/// The most snapshots of one machine: each is a layer more that its disks are read through.
+pub const MAX_SNAPSHOTS: i64 = 100;
+
+/// How many attempts at snapshots that failed are kept of one machine, for people to see why.
+const FAILED_KEPT: i64 = 20;
+
+/// Asks for a snapshot of a machine. Of those that failed, the oldest are forgotten.
 ///
 /// # Errors
-/// NotFound when the tenant has no such machine; Conflict when it has a snapshot of that name, or is being
-/// destroyed.
+/// NotFound when the tenant has no such machine; Conflict when it has a snapshot of that name, or
+/// [`MAX_SNAPSHOTS`], or is being destroyed.
 pub async fn create(
     conn: &mut PgConnection,
     tenant: TenantId,
@@ -31,7 +37,13 @@ pub async fn create(
     let action = Action::SnapshotCreate(id);
     // Asked first: it tells whether the machine is the tenant's, and holds it.
     let asked = request(conn, &Request { tenant, machine, action, by, reason: None, trace_parent }).await?;
+    if store::count(conn, machine).await? >= MAX_SNAPSHOTS {
+        return Err(Error::conflict(format!(
+            "the machine has {MAX_SNAPSHOTS} snapshots, and more is not allowed; delete one first"
+        )));
+    }
     store::insert(conn, tenant, machine, id, name, description, by).await?;
+    store::forget_failed(conn, machine, FAILED_KEPT).await?;
     Ok((id, asked))
 }
 

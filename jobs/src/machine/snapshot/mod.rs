@@ -3,5 +3,5 @@
 mod ask;
 pub mod store;
 
-pub use ask::{Ask, MAX_DESCRIPTION_CHARS, ask, create};
+pub use ask::{Ask, MAX_DESCRIPTION_CHARS, MAX_SNAPSHOTS, ask, create};
 pub use store::Snapshot;

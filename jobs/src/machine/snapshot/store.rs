@@ -104,7 +104,7 @@ async fn deleting(conn: &mut PgConnection, id: SnapshotId) -> Result<()> {
     Ok(())
 }
 
-/// A machine's snapshots, oldest first.
+/// A machine's snapshots, oldest first; there is a bound on how many there can be.
 ///
 /// # Errors
 /// Unavailable when nobody answers.
@@ -112,15 +112,13 @@ pub async fn of_machine(
     conn: &mut PgConnection,
     tenant: TenantId,
     machine: MachineId,
-    limit: i64,
 ) -> Result<Vec<Snapshot>> {
     let rows = sqlx::query_as!(
         Snapshot,
         "select id, machine_id, name, description, state, seen, created_by, created_at, taken_at
-        from machine_snapshot where tenant_id = $1 and machine_id = $2 order by id limit $3",
+        from machine_snapshot where tenant_id = $1 and machine_id = $2 order by id",
         tenant.0,
-        machine.0,
-        limit
+        machine.0
     )
     .fetch_all(conn)
     .await?;
@@ -139,6 +137,22 @@ pub(in crate::machine) async fn count(conn: &mut PgConnection, machine: MachineI
     .fetch_one(conn)
     .await?;
     Ok(found)
+}
+
+/// Forgets the snapshots of a machine that failed, save the `keep` newest.
+///
+/// # Errors
+/// Unavailable when nobody answers.
+pub(super) async fn forget_failed(conn: &mut PgConnection, machine: MachineId, keep: i64) -> Result<()> {
+    sqlx::query!(
+        "delete from machine_snapshot where id in (
+            select id from machine_snapshot where machine_id = $1 and state = 'FAILED' order by id desc offset $2)",
+        machine.0,
+        keep
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
 }
 
 /// Forgets every snapshot of a machine: whatever kept them is gone.

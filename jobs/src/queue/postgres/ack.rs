@@ -108,7 +108,8 @@ pub async fn settle(conn: &mut PgConnection, acks: &[Ack]) -> Result<Settled> {
 }
 
 /// [`settle`], which also leases the next jobs of order keys to a worker, where it keeps slots for them and
-/// all of the batch are done. To be called outside a longer transaction: the leases begin with it.
+/// all of the batch are done. To be called outside a longer transaction: the leases begin with it. A lock that is
+/// not had soon ends it, and nothing is written.
 ///
 /// # Errors
 /// As of [`settle`]. Where the answer was lost, so are the leases that it handed out.
@@ -166,6 +167,16 @@ async fn settle_distinct(
     .await?;
     let dead = if row.died.is_empty() { Vec::new() } else { dead_jobs(conn, &row.died).await? };
     Ok(Settled { stale: stale(acks, &row.accepted), dead, woken: row.woken, handed: Vec::new() })
+}
+
+/// From here on this transaction waits for no lock for long, as an acknowledgement of done jobs does: while it waits,
+/// it keeps leases from being renewed.
+///
+/// # Errors
+/// Unavailable when nobody answers.
+pub async fn hurry(conn: &mut PgConnection) -> Result<()> {
+    sqlx::query!("set local lock_timeout = '250ms'").execute(conn).await?;
+    Ok(())
 }
 
 /// Those that were not accepted, whose ids are in ascending order.

@@ -14,7 +14,7 @@ use super::ack::{Ack, Handed, Settled, Taker, ran_ms, stale};
 use super::claim::{Leased, random_token};
 use crate::{Error, Result};
 
-/// Acknowledges a batch, each job once, all of them done.
+/// Acknowledges a batch, each job once, all of them done. With a taker it waits for no lock for long.
 pub(super) async fn settle_done(
     conn: &mut PgConnection,
     acks: &BTreeMap<JobId, &Ack>,
@@ -23,21 +23,56 @@ pub(super) async fn settle_done(
     let ids: Vec<i64> = acks.keys().map(|id| id.0).collect();
     let tokens: Vec<Uuid> = acks.values().map(|a| a.token.0).collect();
     let ran: Vec<i32> = acks.values().map(|a| ran_ms(a)).collect();
-    let keeps = |ack: &&Ack| ack.keeps.filter(|_| taker.is_some());
-    let pools: Vec<Option<i32>> = acks.values().map(|a| keeps(a).map(|pool| pool.id())).collect();
+    match taker {
+        None => done(conn, acks, &ids, &tokens, &ran).await,
+        Some(taker) => done_and_taken(conn, acks, &ids, &tokens, &ran, taker).await,
+    }
+}
+
+async fn done(
+    conn: &mut PgConnection,
+    acks: &BTreeMap<JobId, &Ack>,
+    ids: &[i64],
+    tokens: &[Uuid],
+    ran: &[i32],
+) -> Result<Settled> {
+    let row = sqlx::query!(
+        r#"select accepted as "accepted!", woken as "woken!" from job_done_v2($1, $2, $3, $4, $5, $6, $7, '{}')"#,
+        ids,
+        tokens,
+        ran,
+        &vec![None; ids.len()] as &[Option<i32>],
+        &vec![None; ids.len()] as &[Option<Uuid>],
+        Uuid::nil(),
+        LEASE_MS,
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(Settled { stale: stale(acks, &row.accepted), woken: row.woken, ..Settled::default() })
+}
+
+async fn done_and_taken(
+    conn: &mut PgConnection,
+    acks: &BTreeMap<JobId, &Ack>,
+    ids: &[i64],
+    tokens: &[Uuid],
+    ran: &[i32],
+    taker: Taker<'_>,
+) -> Result<Settled> {
+    let pools: Vec<Option<i32>> = acks.values().map(|a| a.keeps.map(|pool| pool.id())).collect();
     // Drawn anew for each try: had the last one committed unheard, its leases keep their tokens.
-    let heirs: Vec<Option<Uuid>> = acks.values().map(|a| keeps(a).map(|_| random_token())).collect();
-    let kinds: Vec<&str> = taker.iter().flat_map(|t| t.kinds).map(|kind| kind.as_str()).collect();
+    let heirs: Vec<Option<Uuid>> = acks.values().map(|a| a.keeps.map(|_| random_token())).collect();
+    let kinds: Vec<&str> = taker.kinds.iter().map(|kind| kind.as_str()).collect();
     let rows = sqlx::query!(
         r#"select d.accepted, d.woken, d.after_id, d.job_id as id, d.token, d.pool_id, d.priority, d.attempt, d.crashes,
             d.max_attempts, d.kind, d.tenant_id, d.trace_parent, now() as "now!", d.payload as "payload: Json<Box<RawValue>>"
-        from job_done_v2($1, $2, $3, $4, $5, $6, $7, $8) d"#,
-        &ids,
-        &tokens,
-        &ran,
+        from job_done_soon_v1($1, $2, $3, $4, $5, $6, $7, $8) d"#,
+        ids,
+        tokens,
+        ran,
         &pools as &[Option<i32>],
         &heirs as &[Option<Uuid>],
-        taker.map_or(Uuid::nil(), |t| t.worker.0),
+        taker.worker.0,
         LEASE_MS,
         &kinds as &[&str],
     )

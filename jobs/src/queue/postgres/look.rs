@@ -86,7 +86,10 @@ pub struct Filter {
 /// # Errors
 /// Invalid for a kind that does not exist, Unavailable when nobody answers.
 pub async fn page(conn: &mut PgConnection, filter: &Filter, limit: i64) -> Result<Slice<JobView>> {
-    let page = select(conn, filter, limit).await?;
+    let page = match filter.tenant {
+        Some(tenant) => of_tenant(conn, tenant, filter, limit).await?,
+        None => of_all(conn, filter, limit).await?,
+    };
     match &filter.kind {
         // Jobs of a kind that only another version knows are shown like all others.
         Some(kind) if page.is_empty() => known(kind).map(|()| page),
@@ -94,10 +97,7 @@ pub async fn page(conn: &mut PgConnection, filter: &Filter, limit: i64) -> Resul
     }
 }
 
-/// What has ended is asked for twice, of all and of a tenant, so that each has its index whatever plan the session has
-/// come to: with either in one condition, or a range of ids that the index of all serves too, a tenant's page is
-/// looked for among the jobs of all.
-async fn select(conn: &mut PgConnection, filter: &Filter, limit: i64) -> Result<Slice<JobView>> {
+async fn of_all(conn: &mut PgConnection, filter: &Filter, limit: i64) -> Result<Slice<JobView>> {
     let rows = sqlx::query_as!(
         JobView,
         r#"select v.id as "id!", v.state as "state!", v.kind as "kind!", q.name as queue, v.tenant_id, v.priority as "priority!",
@@ -108,60 +108,109 @@ async fn select(conn: &mut PgConnection, filter: &Filter, limit: i64) -> Result<
                 null::timestamptz as run_at, null::timestamptz as started_at, null::timestamptz as finished_at, null::integer as run_ms,
                 null::uuid as worker_id, null::text as error, j.trace_parent, j.payload
             from job_ready t join job j on j.id = t.job_id
-            where coalesce($1, 'READY') = 'READY' and t.job_id < $2 and t.job_id >= $6 and ($3::uuid is null or j.tenant_id = $3) and ($4::text is null or j.kind = $4)
-            order by t.job_id desc limit $5)
+            where coalesce($1, 'READY') = 'READY' and t.job_id < $2 and t.job_id >= $5 and ($3::text is null or j.kind = $3)
+            order by t.job_id desc limit $4)
             union all
             (select j.id, 'SCHEDULED', j.kind, j.queue_id, j.tenant_id, j.priority, t.attempt, t.crashes, j.created_at,
-                t.run_at, null, null, null, null, null, j.trace_parent, j.payload
+                t.run_at, null, null, null,
+                null, null, j.trace_parent, j.payload
             from job_scheduled t join job j on j.id = t.job_id
-            where coalesce($1, 'SCHEDULED') = 'SCHEDULED' and t.job_id < $2 and t.job_id >= $6 and ($3::uuid is null or j.tenant_id = $3) and ($4::text is null or j.kind = $4)
-            order by t.job_id desc limit $5)
+            where coalesce($1, 'SCHEDULED') = 'SCHEDULED' and t.job_id < $2 and t.job_id >= $5 and ($3::text is null or j.kind = $3)
+            order by t.job_id desc limit $4)
             union all
             (select j.id, 'BLOCKED', j.kind, j.queue_id, j.tenant_id, j.priority, t.attempt, t.crashes, j.created_at,
-                null, null, null, null, null, null, j.trace_parent, j.payload
+                null, null, null, null,
+                null, null, j.trace_parent, j.payload
             from job_blocked t join job j on j.id = t.job_id
-            where coalesce($1, 'BLOCKED') = 'BLOCKED' and t.job_id < $2 and t.job_id >= $6 and ($3::uuid is null or j.tenant_id = $3) and ($4::text is null or j.kind = $4)
-            order by t.job_id desc limit $5)
+            where coalesce($1, 'BLOCKED') = 'BLOCKED' and t.job_id < $2 and t.job_id >= $5 and ($3::text is null or j.kind = $3)
+            order by t.job_id desc limit $4)
             union all
             (select j.id, 'LEASED', j.kind, j.queue_id, j.tenant_id, j.priority, t.attempt, t.crashes, j.created_at,
-                null, t.leased_at, null, null, t.worker_id, null, j.trace_parent, j.payload
+                null, t.leased_at, null, null,
+                t.worker_id, null, j.trace_parent, j.payload
             from job_lease t join job j on j.id = t.job_id
-            where coalesce($1, 'LEASED') = 'LEASED' and t.job_id < $2 and t.job_id >= $6 and ($3::uuid is null or j.tenant_id = $3) and ($4::text is null or j.kind = $4)
-            order by t.job_id desc limit $5)
+            where coalesce($1, 'LEASED') = 'LEASED' and t.job_id < $2 and t.job_id >= $5 and ($3::text is null or j.kind = $3)
+            order by t.job_id desc limit $4)
             union all
             (select t.job_id, 'DEAD', t.kind, t.queue_id, t.tenant_id, t.priority, t.attempt, t.crashes, t.created_at,
                 null, null, t.died_at, null, null, t.error, t.trace_parent, t.payload
             from job_dead t
-            where coalesce($1, 'DEAD') = 'DEAD' and t.job_id < $2 and t.job_id >= $6 and $3::uuid is null and ($4::text is null or t.kind = $4)
-            order by t.job_id desc limit $5)
-            union all
-            (select t.job_id, 'DEAD', t.kind, t.queue_id, t.tenant_id, t.priority, t.attempt, t.crashes, t.created_at,
-                null, null, t.died_at, null, null, t.error, t.trace_parent, t.payload
-            from job_dead t
-            where coalesce($1, 'DEAD') = 'DEAD' and t.tenant_id = $3 and (t.tenant_id, t.job_id) < ($3, $2) and (t.tenant_id, t.job_id) >= ($3, $6) and ($4::text is null or t.kind = $4)
-            order by t.job_id desc limit $5)
+            where coalesce($1, 'DEAD') = 'DEAD' and t.job_id < $2 and t.job_id >= $5 and ($3::text is null or t.kind = $3)
+            order by t.job_id desc limit $4)
             union all
             (select t.job_id, case t.outcome when 0 then 'DONE' else 'CANCELLED' end, t.kind, t.queue_id, t.tenant_id, t.priority, t.attempt, t.crashes,
                 t.created_at, null, t.started_at, t.finished_at, t.run_ms, t.worker_id, null, t.trace_parent, t.payload
             from job_history t
             where ($1::text is null or ($1 = 'DONE' and t.outcome = 0) or ($1 = 'CANCELLED' and t.outcome = 4))
-                and t.job_id < $2 and t.job_id >= $6 and $3::uuid is null and ($4::text is null or t.kind = $4)
-            order by t.job_id desc limit $5)
-            union all
-            (select t.job_id, case t.outcome when 0 then 'DONE' else 'CANCELLED' end, t.kind, t.queue_id, t.tenant_id, t.priority, t.attempt, t.crashes,
-                t.created_at, null, t.started_at, t.finished_at, t.run_ms, t.worker_id, null, t.trace_parent, t.payload
-            from job_history t
-            where ($1::text is null or ($1 = 'DONE' and t.outcome = 0) or ($1 = 'CANCELLED' and t.outcome = 4))
-                and t.tenant_id = $3 and (t.tenant_id, t.job_id) < ($3, $2) and (t.tenant_id, t.job_id) >= ($3, $6) and ($4::text is null or t.kind = $4)
-            order by t.job_id desc limit $5)
+                and t.job_id < $2 and t.job_id >= $5 and ($3::text is null or t.kind = $3)
+            order by t.job_id desc limit $4)
         ) v join job_queue q on q.id = v.queue_id
-        order by v.id desc limit $5"#,
+        order by v.id desc limit $4"#,
         filter.state.map(State::as_str),
         filter.before.unwrap_or(i64::MAX),
-        filter.tenant.map(|t| t.0),
         filter.kind,
         limit.clamp(1, MAX_FETCHED),
         filter.from.unwrap_or(i64::MIN),
+    )
+    .fetch(conn);
+    slice(rows, |job| kept::bytes(&job.payload)).await
+}
+
+/// A statement of its own, so that each table has its index of the tenant's whatever plan the session has come to.
+/// Leases are as few as there are slots: those of a tenant are looked for among all of them, and not among all that
+/// the tenant has waiting.
+async fn of_tenant(
+    conn: &mut PgConnection,
+    tenant: TenantId,
+    filter: &Filter,
+    limit: i64,
+) -> Result<Slice<JobView>> {
+    let rows = sqlx::query_as!(
+        JobView,
+        r#"select v.id as "id!", v.state as "state!", v.kind as "kind!", q.name as queue, v.tenant_id, v.priority as "priority!",
+            v.attempt as "attempt!", v.crashes as "crashes!", v.created_at as "created_at!", v.run_at, v.started_at, v.finished_at,
+            v.run_ms, v.worker_id, v.error, v.trace_parent, v.payload as "payload!"
+        from (
+            (select j.id, 'LEASED' as state, j.kind, j.queue_id, j.tenant_id, j.priority, t.attempt, t.crashes, j.created_at,
+                null::timestamptz as run_at, t.leased_at as started_at, null::timestamptz as finished_at, null::integer as run_ms,
+                t.worker_id, null::text as error, j.trace_parent, j.payload
+            from job_lease t join job j on j.id = t.job_id
+            where $1 = 'LEASED' and t.job_id < $2 and t.job_id >= $5 and j.tenant_id = $6 and ($3::text is null or j.kind = $3)
+            order by t.job_id desc limit $4)
+            union all
+            (select j.id, t.state, j.kind, j.queue_id, j.tenant_id, j.priority, t.attempt, t.crashes, j.created_at,
+                t.run_at, t.leased_at, null, null, t.worker_id, null, j.trace_parent, j.payload
+            from job j cross join lateral (
+                select 'READY' as state, attempt, crashes, null::timestamptz as run_at, null::timestamptz as leased_at, null::uuid as worker_id
+                from job_ready where job_id = j.id
+                union all select 'SCHEDULED', attempt, crashes, run_at, null, null from job_scheduled where job_id = j.id
+                union all select 'BLOCKED', attempt, crashes, null, null, null from job_blocked where job_id = j.id
+                union all select 'LEASED', attempt, crashes, null, leased_at, worker_id from job_lease where job_id = j.id
+            ) t
+            where j.tenant_id = $6 and coalesce($1, t.state) = t.state and $1 is distinct from 'LEASED'
+                and (j.tenant_id, j.id) < ($6, $2) and (j.tenant_id, j.id) >= ($6, $5) and ($3::text is null or j.kind = $3)
+            order by j.id desc limit $4)
+            union all
+            (select t.job_id, 'DEAD', t.kind, t.queue_id, t.tenant_id, t.priority, t.attempt, t.crashes, t.created_at,
+                null, null, t.died_at, null, null, t.error, t.trace_parent, t.payload
+            from job_dead t
+            where coalesce($1, 'DEAD') = 'DEAD' and t.tenant_id = $6 and (t.tenant_id, t.job_id) < ($6, $2) and (t.tenant_id, t.job_id) >= ($6, $5) and ($3::text is null or t.kind = $3)
+            order by t.job_id desc limit $4)
+            union all
+            (select t.job_id, case t.outcome when 0 then 'DONE' else 'CANCELLED' end, t.kind, t.queue_id, t.tenant_id, t.priority, t.attempt, t.crashes,
+                t.created_at, null, t.started_at, t.finished_at, t.run_ms, t.worker_id, null, t.trace_parent, t.payload
+            from job_history t
+            where ($1::text is null or ($1 = 'DONE' and t.outcome = 0) or ($1 = 'CANCELLED' and t.outcome = 4))
+                and t.tenant_id = $6 and (t.tenant_id, t.job_id) < ($6, $2) and (t.tenant_id, t.job_id) >= ($6, $5) and ($3::text is null or t.kind = $3)
+            order by t.job_id desc limit $4)
+        ) v join job_queue q on q.id = v.queue_id
+        order by v.id desc limit $4"#,
+        filter.state.map(State::as_str),
+        filter.before.unwrap_or(i64::MAX),
+        filter.kind,
+        limit.clamp(1, MAX_FETCHED),
+        filter.from.unwrap_or(i64::MIN),
+        tenant.0,
     )
     .fetch(conn);
     slice(rows, |job| kept::bytes(&job.payload)).await

@@ -15,14 +15,14 @@ pub async fn ensure_days(conn: &mut PgConnection, days_ahead: i32) -> Result<i32
     Ok(row.made)
 }
 
-/// What became of the oldest day that need not be kept.
+/// What became of the oldest partition that need not be kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Dropped {
     /// It is gone, with this name. There may be another.
-    Day(String),
-    /// Every day that is left must be kept.
+    Partition(String),
+    /// All that is left must be kept.
     Nothing,
-    /// Somebody reads or writes the history and held the drop up; it did not wait.
+    /// Somebody reads or writes the table and held the drop up; it did not wait.
     Busy,
 }
 
@@ -33,7 +33,7 @@ pub enum Dropped {
 /// Unavailable when nobody answers.
 pub async fn drop_oldest(conn: &mut PgConnection, keep_days: i32) -> Result<Dropped> {
     match sqlx::query_scalar!("select job_history_drop_v1($1)", keep_days).fetch_one(conn).await {
-        Ok(Some(name)) => Ok(Dropped::Day(name)),
+        Ok(Some(name)) => Ok(Dropped::Partition(name)),
         Ok(None) => Ok(Dropped::Nothing),
         Err(sqlx::Error::Database(e)) if e.code().as_deref() == Some(LOCK_NOT_AVAILABLE) => Ok(Dropped::Busy),
         Err(error) => Err(error.into()),
