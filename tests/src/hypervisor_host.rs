@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -23,6 +24,8 @@ pub struct HypervisorHost {
     name: String,
     folder: tempfile::TempDir,
     holder: Option<Child>,
+    /// What else the daemon is told.
+    settings: &'static str,
     /// Where the daemon listens with TLS, on this machine's own loopback.
     tls_port: Option<u16>,
 }
@@ -53,7 +56,37 @@ impl HypervisorHost {
     /// # Panics
     /// When it does not come up; [`missing`] says what is known to prevent it.
     pub fn boot(name: &str) -> Self {
-        Self::set_up(name, None, |_| {})
+        Self::set_up(name, None, "", |_| {})
+    }
+
+    /// Boots a host of this name whose daemon does one call at a time, and whose guests do not start for as long as
+    /// [`HypervisorHost::hold_up`] says: then it hangs, and its connections live.
+    ///
+    /// # Panics
+    /// As [`HypervisorHost::boot`].
+    pub fn boot_narrow(name: &str) -> Self {
+        let settings = "min_workers = 1\nmax_workers = 1\nprio_workers = 0\n";
+        Self::set_up(name, None, settings, |folder| {
+            let hooks = folder.join("etc/hooks");
+            fs::create_dir_all(&hooks).expect("a folder");
+            let held = folder.join("held").display().to_string();
+            let hook = hooks.join("qemu");
+            fs::write(&hook, format!("#!/bin/sh\nwhile [ -e {held} ]; do sleep 0.1; done\n"))
+                .expect("a file");
+            fs::set_permissions(&hook, fs::Permissions::from_mode(0o755)).expect("it is ours");
+        })
+    }
+
+    /// Lets no guest of a host that was booted narrow start, or lets them start.
+    ///
+    /// # Panics
+    /// When its folder is gone.
+    pub fn hold_up(&self, held: bool) {
+        if held {
+            fs::write(self.at("held"), "").expect("a file");
+        } else {
+            fs::remove_file(self.at("held")).expect("it is held up");
+        }
     }
 
     /// Boots a host of this name whose daemon listens with TLS too, by the server's certificate and key and the
@@ -65,15 +98,20 @@ impl HypervisorHost {
         let free = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
         let port = free.local_addr().expect("it is bound").port();
         drop(free);
-        Self::set_up(name, Some(port), certify)
+        Self::set_up(name, Some(port), "", certify)
     }
 
-    fn set_up(name: &str, tls_port: Option<u16>, certify: impl FnOnce(&Path)) -> Self {
+    fn set_up(
+        name: &str,
+        tls_port: Option<u16>,
+        settings: &'static str,
+        prepare: impl FnOnce(&Path),
+    ) -> Self {
         let folder = tempfile::Builder::new().prefix("millrace-host-").tempdir().expect("a folder");
-        let mut host = Self { name: name.to_owned(), folder, holder: None, tls_port };
-        certify(host.folder());
+        let mut host = Self { name: name.to_owned(), folder, holder: None, settings, tls_port };
+        prepare(host.folder());
         for part in ["etc", "run", "sock", "varlib", "cache", "log"] {
-            fs::create_dir(host.at(part)).expect("a folder");
+            fs::create_dir_all(host.at(part)).expect("a folder");
         }
         host.configure();
         host.power_on();
@@ -95,8 +133,9 @@ impl HypervisorHost {
             self.at("etc/libvirtd.conf"),
             format!(
                 "unix_sock_dir = \"{}\"\nauth_unix_ro = \"none\"\nauth_unix_rw = \"none\"\n\
-                 unix_sock_rw_perms = \"0700\"\nlog_outputs = \"3:stderr\"\nhost_uuid = \"{id}\"\n{tls}",
-                sock.display()
+                 unix_sock_rw_perms = \"0700\"\nlog_outputs = \"3:stderr\"\nhost_uuid = \"{id}\"\n{tls}{}",
+                sock.display(),
+                self.settings
             ),
         )
         .expect("a file");

@@ -78,6 +78,10 @@ async fn answer<Q: Clone, A>(ask: &Ask<Q, A>, questions: Vec<Q>, doors: Vec<ones
         Err(error) => {
             tracing::warn!(%error, cause = ?error, questions = questions.len(), "a call for many was refused; asking one by one");
             for (question, door) in questions.into_iter().zip(doors) {
+                // Stopped while those before it were asked.
+                if door.is_closed() {
+                    continue;
+                }
                 let answer = bounded(CALL_TIMEOUT, ask(vec![question])).await;
                 let answer = answer.and_then(|answers| {
                     answers.into_iter().next().ok_or_else(|| Error::internal("a question was not answered"))
@@ -182,6 +186,39 @@ mod tests {
         free.add_permits(10);
         assert_eq!(gather.ask(101).await.unwrap(), 101);
         assert!(!asked.lock().unwrap().contains(&100), "{asked:?}");
+    }
+
+    #[tokio::test]
+    async fn who_was_stopped_is_not_asked_for_one_by_one_either() {
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let noted = Arc::clone(&asked);
+        let free = Arc::new(Semaphore::new(0));
+        let gate = Arc::clone(&free);
+        let ask = move |questions: Vec<u32>| {
+            noted.lock().unwrap().push(questions.clone());
+            let gate = Arc::clone(&gate);
+            async move {
+                gate.acquire().await.map_err(Error::internal)?.forget();
+                if questions.len() > 1 { Err(Error::internal("refused")) } else { Ok(questions) }
+            }
+            .boxed()
+        };
+        let (doors, answers): (Vec<_>, Vec<_>) = (0..3).map(|_| oneshot::channel()).unzip();
+        let mut answering = Box::pin(answer(&ask, vec![0, 1, 2], doors));
+        // All are refused together, and the first is being asked alone.
+        free.add_permits(1);
+        while asked.lock().unwrap().len() < 2 {
+            assert!(futures::poll!(&mut answering).is_pending());
+            tokio::task::yield_now().await;
+        }
+        let mut answers = answers.into_iter();
+        let (first, stopped, third) =
+            (answers.next().unwrap(), answers.next().unwrap(), answers.next().unwrap());
+        drop(stopped);
+        free.add_permits(10);
+        answering.await;
+        assert_eq!((first.await.unwrap().unwrap(), third.await.unwrap().unwrap()), (0, 2));
+        assert_eq!(*asked.lock().unwrap(), [vec![0, 1, 2], vec![0], vec![2]]);
     }
 
     #[tokio::test]

@@ -82,10 +82,17 @@ impl Host {
         if self.held { self.reach_reason.as_deref() } else { Some("no worker holds it") }
     }
 
-    /// Why a machine of its own can never run here.
+    /// Why a machine can never run here, or why nobody knows whether it can.
     pub fn refuses(&self, spec: &Spec) -> Option<String> {
-        let cpus = u32::try_from(self.cpus?).unwrap_or(0);
-        let memory_mib = u64::try_from(self.memory_mib?).unwrap_or(0);
+        let (Some(cpus), Some(memory_mib)) = (self.cpus, self.memory_mib) else {
+            return Some(
+                "nobody knows what the host has, for no worker has reached its hypervisor yet; start its worker first, \
+                 and see `millrace host list`"
+                    .to_owned(),
+            );
+        };
+        let cpus = u32::try_from(cpus).unwrap_or(0);
+        let memory_mib = u64::try_from(memory_mib).unwrap_or(0);
         Capacity { cpus, memory_mib }.refuses(spec)
     }
 }

@@ -1,6 +1,6 @@
 //! A daemon that is killed, stopped, continued and started again, with libvirt's test driver behind it.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rules::machine::{Reach, Seen};
 use tests::hypervisor_host::HypervisorHost;
@@ -8,6 +8,11 @@ use tokio::sync::broadcast::Receiver;
 use workers::hypervisor::{Class, HostEvent, Hypervisor};
 
 use super::stage::{LIMIT, can, machine, mark, open, stands};
+
+/// Within which time a host is degraded that hangs, and how much later that may be on a machine that is busy with
+/// other tests.
+const DEGRADED_WITHIN: Duration = Duration::from_secs(5);
+const BUSY: Duration = Duration::from_secs(3);
 
 /// Waits for an event, over others.
 async fn hears(events: &mut Receiver<HostEvent>, wanted: &HostEvent) {
@@ -90,6 +95,7 @@ async fn a_daemon_that_hangs_degrades_its_host_and_no_other() {
         let error = answer.unwrap_err();
         assert_ne!(error.class(), Class::Final, "{error}");
     }
+    assert!(degraded_after <= DEGRADED_WITHIN + BUSY, "it took {degraded_after:?}");
     println!("hung: degraded after {degraded_after:?}; 6 acts on the host beside it took {other_took:?}");
     let error = driver.look(definition.machine).await.unwrap_err();
     assert_eq!(error.class(), Class::HostLost, "{error}");
@@ -98,4 +104,34 @@ async fn a_daemon_that_hangs_degrades_its_host_and_no_other() {
     stands(&driver, Reach::Online).await;
     assert_eq!(driver.look(definition.machine).await.unwrap().state, Seen::Off);
     driver.start(definition.machine, mark(2)).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_daemon_that_hangs_while_its_connections_live_degrades_its_host() {
+    if !can("a daemon that hangs while its connections live") {
+        return;
+    }
+    let host = HypervisorHost::boot_narrow("narrow");
+    let driver = open(&host.qemu(), host.folder());
+    stands(&driver, Reach::Online).await;
+    let definition = machine(Vec::new());
+    driver.define(&definition, mark(1)).await.unwrap();
+    host.hold_up(true);
+    let began = Instant::now();
+    // It takes the daemon's only hand; keepalives are answered beside it.
+    let start = driver.start(definition.machine, mark(2));
+    let degrading = async {
+        stands(&driver, Reach::Degraded).await;
+        let after = began.elapsed();
+        assert!(after <= DEGRADED_WITHIN + BUSY, "it took {after:?}");
+        println!("hung, with connections that live: degraded after {after:?}");
+        let error = driver.look(definition.machine).await.unwrap_err();
+        assert_eq!(error.class(), Class::HostLost, "{error}");
+        host.hold_up(false);
+        stands(&driver, Reach::Online).await;
+    };
+    let (started, ()) = tokio::join!(start, degrading);
+    assert_eq!(started.unwrap().state, Seen::Running);
+    assert_eq!(driver.look(definition.machine).await.unwrap().state, Seen::Running);
+    driver.force_off(definition.machine, mark(3)).await.unwrap();
 }

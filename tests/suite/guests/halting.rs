@@ -79,6 +79,10 @@ impl Hypervisor for Halting {
         self.inner.list()
     }
 
+    fn disk_owners(&self) -> BoxFuture<'_, Outcome<Vec<MachineId>>> {
+        self.inner.disk_owners()
+    }
+
     fn define<'a>(&'a self, definition: &'a Definition, mark: Mark) -> BoxFuture<'a, Outcome<Observed>> {
         self.through(self.inner.define(definition, mark))
     }
@@ -102,6 +106,7 @@ impl Hypervisor for Halting {
         revert(machine: MachineId, snapshot: SnapshotId, mark: Mark) -> Observed;
         delete_snapshot(machine: MachineId, snapshot: SnapshotId, mark: Mark) -> ();
         create_disk(order: DiskOrder) -> Disk;
+        find_disk(order: DiskOrder) -> Disk;
         delete_disks(machine: MachineId) -> ();
     }
 }

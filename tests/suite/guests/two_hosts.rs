@@ -24,6 +24,10 @@ async fn one_disk_is_refused_twice_and_a_host_comes_back() {
     let id = definition.machine;
     let order = DiskOrder { machine: id, slot: 0, size_mib: 64, format: DiskFormat::Qcow2 };
     definition.disks = vec![a.create_disk(order).await.unwrap()];
+    assert_eq!(a.find_disk(order).await.unwrap(), definition.disks[0]);
+    let error = b.find_disk(order).await.unwrap_err();
+    assert_eq!((error.fault, error.class()), (Fault::NoDisk, Class::Final), "{error}");
+    assert_eq!(a.disk_owners().await.unwrap(), [id]);
     a.define(&definition, mark(1)).await.unwrap();
     b.define(&definition, mark(1)).await.unwrap();
     a.start(id, mark(2)).await.unwrap();
@@ -51,4 +55,7 @@ async fn one_disk_is_refused_twice_and_a_host_comes_back() {
     a.undefine(id, mark(7)).await.unwrap();
     assert_eq!(b.look(id).await.unwrap().state, Seen::Running);
     b.force_off(id, mark(8)).await.unwrap();
+    // What libvirt remembers of a disk does not stand for one.
+    std::fs::remove_file(&definition.disks[0].path).unwrap();
+    assert_eq!(a.find_disk(order).await.unwrap_err().fault, Fault::NoDisk);
 }

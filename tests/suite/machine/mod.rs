@@ -1,6 +1,8 @@
 //! Machines on simulated hosts, over a real queue.
 
 mod checks;
+mod disks;
+mod gap;
 mod hold;
 mod leave;
 mod ledger;

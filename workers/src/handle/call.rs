@@ -16,6 +16,15 @@ pub(crate) struct Looked {
     pub(crate) snapshot_there: bool,
 }
 
+/// What is to be done about the disks of a machine that is defined.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Disks {
+    /// Make those that are not there: the machine never was.
+    Make,
+    /// Find them: they are somebody's, and an empty one must not take the place of one that is lost.
+    Find,
+}
+
 /// Why a call came to nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Failed {
@@ -41,10 +50,10 @@ pub(crate) async fn look(hold: &Hold, task: &Task) -> Result<Looked, Failed> {
 }
 
 /// Makes one call. What it answers is dropped: the next look tells.
-pub(crate) async fn make(hold: &Hold, task: &Task, call: Call) -> Result<(), Failed> {
+pub(crate) async fn make(hold: &Hold, task: &Task, call: Call, disks: Disks) -> Result<(), Failed> {
     let (host, id, mark) = (hold.hypervisor(), task.machine, mark(task));
     match call {
-        Call::Define => define(hold, task).await,
+        Call::Define => define(hold, task, disks).await,
         Call::Start => within(Errand::Act, host.start(id, mark)).await.map(drop),
         Call::AskToStop => within(Errand::Act, host.shut_down(id, mark)).await.map(drop),
         Call::ForceOff => within(Errand::Act, host.force_off(id, mark)).await.map(drop),
@@ -69,7 +78,27 @@ pub(crate) async fn clean_up(hold: &Hold, task: &Task) -> Result<(), Failed> {
     within(Errand::Disk, hold.hypervisor().delete_disks(task.machine)).await
 }
 
-async fn define(hold: &Hold, task: &Task) -> Result<(), Failed> {
+/// Takes back what was made of a machine whose creation has failed for good: its definition, as long as it does not
+/// run, and its disks.
+pub(crate) async fn undo(hold: &Hold, task: &Task) -> Result<(), Failed> {
+    let seen = within(Errand::Look, hold.hypervisor().look(task.machine)).await?;
+    match seen.state {
+        Seen::Absent => {}
+        Seen::Off | Seen::Crashed => make(hold, task, Call::Undefine, Disks::Find).await?,
+        Seen::Unknown
+        | Seen::Running
+        | Seen::Blocked
+        | Seen::Paused
+        | Seen::ShuttingDown
+        | Seen::Sleeping => return Err(Failed::Final(format!("the machine is {}", seen.state))),
+    }
+    clean_up(hold, task).await
+}
+
+async fn define(hold: &Hold, task: &Task, wish: Disks) -> Result<(), Failed> {
+    if wish == Disks::Make {
+        fits(hold, task).await?;
+    }
     let mut disks = Vec::new();
     if task.spec.disk_gib > 0 {
         let order = DiskOrder {
@@ -78,7 +107,11 @@ async fn define(hold: &Hold, task: &Task) -> Result<(), Failed> {
             size_mib: u64::from(task.spec.disk_gib) * 1024,
             format: DiskFormat::Qcow2,
         };
-        disks.push(within(Errand::Disk, hold.hypervisor().create_disk(order)).await?);
+        let host = hold.hypervisor();
+        disks.push(match wish {
+            Disks::Make => within(Errand::Disk, host.create_disk(order)).await?,
+            Disks::Find => within(Errand::Disk, host.find_disk(order)).await?,
+        });
     }
     let definition = Definition {
         machine: task.machine,
@@ -90,6 +123,15 @@ async fn define(hold: &Hold, task: &Task) -> Result<(), Failed> {
         links: Vec::new(),
     };
     within(Errand::Act, hold.hypervisor().define(&definition, mark(task))).await.map(drop)
+}
+
+/// Refuses what the host can never run, before anything is made of it.
+async fn fits(hold: &Hold, task: &Task) -> Result<(), Failed> {
+    let report = within(Errand::Look, hold.hypervisor().report()).await?;
+    match report.capacity.refuses(&task.spec) {
+        Some(reason) => Err(Failed::Final(format!("it does not fit on its host: {reason}"))),
+        None => Ok(()),
+    }
 }
 
 const fn mark(task: &Task) -> Mark {

@@ -13,15 +13,14 @@ use jobs::machine::{Request, request};
 use jobs::payload::machine::HostReconcile;
 use jobs::queue::{Attempt, finish};
 use jobs::{Code, Error, Result};
-use rules::id::OperationId;
-use rules::machine::{Action, Errand, LISTING_ENDS, Seen, Wanted};
+use rules::machine::{Action, Errand, Seen, Wanted};
 use rules::queue::Outcome;
 use uuid::Uuid;
 
-use super::Handled;
+use super::{Handled, leftover};
 use crate::context::Context;
 use crate::host::{Hold, sight};
-use crate::hypervisor::{Listed, Mark, Observed};
+use crate::hypervisor::{Listed, Observed};
 
 /// The most machines whose sights are written in one statement.
 const BATCH: usize = 1_000;
@@ -61,7 +60,8 @@ pub(crate) async fn reconcile(context: &Context, attempt: &Attempt) -> Result<Ha
         .filter(|known| !known.busy)
         .map(|known| sight(known, seen.get(&known.machine.0).map_or(&Observed::ABSENT, |l| &l.observed)))
         .collect();
-    remove_foreign(context, hold, &recorded, &listed, began).await?;
+    leftover::remove_foreign(context, hold, &recorded, &listed, began).await?;
+    leftover::sweep_disks(context, hold, &recorded, began).await?;
     let keeps_nothing = hold.config.uri.lives_in_process();
     let lost: Vec<&Recorded> =
         recorded.iter().filter(|known| keeps_nothing && is_lost(known, &seen)).take(LOST_BATCH).collect();
@@ -126,48 +126,4 @@ async fn define_again(context: &Context, lost: &[&Recorded]) -> Result<usize> {
         }
     }
     Ok(asked)
-}
-
-/// Removes from the host machines of ours that are recorded elsewhere or destroyed, as long as they are
-/// off. One that runs in two places is said loudly, and nobody's to end but a person's.
-async fn remove_foreign(
-    context: &Context,
-    hold: &Hold,
-    recorded: &[Recorded],
-    listed: &[Listed],
-    began: Instant,
-) -> Result<()> {
-    let unknown: Vec<Uuid> = listed
-        .iter()
-        .map(|l| l.machine.0)
-        .filter(|id| recorded.binary_search_by_key(id, |known| known.machine.0).is_err())
-        .collect();
-    if unknown.is_empty() {
-        return Ok(());
-    }
-    let mut conn = context.db.acquire().await?;
-    let foreign = store::foreign(&mut conn, hold.id, &unknown).await?;
-    drop(conn);
-    for (machine, generation) in foreign {
-        let seen = listed.iter().find(|l| l.machine.0 == machine.0);
-        if seen.is_none_or(|l| !matches!(l.observed.state, Seen::Off | Seen::Crashed)) {
-            tracing::error!(machine.id = %machine, host = %hold.config.name, "a machine runs on a host that is not its own; switch it off there");
-            continue;
-        }
-        if hold.permit().is_none() || began.elapsed() > LISTING_ENDS {
-            return Ok(());
-        }
-        let mark = Mark { operation: OperationId(Uuid::new_v4()), generation };
-        let removal = hold.hypervisor().undefine(machine, mark);
-        match tokio::time::timeout(Errand::Act.awaited_for(), removal).await {
-            Ok(Ok(_)) => {
-                tracing::info!(machine.id = %machine, host = %hold.config.name, "removed what a machine left on a host that is not its own");
-            }
-            Ok(Err(error)) => {
-                tracing::warn!(%error, "a machine could not be removed from a host that is not its own")
-            }
-            Err(_) => tracing::warn!(machine.id = %machine, "the removal of a machine took too long"),
-        }
-    }
-    Ok(())
 }

@@ -19,7 +19,7 @@ use tracing::Span;
 use tracing::field::display;
 
 use super::Handled;
-use super::call::{self, Failed, Looked};
+use super::call::{self, Disks, Failed, Looked};
 use crate::context::Context;
 use crate::host::{Hold, drift};
 
@@ -68,7 +68,8 @@ pub(crate) async fn operate(context: &Context, attempt: &Attempt) -> Result<Hand
     };
     Span::current().record("machine.id", display(task.machine));
     tracing::debug!(action = %task.action, "operating");
-    let mut work = Work { context, hold, task, waited: Duration::ZERO };
+    let is_last = attempt.attempt >= attempt.max_attempts;
+    let mut work = Work { context, hold, task, waited: Duration::ZERO, is_last };
     let over = permit.over.clone();
     tokio::select! {
         biased;
@@ -96,6 +97,8 @@ struct Work<'a> {
     task: Task,
     /// How long this attempt has waited for the guest.
     waited: Duration,
+    /// Whether it is tried no more after this attempt.
+    is_last: bool,
 }
 
 impl Work<'_> {
@@ -157,7 +160,9 @@ impl Work<'_> {
         if self.hold.permit().is_none() {
             return Ok(Acted::Handled(Handled::Outcome(Outcome::Released)));
         }
-        match call::make(self.hold, &self.task, step).await {
+        // Else nobody asks for them.
+        let disks = if step == Call::Define { self.disks().await? } else { Disks::Find };
+        match call::make(self.hold, &self.task, step, disks).await {
             Ok(()) => {}
             // What is seen next tells what to do.
             Err(Failed::Changed(error)) => {
@@ -174,6 +179,16 @@ impl Work<'_> {
             }
             Some(_) | None => Ok(Acted::On),
         }
+    }
+
+    /// Whether the machine's disks are to be made, or were made before. The driver in this process keeps none.
+    async fn disks(&self) -> Result<Disks> {
+        if self.hold.config.uri.lives_in_process() {
+            return Ok(Disks::Make);
+        }
+        let mut conn = self.context.db.acquire().await?;
+        let was_made = store::was_made(&mut conn, self.task.machine).await?;
+        Ok(if was_made { Disks::Find } else { Disks::Make })
     }
 
     /// Notes how far the operation has come; false when it may not go on.
@@ -206,15 +221,37 @@ impl Work<'_> {
                 tracing::debug!(error, "the host cannot be spoken to; the operation waits for it");
                 Ok(Handled::Outcome(Outcome::Snooze { after: HOST_LOST_WAIT }))
             }
+            Failed::Later(error) | Failed::Changed(error)
+                if self.is_last && self.task.action == Action::Create =>
+            {
+                self.give_up(error).await
+            }
             Failed::Later(error) | Failed::Changed(error) => {
                 Ok(Handled::Outcome(Outcome::Retry { error, after: None }))
             }
-            Failed::Final(error) => {
-                let unknown = Looked { seen: Seen::Unknown, reason: None, snapshot_there: false };
-                let looked = call::look(self.hold, &self.task).await.unwrap_or(unknown);
-                self.settle(Some(error), &looked).await
+            Failed::Final(error) => self.give_up(error).await,
+        }
+    }
+
+    /// Ends the operation as failed for good. Of a machine that was to be made nothing is left.
+    async fn give_up(&self, mut error: String) -> Result<Handled> {
+        if self.task.action == Action::Create && self.disks().await? == Disks::Make {
+            match call::undo(self.hold, &self.task).await {
+                Ok(()) => {}
+                Err(Failed::HostLost(_)) => {
+                    return Ok(Handled::Outcome(Outcome::Snooze { after: HOST_LOST_WAIT }));
+                }
+                Err(Failed::Later(left) | Failed::Changed(left)) if !self.is_last => {
+                    return Ok(Handled::Outcome(Outcome::Retry { error: left, after: None }));
+                }
+                Err(Failed::Later(left) | Failed::Changed(left) | Failed::Final(left)) => {
+                    error = format!("{error}; what was made of it was not removed: {left}");
+                }
             }
         }
+        let unknown = Looked { seen: Seen::Unknown, reason: None, snapshot_there: false };
+        let looked = call::look(self.hold, &self.task).await.unwrap_or(unknown);
+        self.settle(Some(error), &looked).await
     }
 
     /// Ends the operation: its result, what was seen and the word to those who wait are one transaction. Its job

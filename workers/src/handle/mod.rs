@@ -5,6 +5,7 @@ mod call;
 mod death;
 pub(crate) mod health;
 pub(crate) mod host;
+mod leftover;
 pub(crate) mod listener;
 pub(crate) mod machine;
 pub(crate) mod noop;

@@ -66,6 +66,11 @@ pub(crate) fn volumes_of(machine: MachineId) -> String {
     format!("{machine}-disk")
 }
 
+/// The machine whose volume is called so; none if it is not one of ours.
+pub(crate) fn owner_of(volume: &str) -> Option<MachineId> {
+    Some(MachineId(volume.split_once("-disk")?.0.parse().ok()?))
+}
+
 /// What a machine's network card is plugged into.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Link {

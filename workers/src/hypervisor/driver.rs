@@ -131,6 +131,13 @@ pub trait Hypervisor: Send + Sync + fmt::Debug {
     /// Makes a disk, or finds the one of the same machine and slot.
     fn create_disk(&self, order: DiskOrder) -> BoxFuture<'_, Outcome<Disk>>;
 
+    /// Finds a disk that was made before, and never makes it: [`Fault::NoDisk`](super::Fault) where it is not on the
+    /// host's storage now.
+    fn find_disk(&self, order: DiskOrder) -> BoxFuture<'_, Outcome<Disk>>;
+
+    /// The machines for which the host has disks, as far as it knows without looking anew; each once.
+    fn disk_owners(&self) -> BoxFuture<'_, Outcome<Vec<MachineId>>>;
+
     /// Deletes all disks that were made for the machine, which must be absent. None counts as done.
     fn delete_disks(&self, machine: MachineId) -> BoxFuture<'_, Outcome<()>>;
 }

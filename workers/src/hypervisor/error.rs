@@ -24,6 +24,8 @@ pub enum Fault {
     NoMachine,
     /// The host does not know the snapshot, disk or network.
     NoThing,
+    /// The disk is not on the host's storage.
+    NoDisk,
     /// The machine is in a state in which this cannot be done.
     WrongState(Seen),
     /// The name or id belongs to something else on the host.
@@ -56,6 +58,7 @@ impl Fault {
         match self {
             Self::NoMachine
             | Self::NoThing
+            | Self::NoDisk
             | Self::WrongState(_)
             | Self::Taken
             | Self::Stale
@@ -127,6 +130,9 @@ impl fmt::Display for HypervisorError {
         match self.fault {
             Fault::NoMachine => write!(f, ": the host does not know it; define it first")?,
             Fault::NoThing => write!(f, ": the host does not know what it names; list what there is")?,
+            Fault::NoDisk => {
+                write!(f, ": its disk is not on this host's storage; mount it or restore it, then try again")?
+            }
             Fault::WrongState(state) => write!(f, ": it is {}; bring it into another state first", state)?,
             Fault::Taken => write!(f, ": the name is taken; choose another")?,
             Fault::Stale => write!(f, ": a later order has been carried out since; nothing was done")?,

@@ -60,7 +60,7 @@ impl Call {
     /// What it takes of the host, one after the other.
     pub const fn errands(self) -> &'static [Errand] {
         match self {
-            Self::Define => &[Errand::Disk, Errand::Act],
+            Self::Define => &[Errand::Look, Errand::Disk, Errand::Act],
             Self::Start
             | Self::AskToStop
             | Self::ForceOff

@@ -94,23 +94,38 @@ impl RecordedRow {
     }
 }
 
+/// A machine that a host knows and that is not recorded there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Foreign {
+    /// The machine.
+    pub machine: MachineId,
+    /// Whose it is.
+    pub tenant: TenantId,
+    /// The last that was asked of it.
+    pub generation: i64,
+    /// Whether it is destroyed; otherwise it is recorded on another host.
+    pub destroyed: bool,
+}
+
 /// Which of these machines are recorded elsewhere, or destroyed: a host that still knows them must forget.
 ///
 /// # Errors
 /// Unavailable when nobody answers.
-pub async fn foreign(
-    conn: &mut PgConnection,
-    host: HostId,
-    machines: &[uuid::Uuid],
-) -> Result<Vec<(MachineId, i64)>> {
+pub async fn foreign(conn: &mut PgConnection, host: HostId, machines: &[uuid::Uuid]) -> Result<Vec<Foreign>> {
     let rows = sqlx::query!(
-        "select id, generation from machine where id = any($2) and (host_id <> $1 or destroyed_at is not null)",
+        r#"select id, tenant_id, generation, destroyed_at is not null as "destroyed!" from machine where id = any($2) and (host_id <> $1 or destroyed_at is not null)"#,
         host.0,
         machines
     )
     .fetch_all(conn)
     .await?;
-    Ok(rows.into_iter().map(|row| (MachineId(row.id), row.generation)).collect())
+    let foreign = rows.into_iter().map(|row| Foreign {
+        machine: MachineId(row.id),
+        tenant: TenantId(row.tenant_id),
+        generation: row.generation,
+        destroyed: row.destroyed,
+    });
+    Ok(foreign.collect())
 }
 
 /// Writes what was seen of machines outside of any operation; those on which an operation has acted since

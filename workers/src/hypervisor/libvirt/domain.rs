@@ -235,6 +235,14 @@ pub(super) fn leave_mark(
         return Ok(seen);
     }
     let failed = |error: &Error| mapped(act, error).of(machine);
+    // A call that took its time must not write over what a later one has left since.
+    let now = observe(domain).map_err(|error| failed(&error))?;
+    if now.state == Seen::Absent {
+        return Ok(now);
+    }
+    if is_stale(&now, mark) {
+        return Err(HypervisorError::new(Fault::Stale, act).of(machine));
+    }
     let xml = mark_xml(mark)
         .map_err(|error| HypervisorError::new(Fault::Other, act).of(machine).because(error.to_string()))?;
     let write =
@@ -251,4 +259,38 @@ pub(super) fn leave_mark(
         }
     }
     Ok(Observed { mark: Some(mark), ..seen })
+}
+
+#[cfg(test)]
+mod tests {
+    use rules::id::OperationId;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::hypervisor::definition::Boot;
+
+    #[test]
+    fn an_older_mark_is_not_written_over_a_newer_one() {
+        super::super::event_loop::start().unwrap();
+        let connect = Connect::open(Some("test:///default")).unwrap();
+        let machine = MachineId(Uuid::new_v4());
+        let mark = |generation| Mark { operation: OperationId(Uuid::new_v4()), generation };
+        let definition = Definition {
+            machine,
+            name: "marked".to_owned(),
+            cpus: 1,
+            memory_mib: 64,
+            boot: Boot::Disk,
+            disks: Vec::new(),
+            links: Vec::new(),
+        };
+        let seen = define(&connect, &definition, Platform::Test, mark(1)).unwrap();
+        let newer = mark(5);
+        perform(&connect, Act::Start, machine, newer, Platform::Test).unwrap();
+        // What a call of generation 2 saw before that.
+        let domain = find(&connect, "look", machine).unwrap().unwrap();
+        let error = leave_mark(&domain, "suspend", machine, seen, mark(2)).unwrap_err();
+        assert_eq!(error.fault, Fault::Stale);
+        assert_eq!(look(&connect, machine).unwrap().mark, Some(newer));
+    }
 }

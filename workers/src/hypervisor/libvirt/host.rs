@@ -12,6 +12,7 @@ use virt::connect::Connect;
 
 use super::domain_xml::Platform;
 use super::line::Line;
+use super::turns::{Turn, Turns};
 use super::volume::Place;
 use super::watch::Voices;
 use super::{domain, figures, snapshot, volume};
@@ -58,6 +59,7 @@ pub struct Libvirt {
     settings: LibvirtSettings,
     platform: Platform,
     jobs: Arc<Line>,
+    turns: Turns,
     voices: Voices,
     // Ends the watch with the host.
     _watch: AbortOnDropHandle<()>,
@@ -85,11 +87,40 @@ impl Libvirt {
         } else {
             Platform::Qemu
         };
-        Self { settings, platform, jobs, voices, _watch: AbortOnDropHandle::new(watch) }
+        Self {
+            settings,
+            platform,
+            jobs,
+            turns: Turns::default(),
+            voices,
+            _watch: AbortOnDropHandle::new(watch),
+        }
     }
 
+    /// Asks something of the host.
     fn call<T: Send + 'static>(
         &self,
+        act: &'static str,
+        errand: Errand,
+        work: impl FnOnce(&Connect) -> Outcome<T> + Send + 'static,
+    ) -> BoxFuture<'_, Outcome<T>> {
+        self.call_in_turn(None, act, errand, work)
+    }
+
+    /// Changes something of a machine, after all that was begun on it before.
+    fn change<T: Send + 'static>(
+        &self,
+        machine: MachineId,
+        act: &'static str,
+        errand: Errand,
+        work: impl FnOnce(&Connect) -> Outcome<T> + Send + 'static,
+    ) -> BoxFuture<'_, Outcome<T>> {
+        self.call_in_turn(Some(self.turns.of(machine)), act, errand, work)
+    }
+
+    fn call_in_turn<T: Send + 'static>(
+        &self,
+        turn: Option<Turn>,
         act: &'static str,
         errand: Errand,
         work: impl FnOnce(&Connect) -> Outcome<T> + Send + 'static,
@@ -100,20 +131,36 @@ impl Libvirt {
             if standing.reach == Reach::Degraded {
                 return Err(HypervisorError::new(Fault::Unreachable, act).because(standing.why));
             }
-            self.jobs.call(act, errand.answered_within(), work).await
+            let done = self.jobs.call_in_turn(turn, act, errand.answered_within(), work).await;
+            if let Err(error) = &done
+                && is_silence(errand, error.fault)
+            {
+                self.voices.doubts(error.to_string());
+            }
+            done
         }
         .boxed()
     }
 
     fn perform(&self, act: Act, machine: MachineId, mark: Mark) -> BoxFuture<'_, Outcome<Observed>> {
         let platform = self.platform;
-        self.call(act.as_str(), Errand::Act, move |connect| {
+        self.change(machine, act.as_str(), Errand::Act, move |connect| {
             domain::perform(connect, act, machine, mark, platform)
         })
     }
 
     fn place(&self) -> Place {
         Place { pool: self.settings.pool.clone(), folder: self.settings.folder.clone() }
+    }
+}
+
+/// Whether a host that answers so may answer nobody: what only looks is quick on one that is well, and a connection
+/// is made at once.
+const fn is_silence(errand: Errand, fault: Fault) -> bool {
+    match fault {
+        Fault::Unreachable => true,
+        Fault::Deadline(_) => matches!(errand, Errand::Look | Errand::Read),
+        _ => false,
     }
 }
 
@@ -141,7 +188,9 @@ impl Hypervisor for Libvirt {
 
     fn define<'a>(&'a self, definition: &'a Definition, mark: Mark) -> BoxFuture<'a, Outcome<Observed>> {
         let (definition, platform) = (definition.clone(), self.platform);
-        self.call("define", Errand::Act, move |connect| domain::define(connect, &definition, platform, mark))
+        self.change(definition.machine, "define", Errand::Act, move |connect| {
+            domain::define(connect, &definition, platform, mark)
+        })
     }
 
     fn start(&self, machine: MachineId, mark: Mark) -> BoxFuture<'_, Outcome<Observed>> {
@@ -186,7 +235,7 @@ impl Hypervisor for Libvirt {
         snapshot: SnapshotId,
         mark: Mark,
     ) -> BoxFuture<'_, Outcome<Snapshot>> {
-        self.call("take snapshot", Errand::Copy, move |connect| {
+        self.change(machine, "take snapshot", Errand::Copy, move |connect| {
             snapshot::take(connect, machine, snapshot, mark)
         })
     }
@@ -197,7 +246,9 @@ impl Hypervisor for Libvirt {
         snapshot: SnapshotId,
         mark: Mark,
     ) -> BoxFuture<'_, Outcome<Observed>> {
-        self.call("revert", Errand::Copy, move |connect| snapshot::revert(connect, machine, snapshot, mark))
+        self.change(machine, "revert", Errand::Copy, move |connect| {
+            snapshot::revert(connect, machine, snapshot, mark)
+        })
     }
 
     fn delete_snapshot(
@@ -206,7 +257,7 @@ impl Hypervisor for Libvirt {
         snapshot: SnapshotId,
         mark: Mark,
     ) -> BoxFuture<'_, Outcome<()>> {
-        self.call("delete snapshot", Errand::Copy, move |connect| {
+        self.change(machine, "delete snapshot", Errand::Copy, move |connect| {
             snapshot::delete(connect, machine, snapshot, mark)
         })
     }
@@ -217,11 +268,25 @@ impl Hypervisor for Libvirt {
 
     fn create_disk(&self, order: DiskOrder) -> BoxFuture<'_, Outcome<Disk>> {
         let place = self.place();
-        self.call("create disk", Errand::Disk, move |connect| volume::create(connect, &place, order))
+        self.change(order.machine, "create disk", Errand::Disk, move |connect| {
+            volume::create(connect, &place, order)
+        })
+    }
+
+    fn find_disk(&self, order: DiskOrder) -> BoxFuture<'_, Outcome<Disk>> {
+        let place = self.place();
+        self.call("find disk", Errand::Disk, move |connect| volume::find_made(connect, &place, order))
+    }
+
+    fn disk_owners(&self) -> BoxFuture<'_, Outcome<Vec<MachineId>>> {
+        let place = self.place();
+        self.call("list disks", Errand::Read, move |connect| volume::owners(connect, &place))
     }
 
     fn delete_disks(&self, machine: MachineId) -> BoxFuture<'_, Outcome<()>> {
         let place = self.place();
-        self.call("delete disks", Errand::Disk, move |connect| volume::delete(connect, &place, machine))
+        self.change(machine, "delete disks", Errand::Disk, move |connect| {
+            volume::delete(connect, &place, machine)
+        })
     }
 }

@@ -15,6 +15,7 @@ use virt::connect::Connect;
 
 use super::error::mapped;
 use super::event_loop;
+use super::turns::Turn;
 use crate::hypervisor::driver::Outcome;
 use crate::hypervisor::error::{Fault, HypervisorError};
 
@@ -57,10 +58,28 @@ impl Line {
         deadline: Duration,
         work: impl FnOnce(&Connect) -> Outcome<T> + Send + 'static,
     ) -> Outcome<T> {
-        let late = || HypervisorError::new(Fault::Deadline(deadline), act);
+        self.call_in_turn(None, act, deadline, work).await
+    }
+
+    /// The same, after all earlier calls of this turn have ended, be it that nobody waits for them any more.
+    pub(super) async fn call_in_turn<T: Send + 'static>(
+        &self,
+        turn: Option<Turn>,
+        act: &'static str,
+        deadline: Duration,
+        work: impl FnOnce(&Connect) -> Outcome<T> + Send + 'static,
+    ) -> Outcome<T> {
+        let busy = |why: &str| Err(HypervisorError::new(Fault::Busy, act).because(why));
         let until = Instant::now() + deadline;
+        let turn = match turn.map(|turn| timeout_at(until, turn.lock_owned())) {
+            None => None,
+            Some(turn) => match turn.await {
+                Ok(turn) => Some(turn),
+                Err(_) => return busy("an earlier call on the machine has not ended"),
+            },
+        };
         let Ok(slot) = timeout_at(until, Arc::clone(&self.slots).acquire_owned()).await else {
-            return Err(late().because("all calls to the host wait for an answer"));
+            return busy("all calls to the host wait for an answer");
         };
         let connect = self.take(act).await?;
         let (spare, in_process) = (Arc::clone(&self.spare), self.uri.lives_in_process());
@@ -69,13 +88,13 @@ impl Line {
             if !in_process && is_alive(&connect) {
                 lock(&spare).push(connect);
             }
-            drop(slot);
+            drop((slot, turn));
             done
         });
         match timeout_at(until, task).await {
             Ok(Ok(done)) => done,
             Ok(Err(panicked)) => Err(HypervisorError::new(Fault::Other, act).because(panicked.to_string())),
-            Err(_) => Err(late()),
+            Err(_) => Err(HypervisorError::new(Fault::Deadline(deadline), act)),
         }
     }
 
@@ -154,4 +173,48 @@ fn open(uri: &HostUri) -> Result<Connect, virt::error::Error> {
         connect.set_keep_alive(KEEPALIVE_SECONDS, KEEPALIVE_COUNT)?;
     }
     Ok(connect)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    /// Longer than any of this takes.
+    const LONG: Duration = Duration::from_secs(60);
+
+    #[tokio::test]
+    async fn a_call_that_nobody_waits_for_keeps_its_turn_until_it_ends() {
+        let line = Line::new("test:///default".parse().unwrap(), 8);
+        let turn = Turn::default();
+        let (begins, begun) = mpsc::channel();
+        let (goes_on, may_go_on) = mpsc::channel::<()>();
+        let ended = Arc::new(Mutex::new(Vec::new()));
+        let noted = Arc::clone(&ended);
+        let first = line.call_in_turn(Some(Arc::clone(&turn)), "first", LONG, move |_| {
+            begins.send(()).unwrap();
+            may_go_on.recv().unwrap();
+            noted.lock().unwrap().push("first");
+            Ok(())
+        });
+        let mut first = Box::pin(first);
+        while begun.try_recv().is_err() {
+            assert!(futures::poll!(&mut first).is_pending());
+            tokio::task::yield_now().await;
+        }
+        // As when its operation is cancelled.
+        drop(first);
+        let late =
+            line.call_in_turn(Some(Arc::clone(&turn)), "second", Duration::from_millis(50), |_| Ok(())).await;
+        assert_eq!(late.unwrap_err().fault, Fault::Busy);
+        goes_on.send(()).unwrap();
+        let noted = Arc::clone(&ended);
+        let third = line.call_in_turn(Some(turn), "third", LONG, move |_| {
+            noted.lock().unwrap().push("third");
+            Ok(())
+        });
+        third.await.unwrap();
+        assert_eq!(*ended.lock().unwrap(), ["first", "third"]);
+    }
 }

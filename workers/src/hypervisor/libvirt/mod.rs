@@ -14,6 +14,7 @@ mod host;
 mod line;
 mod listen;
 mod snapshot;
+mod turns;
 mod volume;
 mod watch;
 

@@ -1,4 +1,6 @@
-//! Makes and deletes machines' disks, in a pool that libvirt keeps on the host. Runs where it may block.
+//! Makes, finds and deletes machines' disks, in a pool that libvirt keeps on the host. Runs where it may block.
+
+use std::collections::BTreeSet;
 
 use quick_xml::Writer;
 use quick_xml::events::BytesText;
@@ -11,7 +13,7 @@ use virt::storage_vol::StorageVol;
 
 use super::domain::look;
 use super::error::{is, mapped};
-use crate::hypervisor::definition::{Disk, DiskOrder, volumes_of};
+use crate::hypervisor::definition::{Disk, DiskOrder, owner_of, volumes_of};
 use crate::hypervisor::driver::Outcome;
 use crate::hypervisor::error::{Fault, HypervisorError};
 
@@ -48,6 +50,38 @@ pub(super) fn create(connect: &Connect, place: &Place, order: DiskOrder) -> Outc
         }
     };
     Ok(Disk { path: volume.path().map_err(failed)?, format: order.format })
+}
+
+/// Finds the disk, and never makes it. The pool is looked through anew: with the folder that it is made of, as when
+/// that is mounted no more, goes all but what libvirt remembers of it.
+pub(super) fn find_made(connect: &Connect, place: &Place, order: DiskOrder) -> Outcome<Disk> {
+    let act = "find disk";
+    let failed = |error: Error| mapped(act, &error).of(order.machine);
+    let missing = |why: String| HypervisorError::new(Fault::NoDisk, act).of(order.machine).because(why);
+    let Some(pool) = known(connect, place).map_err(failed)? else {
+        return Err(missing(format!("the host has no storage pool `{}`", place.pool)));
+    };
+    if let Err(error) = activate(&pool).and_then(|()| pool.refresh(0)) {
+        let is_gone = is(&error, ErrorNumber::SystemError);
+        return Err(if is_gone { missing(error.message().to_owned()) } else { failed(error) });
+    }
+    let name = order.volume();
+    let volume = find(&pool, &name)
+        .map_err(failed)?
+        .ok_or_else(|| missing(format!("`{name}` in storage pool `{}`", place.pool)))?;
+    Ok(Disk { path: volume.path().map_err(failed)?, format: order.format })
+}
+
+/// The machines for which the pool has disks, as far as libvirt knows without looking anew.
+pub(super) fn owners(connect: &Connect, place: &Place) -> Outcome<Vec<MachineId>> {
+    let read = || -> Result<BTreeSet<MachineId>, Error> {
+        let Some(pool) = known(connect, place)? else { return Ok(BTreeSet::new()) };
+        if !pool.is_active()? {
+            return Ok(BTreeSet::new());
+        }
+        Ok(pool.list_volumes()?.iter().filter_map(|name| owner_of(name)).collect())
+    };
+    read().map(Vec::from_iter).map_err(|error| mapped("list disks", &error))
 }
 
 /// Deletes all disks that were made for the machine.

@@ -1,6 +1,7 @@
 //! Keeps a connection to the host for nothing but listening, tells what it hears, and knows how the host
 //! stands.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +17,11 @@ use crate::hypervisor::error::{Fault, HypervisorError};
 
 /// How long to wait before the next attempt to connect.
 const AGAIN: Duration = Duration::from_millis(500);
+
+/// How often a host that is connected is asked a small thing, and within which time it must answer: a daemon can hang
+/// whose connections live, and the driver in this process has none that could die.
+const PROBE_EVERY: Duration = Duration::from_secs(1);
+const PROBE_WITHIN: Duration = Duration::from_secs(3);
 
 /// To whom the watch tells what it hears.
 #[derive(Debug, Clone)]
@@ -38,6 +44,31 @@ impl Voices {
         });
     }
 
+    /// A host that was online did not answer. It is doubted until it does.
+    pub(super) fn doubts(&self, why: String) {
+        self.standing.send_if_modified(|now| {
+            let is_new = now.reach == Reach::Online;
+            if is_new {
+                *now = Standing { reach: Reach::Degraded, why };
+            }
+            is_new
+        });
+    }
+
+    /// It answers. What happened while it did not may not have been told.
+    fn believes(&self) {
+        let again = self.standing.send_if_modified(|now| {
+            let again = now.reach == Reach::Degraded;
+            if again {
+                *now = Standing { reach: Reach::Online, why: String::new() };
+            }
+            again
+        });
+        if again {
+            self.tell(HostEvent::Connected);
+        }
+    }
+
     fn tell(&self, event: HostEvent) {
         // Nobody listening is no fault.
         drop(self.events.send(event));
@@ -51,7 +82,10 @@ pub(super) async fn run(line: Arc<Line>, in_process: bool, voices: Voices) {
             Ok((ears, mut closed)) => {
                 voices.stands(Reach::Online, String::new());
                 voices.tell(HostEvent::Connected);
-                let reason = closed.recv().await.unwrap_or(Closed::HungUp);
+                let reason = tokio::select! {
+                    reason = closed.recv() => reason.unwrap_or(Closed::HungUp),
+                    never = probe(&line, &voices) => match never {},
+                };
                 let (reach, why) = match reason {
                     Closed::HungUp => (Reach::Unreachable, "libvirt closed the connection"),
                     Closed::Silent => (Reach::Degraded, "libvirt does not answer"),
@@ -68,6 +102,24 @@ pub(super) async fn run(line: Arc<Line>, in_process: bool, voices: Voices) {
             }
         }
         tokio::time::sleep(AGAIN).await;
+    }
+}
+
+/// Asks the host again and again whether it answers.
+async fn probe(line: &Line, voices: &Voices) -> Infallible {
+    let act = "probe";
+    loop {
+        tokio::time::sleep(PROBE_EVERY).await;
+        let ask = line.call(act, PROBE_WITHIN, move |connect| {
+            connect.node_info().map(drop).map_err(|error| super::error::mapped(act, &error))
+        });
+        match ask.await.map_err(|error| (error.fault, error)) {
+            Err((Fault::Deadline(_) | Fault::Unreachable, error)) => voices.doubts(error.to_string()),
+            // The one before has not come back yet, or in this process all are under way.
+            Err((Fault::Busy, _)) => {}
+            // An error is an answer.
+            Ok(()) | Err(_) => voices.believes(),
+        }
     }
 }
 

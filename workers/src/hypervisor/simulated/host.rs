@@ -124,6 +124,22 @@ impl Simulated {
         self.world().machines.clear();
     }
 
+    /// Takes the storage away, as a folder that is mounted no more; what was on it comes back by
+    /// [`Simulated::mount`].
+    pub fn unmount(&self) -> Vec<Disk> {
+        self.world().unmount()
+    }
+
+    /// Brings disks back.
+    pub fn mount(&self, disks: Vec<Disk>) {
+        self.world().mount(disks);
+    }
+
+    /// The disks on its storage.
+    pub fn disks(&self) -> Vec<Disk> {
+        self.world().disks()
+    }
+
     /// Makes the guest deaf to requests, or hear again.
     pub fn set_deaf(&self, machine: MachineId, deaf: bool) {
         let mut world = self.world();
@@ -319,6 +335,14 @@ impl Hypervisor for Simulated {
 
     fn create_disk(&self, order: DiskOrder) -> BoxFuture<'_, Outcome<Disk>> {
         self.call("create disk", move |world| world.create_disk(order)).boxed()
+    }
+
+    fn find_disk(&self, order: DiskOrder) -> BoxFuture<'_, Outcome<Disk>> {
+        self.call("find disk", move |world| world.find_disk(order)).boxed()
+    }
+
+    fn disk_owners(&self) -> BoxFuture<'_, Outcome<Vec<MachineId>>> {
+        self.call("list disks", |world| Ok(world.disk_owners())).boxed()
     }
 
     fn delete_disks(&self, machine: MachineId) -> BoxFuture<'_, Outcome<()>> {

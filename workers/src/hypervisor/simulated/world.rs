@@ -9,7 +9,7 @@ use rules::machine::{Capacity, Seen};
 
 use super::host::Crash;
 use crate::hypervisor::act::{Act, Decision, is_stale};
-use crate::hypervisor::definition::{Definition, Disk, DiskOrder, snapshot_name, volumes_of};
+use crate::hypervisor::definition::{Definition, Disk, DiskOrder, owner_of, snapshot_name, volumes_of};
 use crate::hypervisor::driver::Outcome;
 use crate::hypervisor::error::{Fault, HypervisorError};
 use crate::hypervisor::seen::{
@@ -300,6 +300,28 @@ impl World {
         let path = format!("/simulated/{}", order.volume());
         let disk = Disk { path: path.clone(), format: order.format };
         Ok(self.disks.entry(path).or_insert(disk).clone())
+    }
+
+    pub(super) fn find_disk(&self, order: DiskOrder) -> Outcome<Disk> {
+        let found = self.disks.get(&format!("/simulated/{}", order.volume())).cloned();
+        found.ok_or_else(|| fault(Fault::NoDisk, "find disk", order.machine))
+    }
+
+    pub(super) fn disk_owners(&self) -> Vec<MachineId> {
+        let owners = self.disks.keys().filter_map(|path| owner_of(path.rsplit('/').next()?));
+        owners.collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
+    pub(super) fn disks(&self) -> Vec<Disk> {
+        self.disks.values().cloned().collect()
+    }
+
+    pub(super) fn unmount(&mut self) -> Vec<Disk> {
+        std::mem::take(&mut self.disks).into_values().collect()
+    }
+
+    pub(super) fn mount(&mut self, disks: Vec<Disk>) {
+        self.disks.extend(disks.into_iter().map(|disk| (disk.path.clone(), disk)));
     }
 
     pub(super) fn delete_disks(&mut self, machine: MachineId) -> Outcome<()> {

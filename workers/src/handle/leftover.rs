@@ -1,0 +1,128 @@
+//! Removes from a host what is left there of machines that are not its own any more, and says why in the audit.
+
+use std::time::Instant;
+
+use chrono::Utc;
+use jobs::Result;
+use jobs::audit::store::take_in;
+use jobs::machine::listing::store::{self, Foreign, Recorded};
+use rules::audit::{Entry, Outcome, arguments};
+use rules::id::OperationId;
+use rules::machine::{Errand, LISTING_ENDS, Seen};
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::context::Context;
+use crate::host::Hold;
+use crate::hypervisor::{Listed, Mark};
+
+/// What the audit calls a removal that nobody asked for.
+const OPERATION: &str = "host.reconcile";
+
+/// Removes machines of ours that are recorded elsewhere or destroyed, as long as they are off. One that runs in two
+/// places is said loudly, and nobody's to end but a person's.
+pub(super) async fn remove_foreign(
+    context: &Context,
+    hold: &Hold,
+    recorded: &[Recorded],
+    listed: &[Listed],
+    began: Instant,
+) -> Result<()> {
+    for foreign in unrecorded(context, hold, recorded, listed.iter().map(|l| l.machine.0)).await? {
+        let machine = foreign.machine;
+        let seen = listed.iter().find(|l| l.machine == machine);
+        if seen.is_none_or(|l| !matches!(l.observed.state, Seen::Off | Seen::Crashed)) {
+            tracing::error!(machine.id = %machine, host = %hold.config.name, "a machine runs on a host that is not its own; switch it off there");
+            continue;
+        }
+        if is_over(hold, began) {
+            return Ok(());
+        }
+        let mark = Mark { operation: OperationId(Uuid::new_v4()), generation: foreign.generation };
+        let removal = hold.hypervisor().undefine(machine, mark);
+        match tokio::time::timeout(Errand::Act.awaited_for(), removal).await {
+            Ok(Ok(_)) => say(context, hold, &foreign, "its definition").await?,
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "a machine could not be removed from a host that is not its own")
+            }
+            Err(_) => tracing::warn!(machine.id = %machine, "the removal of a machine took too long"),
+        }
+    }
+    Ok(())
+}
+
+/// Deletes the disks of machines that are destroyed: one that was under way while its machine was destroyed came to
+/// be after all else was gone. Those of machines that are elsewhere may be on storage that both hosts have.
+pub(super) async fn sweep_disks(
+    context: &Context,
+    hold: &Hold,
+    recorded: &[Recorded],
+    began: Instant,
+) -> Result<()> {
+    let owners = match tokio::time::timeout(Errand::Read.awaited_for(), hold.hypervisor().disk_owners()).await
+    {
+        Ok(Ok(owners)) => owners,
+        Ok(Err(error)) => {
+            tracing::debug!(%error, host = %hold.config.name, "a host's disks could not be listed");
+            return Ok(());
+        }
+        Err(_) => return Ok(()),
+    };
+    let unrecorded = unrecorded(context, hold, recorded, owners.iter().map(|machine| machine.0)).await?;
+    for foreign in unrecorded.iter().filter(|foreign| foreign.destroyed) {
+        if is_over(hold, began) {
+            return Ok(());
+        }
+        let deletion = hold.hypervisor().delete_disks(foreign.machine);
+        match tokio::time::timeout(Errand::Act.awaited_for(), deletion).await {
+            Ok(Ok(())) => say(context, hold, foreign, "its disks").await?,
+            Ok(Err(error)) => tracing::warn!(%error, "disks of a destroyed machine could not be deleted"),
+            Err(_) => {
+                tracing::warn!(machine.id = %foreign.machine, "the deletion of a destroyed machine's disks took too long");
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Those of these machines that are ours and not recorded on this host.
+async fn unrecorded(
+    context: &Context,
+    hold: &Hold,
+    recorded: &[Recorded],
+    machines: impl Iterator<Item = Uuid>,
+) -> Result<Vec<Foreign>> {
+    let unknown: Vec<Uuid> =
+        machines.filter(|id| recorded.binary_search_by_key(id, |known| known.machine.0).is_err()).collect();
+    if unknown.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut conn = context.db.acquire().await?;
+    store::foreign(&mut conn, hold.id, &unknown).await
+}
+
+fn is_over(hold: &Hold, began: Instant) -> bool {
+    hold.permit().is_none() || began.elapsed() > LISTING_ENDS
+}
+
+/// Says in the log and in the audit of the machine's tenant what was removed, and why.
+async fn say(context: &Context, hold: &Hold, foreign: &Foreign, removed: &str) -> Result<()> {
+    let (machine, host) = (foreign.machine, &hold.config.name);
+    let reason = if foreign.destroyed { "it is destroyed" } else { "it is recorded on another host" };
+    tracing::info!(machine.id = %machine, %host, removed, reason, "removed what a machine left on a host");
+    let given = json!({ "machine": machine.0, "host": host, "removed": removed, "reason": reason });
+    let entry = Entry {
+        tenant: foreign.tenant,
+        at: Utc::now(),
+        actor: format!("host:{host}"),
+        operation: OPERATION.to_owned(),
+        arguments: given.as_object().map_or_else(|| "{}".to_owned(), arguments),
+        outcome: Outcome::Accepted,
+        code: None,
+        took_ms: 0,
+        address: None,
+        request_id: None,
+    };
+    let mut conn = context.db.acquire().await?;
+    take_in(&mut conn, &[entry]).await
+}
