@@ -47,6 +47,7 @@ reset: ## stop everything and delete this clone's data, keys included
 test: setup ## the whole gate
 	@.ci/guests
 	@.ci/prometheus
+	@.ci/graphql-http
 	cargo fmt --all --check
 	.ci/sqlx check
 	cargo clippy $(ALL) --all-targets -- -D warnings

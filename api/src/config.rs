@@ -8,6 +8,8 @@ use rules::access::{Module, Wildcard};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::auth::{ExternalConfig, TrustedProxies};
+use crate::cors::Origins;
+use crate::graphql::Documents;
 use crate::rate::RateLimits;
 
 /// Where the API listens unless told otherwise: loopback, so that nothing is open by accident.
@@ -54,6 +56,10 @@ pub struct ApiConfig {
     pub introspection: bool,
     /// Whose `X-Forwarded-For` is believed.
     pub trusted_proxies: TrustedProxies,
+    /// The origins whose pages may read answers.
+    pub origins: Origins,
+    /// The documents that are known beforehand.
+    pub documents: Documents,
     /// How `*` in grants is read.
     pub wildcard: Wildcard,
     /// The modules that the deployment has.
@@ -141,6 +147,8 @@ impl ApiConfig {
             setup_token: None,
             introspection: bind.ip().is_loopback(),
             trusted_proxies: TrustedProxies::default(),
+            origins: Origins::default(),
+            documents: Documents::default(),
             wildcard: Wildcard::default(),
             modules: Module::ALL.to_vec(),
             limits: Limits::default(),
@@ -149,7 +157,8 @@ impl ApiConfig {
 
     /// Reads `BIND`, `PORT`, `JWT_SECRET`, `JWT_RETIRED`, `TOKEN_TTL_S`, `SESSION_TTL_S`, `FIREBASE_PROJECT`,
     /// `FIREBASE_CERTIFICATES`, `SETUP_TOKEN`, `GRAPHQL_INTROSPECTION`, `TRUSTED_PROXIES`,
-    /// `PERMISSION_WILDCARD`, `MODULES`, `MAX_CONNECTIONS`, `DRAIN_S` and the rate limits.
+    /// `PERMISSION_WILDCARD`, `MODULES`, `MAX_CONNECTIONS`, `DRAIN_S`,
+    /// `CORS_ORIGINS`, `PERSISTED_DOCUMENTS`, `PERSISTED_DOCUMENTS_PATH` and the rate limits.
     pub fn read(reader: &mut Reader<'_>) -> Self {
         let ip = reader.parsed("BIND", BIND);
         let port = reader.number("PORT", PORT, 0..=u16::MAX);
@@ -173,6 +182,8 @@ impl ApiConfig {
         config.wildcard = reader.parsed("PERMISSION_WILDCARD", config.wildcard);
         config.modules = read_modules(reader);
         config.trusted_proxies = reader.parsed("TRUSTED_PROXIES", TrustedProxies::default());
+        config.origins = reader.parsed("CORS_ORIGINS", Origins::default());
+        config.documents = Documents::read(reader);
         config.limits.connections =
             reader.number("MAX_CONNECTIONS", config.limits.connections, 1..=1_000_000);
         config.limits.rates = RateLimits::read(reader);

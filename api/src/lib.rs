@@ -9,6 +9,7 @@ mod audit;
 mod auth;
 mod body;
 mod config;
+mod cors;
 mod error;
 mod graphql;
 mod measure;
@@ -25,7 +26,8 @@ pub use auth::{
     reset_admin_password,
 };
 pub use config::{ApiConfig, BIND, Limits, MIN_JWT_SECRET_BYTES, PORT, SESSION_TTL_S, TOKEN_TTL_S};
-pub use graphql::sdl;
+pub use cors::{BadOrigin, Origins};
+pub use graphql::{Documents, sdl};
 pub use rate::{BadRateLimit, RateLimit, RateLimits};
 pub use router::router;
 pub use server::{serve, serve_figures};

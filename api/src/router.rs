@@ -14,11 +14,11 @@ use tower_http::set_header::SetResponseHeaderLayer;
 
 use crate::error::{Fault, fault_problem, panic_problem, problem};
 use crate::state::App;
-use crate::{graphql, measure, probe, rate, request_id, webhook};
+use crate::{cors, graphql, measure, probe, rate, request_id, webhook};
 
 /// The whole door. A request passes the layers from the last to the first.
 pub fn router(app: App) -> Router {
-    Router::new()
+    let doors = Router::new()
         .route("/graphql", post(graphql::handle))
         .route("/hooks/{tenant}/{path}", post(webhook::handle))
         .route("/livez", get(probe::livez))
@@ -30,7 +30,12 @@ pub fn router(app: App) -> Router {
         })
         .layer(from_fn_with_state(app.clone(), rate::hold))
         .layer(from_fn_with_state(app.clone(), within_time))
-        .layer(CatchPanicLayer::custom(after_panic))
+        .layer(CatchPanicLayer::custom(after_panic));
+    let doors = match cors::layer(&app.config.origins) {
+        Some(cors) => doors.layer(cors),
+        None => doors,
+    };
+    doors
         .layer(fixed(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
         .layer(fixed(header::CACHE_CONTROL, "no-store"))
         .layer(from_fn(measure::time))

@@ -177,7 +177,7 @@ async fn store(app: &App, hook: &Hook, delivery: &Delivery<'_>) -> jobs::Result<
 }
 
 fn broken(error: jobs::Error) -> Refusal {
-    Refusal::new(FAILED, fault_problem(&Fault::House(error)))
+    Refusal::new(FAILED, fault_problem(&Fault::from(error)))
 }
 
 fn accepted(received: &Received) -> Response<Body> {

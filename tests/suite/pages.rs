@@ -160,7 +160,9 @@ async fn listeners(gauge: &mut Gauge, time: i64) {
             notices::settle_action(c, id, 0, action, ActionState::Done, None, None).await
         })
         .await;
-    gauge.once("list a notice's actions", STEP_PAGES, async |c| notices::actions(c, TENANT, id).await).await;
+    gauge
+        .once("list a notice's actions", STEP_PAGES, async |c| notices::actions(c, TENANT, &[id.0]).await)
+        .await;
     for (name, of) in [("all", None), ("the busy", Some(BUSY)), ("the quiet", Some(QUIET))] {
         let mut before = None;
         for page in 1..=2 {

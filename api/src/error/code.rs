@@ -7,6 +7,7 @@ use axum::http::StatusCode;
 pub(crate) enum ErrorCode {
     ParseFailed,
     ValidationFailed,
+    PersistedQueryNotFound,
     BadUserInput,
     Unauthenticated,
     Forbidden,
@@ -52,6 +53,7 @@ impl ErrorCode {
         match self {
             Self::ParseFailed => "GRAPHQL_PARSE_FAILED",
             Self::ValidationFailed => "GRAPHQL_VALIDATION_FAILED",
+            Self::PersistedQueryNotFound => "PERSISTED_QUERY_NOT_FOUND",
             Self::BadUserInput => "BAD_USER_INPUT",
             Self::Unauthenticated => "UNAUTHENTICATED",
             Self::Forbidden => "FORBIDDEN",
@@ -76,6 +78,7 @@ impl ErrorCode {
             Self::Unauthenticated | Self::Forbidden | Self::RateLimited | Self::TimedOut => Severity::Medium,
             Self::ParseFailed
             | Self::ValidationFailed
+            | Self::PersistedQueryNotFound
             | Self::BadUserInput
             | Self::NotFound
             | Self::Conflict
@@ -90,6 +93,7 @@ impl ErrorCode {
         match self {
             Self::ParseFailed
             | Self::ValidationFailed
+            | Self::PersistedQueryNotFound
             | Self::BadUserInput
             | Self::QueryTooDeep
             | Self::QueryTooComplex => StatusCode::BAD_REQUEST,

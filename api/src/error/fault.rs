@@ -1,6 +1,7 @@
 //! The faults: why a request is refused, in words for its client.
 
 use std::fmt;
+use std::sync::Arc;
 
 use axum::http::StatusCode;
 use jobs::{Error, Listing};
@@ -19,6 +20,8 @@ pub(crate) enum Fault {
     Parse(String),
     /// The document does not fit the schema, or the request is not formed as GraphQL over HTTP asks.
     Validation(String),
+    /// A document that is not known, where it should be.
+    NotPersisted(&'static str),
     /// An argument is wrong.
     BadInput(String),
     /// Several things are wrong with an input; each is told with its place.
@@ -40,7 +43,7 @@ pub(crate) enum Fault {
     /// It took too long.
     TimedOut,
     /// What the rooms below say.
-    House(Error),
+    House(Arc<Error>),
 }
 
 /// One thing that is wrong with an input.
@@ -81,6 +84,7 @@ impl Fault {
         match self {
             Self::Parse(_) => ErrorCode::ParseFailed,
             Self::Validation(_) => ErrorCode::ValidationFailed,
+            Self::NotPersisted(_) => ErrorCode::PersistedQueryNotFound,
             Self::BadInput(_) | Self::BadInputs(..) => ErrorCode::BadUserInput,
             Self::BadCredentials(_) => ErrorCode::Unauthenticated,
             Self::Denied(Denied::Anonymous) => ErrorCode::Unauthenticated,
@@ -153,6 +157,7 @@ impl fmt::Display for Fault {
             | Self::BadCredentials(text)
             | Self::TooDeep(text)
             | Self::TooComplex(text) => f.write_str(text),
+            Self::NotPersisted(text) => f.write_str(text),
             Self::Denied(denied) => denied.fmt(f),
             Self::RateLimited(what, after_s) => write!(f, "too many {what}; try again in {after_s} s"),
             Self::KeyBusy(after_s) => write!(
@@ -170,13 +175,19 @@ impl fmt::Display for Fault {
 
 impl From<Error> for Fault {
     fn from(error: Error) -> Self {
+        Self::House(Arc::new(error))
+    }
+}
+
+impl From<Arc<Error>> for Fault {
+    fn from(error: Arc<Error>) -> Self {
         Self::House(error)
     }
 }
 
 impl From<sqlx::Error> for Fault {
     fn from(error: sqlx::Error) -> Self {
-        Self::House(error.into())
+        Error::from(error).into()
     }
 }
 

@@ -15,6 +15,7 @@ use serde_json::{Map, Value, json};
 
 use super::accept::{Media, is_json, negotiate};
 use super::idempotency::{Begun, Held, Mark};
+use super::loader::loader;
 use super::params::Params;
 use super::shape::SHAPE;
 use super::{fit, idempotency, limit, spread};
@@ -61,7 +62,7 @@ pub(crate) async fn handle(State(app): State<App>, request: axum::extract::Reque
 
 /// What is asked, and who asks.
 async fn admit(app: &App, head: &request::Parts, bytes: &[u8]) -> Result<(Params, Caller), Fault> {
-    let params = Params::read(bytes)?;
+    let params = Params::read(bytes, &app.config.documents)?;
     let caller = caller(app, head).await.inspect_err(|fault| {
         if let Fault::BadCredentials(_) = fault {
             refused_credentials(app, &origin(app, head));
@@ -121,7 +122,8 @@ async fn execute(
     let name = params.operation_name.as_deref();
     let ledger = Ledger::new(limit::with_defaults(&document, &params.variables, name));
     let request = Request::new(params.query).variables(params.variables);
-    let mut request = request.data(caller).data(app.clone()).data(ledger);
+    let loader = loader(app, caller.principal.as_ref());
+    let mut request = request.data(caller).data(app.clone()).data(ledger).data(loader);
     if let Some(mark) = mark {
         request = request.data(mark);
     }

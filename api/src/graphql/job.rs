@@ -3,7 +3,6 @@
 use async_graphql::connection::Connection;
 use async_graphql::{ComplexObject, Context, Enum, ID, Json, Object, Result, SimpleObject};
 use chrono::{DateTime, Utc};
-use jobs::db::wall;
 use jobs::queue::postgres::control::{self, Cancel};
 use jobs::queue::postgres::look::{self, FailedAttempt, Filter, JobView};
 use jobs::queue::wake::Hint;
@@ -11,6 +10,7 @@ use rules::access::InTenant;
 use rules::id::{JobId, TenantId};
 use rules::queue::{Kind, Policy, State, Why};
 
+use super::loader::{AttemptsOf, WhyOf, look_up};
 use super::page::Page;
 use super::scope::{app, enter_or_all, parse, parse_job};
 use crate::audit;
@@ -192,28 +192,20 @@ impl From<Why> for WhyWaiting {
 impl Job {
     /// Every failed attempt, oldest first.
     async fn attempts(&self, ctx: &Context<'_>) -> Result<Vec<JobAttempt>, Fault> {
-        let mut conn = app(ctx).db.acquire().await?;
-        self.enter(&mut conn).await?;
-        let attempts = look::attempts(&mut conn, parse_job(&self.id)?).await?;
-        Ok(attempts.into_iter().map(Into::into).collect())
+        let attempts = look_up(ctx, AttemptsOf(self.owner()?, parse_job(&self.id)?)).await?;
+        Ok(attempts.unwrap_or_default().into_iter().map(Into::into).collect())
     }
 
     /// Why it waits; none when it has ended.
     async fn why(&self, ctx: &Context<'_>) -> Result<Option<WhyWaiting>, Fault> {
-        let mut conn = app(ctx).db.acquire().await?;
-        self.enter(&mut conn).await?;
-        Ok(look::why(&mut conn, parse_job(&self.id)?).await?.map(Into::into))
+        Ok(look_up(ctx, WhyOf(self.owner()?, parse_job(&self.id)?)).await?.map(Into::into))
     }
 }
 
 impl Job {
-    /// Enters its tenant; the installation's own jobs are seen by who sees all.
-    async fn enter(&self, conn: &mut sqlx::PgConnection) -> Result<(), Fault> {
-        match &self.tenant {
-            Some(tenant) => wall::enter(conn, parse(tenant, "tenant")?).await?,
-            None => wall::enter_all(conn).await?,
-        }
-        Ok(())
+    /// Whose it is; none of the installation's own.
+    fn owner(&self) -> Result<Option<TenantId>, Fault> {
+        self.tenant.as_ref().map(|tenant| parse(tenant, "tenant")).transpose()
     }
 }
 

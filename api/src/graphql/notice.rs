@@ -11,6 +11,7 @@ use rules::listener::BufferName;
 use serde_json::Value;
 use uuid::Uuid;
 
+use super::loader::{ActionsOf, look_up};
 use super::page::Page;
 use super::scope::{app, enter, parse, trace_parent};
 use crate::audit;
@@ -123,10 +124,8 @@ impl Notice {
     /// What became of each action, the latest time through the pipeline first.
     async fn actions(&self, ctx: &Context<'_>) -> Result<Vec<NoticeAction>, Fault> {
         let id = parse::<NoticeId>(&self.id, "id")?;
-        let mut conn = app(ctx).db.acquire().await?;
-        jobs::db::wall::enter(&mut conn, self.tenant).await?;
-        let actions = store::actions(&mut conn, self.tenant, id).await?;
-        Ok(actions.into_iter().map(Into::into).collect())
+        let actions = look_up(ctx, ActionsOf(self.tenant, id)).await?;
+        Ok(actions.unwrap_or_default().into_iter().map(Into::into).collect())
     }
 }
 

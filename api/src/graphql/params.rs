@@ -4,6 +4,7 @@ use async_graphql::Variables;
 use serde_json::Value;
 use serde_json::error::Category;
 
+use super::documents::Documents;
 use super::keys;
 use crate::error::Fault;
 
@@ -18,8 +19,8 @@ impl Params {
     /// Reads a body.
     ///
     /// # Errors
-    /// [`Fault::Validation`] naming what is wrong with it.
-    pub(super) fn read(bytes: &[u8]) -> Result<Self, Fault> {
+    /// [`Fault::Validation`] naming what is wrong with it; [`Fault::NotPersisted`] for a document that is not taken.
+    pub(super) fn read(bytes: &[u8], documents: &Documents) -> Result<Self, Fault> {
         let bad = |told: &str| Fault::Validation(told.to_owned());
         let body = keys::read(bytes).map_err(|e| match e.classify() {
             Category::Data => bad(&format!("the body is refused: {e}; send the key once")),
@@ -30,10 +31,15 @@ impl Params {
         let Value::Object(mut body) = body else {
             return Err(bad("the body must be one JSON object; several operations at once are not taken"));
         };
-        let query = match body.remove("query") {
-            Some(Value::String(query)) => query,
+        let text = match body.remove("query") {
+            None => None,
+            Some(Value::String(query)) => Some(query),
             Some(_) => return Err(bad("`query` must be a string")),
-            None => return Err(bad("`query` is missing")),
+        };
+        let id = match body.remove("documentId") {
+            None | Some(Value::Null) => None,
+            Some(Value::String(id)) => Some(id),
+            Some(_) => return Err(bad("`documentId` must be a string")),
         };
         let operation_name = match body.remove("operationName") {
             None | Some(Value::Null) => None,
@@ -49,6 +55,7 @@ impl Params {
             None | Some(Value::Null | Value::Object(_)) => {}
             Some(_) => return Err(bad("`extensions` must be an object")),
         }
+        let query = documents.find(text, id)?;
         Ok(Self { query, operation_name, variables })
     }
 }

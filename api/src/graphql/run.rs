@@ -3,11 +3,10 @@
 use async_graphql::connection::Connection;
 use async_graphql::{ComplexObject, Context, Enum, ID, Json, Object, Result, SimpleObject};
 use chrono::{DateTime, Utc};
-use jobs::awaited::{self, NodeWaits};
-use jobs::dag::log::{self, Line};
+use jobs::awaited::NodeWaits;
+use jobs::dag::log::Line;
 use jobs::dag::start::{self, Start};
 use jobs::dag::store::{self, RunView};
-use jobs::db::wall;
 use jobs::workflow::store as workflows;
 use rules::access::InTenant;
 use rules::dag::Status;
@@ -15,6 +14,7 @@ use rules::id::{RunId, TenantId, WorkflowId};
 use serde_json::Value;
 use uuid::Uuid;
 
+use super::loader::{LogOf, WaitsOf, look_up};
 use super::page::Page;
 use super::scope::{app, enter, parse, trace_parent};
 use crate::audit;
@@ -180,18 +180,16 @@ impl Run {
     ) -> Result<Connection<String, RunLogLine>, Fault> {
         let page = Page::<i32>::read("runLog", first, after.as_deref())?;
         let id = parse::<RunId>(&self.id, "id")?;
-        let mut conn = app(ctx).db.acquire().await?;
-        wall::enter(&mut conn, self.tenant).await?;
-        let lines = log::page(&mut conn, id, page.after.unwrap_or_default(), page.limit()).await?;
+        let asked = LogOf(self.tenant, id, page.after.unwrap_or_default(), page.limit());
+        let lines = look_up(ctx, asked).await?.unwrap_or_else(|| Vec::new().into());
         Ok(page.of(lines, |l| l.seq, RunLogLine::from))
     }
 
     /// For what its nodes wait that ordered something of machines, and why that has not come.
     async fn waits(&self, ctx: &Context<'_>) -> Result<Vec<RunWait>, Fault> {
         let id = parse::<RunId>(&self.id, "id")?;
-        let mut conn = app(ctx).db.acquire().await?;
-        wall::enter(&mut conn, self.tenant).await?;
-        Ok(awaited::waits(&mut conn, id).await?.into_iter().map(Into::into).collect())
+        let waits = look_up(ctx, WaitsOf(self.tenant, id)).await?;
+        Ok(waits.unwrap_or_default().into_iter().map(Into::into).collect())
     }
 }
 

@@ -251,6 +251,7 @@ pub(super) async fn take_missed(conn: &mut PgConnection, runs: &[Uuid], limit: i
 /// What a node of a run waits for.
 #[derive(Debug)]
 pub(super) struct Awaits {
+    pub(super) run_id: Uuid,
     pub(super) node_id: String,
     pub(super) machine_id: Uuid,
     pub(super) operation_id: Option<Uuid>,
@@ -260,19 +261,20 @@ pub(super) struct Awaits {
     pub(super) job_id: Option<i64>,
 }
 
-/// What the nodes of a run wait for, the longest wait first.
+/// What the nodes of these runs wait for, the longest wait first.
 ///
 /// # Errors
 /// Unavailable when nobody answers.
-pub(super) async fn of_run(conn: &mut PgConnection, run: RunId) -> Result<Vec<Awaits>> {
+pub(super) async fn of_runs(conn: &mut PgConnection, runs: &[RunId]) -> Result<Vec<Awaits>> {
+    let ids: Vec<Uuid> = runs.iter().map(|run| run.0).collect();
     let rows = sqlx::query_as!(
         Awaits,
-        r#"select w.node_id, w.machine_id, w.operation_id, w.check_name, w.created_at as since, coalesce(o.job_id, u.job_id) as "job_id?"
+        r#"select w.run_id, w.node_id, w.machine_id, w.operation_id, w.check_name, w.created_at as since, coalesce(o.job_id, u.job_id) as "job_id?"
         from run_waiter w
         left join machine_operation o on o.id = w.operation_id
         left join job_unique u on u.key = w.tenant_id || ':health.check:' || w.machine_id || ':' || w.check_name
-        where w.run_id = $1 order by w.created_at, w.node_id"#,
-        run.0
+        where w.run_id = any($1) order by w.created_at, w.node_id"#,
+        &ids
     )
     .fetch_all(conn)
     .await?;

@@ -16,6 +16,8 @@ use crate::queue::postgres::why::whys;
 /// What a node of a run waits for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeWaits {
+    /// The run.
+    pub run: RunId,
     /// The node.
     pub node: String,
     /// The machine of which it ordered something.
@@ -30,16 +32,17 @@ pub struct NodeWaits {
     pub why: WhyWaits,
 }
 
-/// For what the nodes of a run wait, the longest wait first.
+/// For what the nodes of these runs wait, the longest wait of each first.
 ///
 /// # Errors
 /// Unavailable when nobody answers.
-pub async fn waits(conn: &mut PgConnection, run: RunId) -> Result<Vec<NodeWaits>> {
-    let rows = store::of_run(conn, run).await?;
+pub async fn waits(conn: &mut PgConnection, runs: &[RunId]) -> Result<Vec<NodeWaits>> {
+    let rows = store::of_runs(conn, runs).await?;
     let jobs: Vec<i64> = rows.iter().filter_map(|row| row.job_id).collect();
     let mut told: HashMap<JobId, Why> = whys(conn, &jobs).await?.into_iter().collect();
     let waits = rows.into_iter().map(|row| NodeWaits {
         why: WhyWaits::of(row.job_id.and_then(|job| told.remove(&JobId(job)))),
+        run: RunId(row.run_id),
         node: row.node_id,
         machine_id: row.machine_id,
         operation_id: row.operation_id,

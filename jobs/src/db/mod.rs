@@ -18,7 +18,7 @@ pub mod wall;
 pub use begin::begin;
 pub use constraint::violates;
 pub use migrate::{SchemaState, migrate, migration_options, schema_state};
-pub(crate) use page::{MAX_FETCHED, slice};
+pub(crate) use page::{Filling, MAX_FETCHED, slice};
 pub use page::{MAX_PAGE, PAGE_BYTES, Slice};
 pub use pool::{CALL_TIMEOUT, connect, connect_as, connect_options, plain_options};
 pub use reason::innermost;

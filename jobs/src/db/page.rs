@@ -48,6 +48,36 @@ impl<T> IntoIterator for Slice<T> {
     }
 }
 
+/// A slice that is being filled, row by row.
+pub(crate) struct Filling<T> {
+    slice: Slice<T>,
+    bytes: usize,
+}
+
+impl<T> Default for Filling<T> {
+    fn default() -> Self {
+        Self { slice: Vec::new().into(), bytes: 0 }
+    }
+}
+
+impl<T> Filling<T> {
+    /// Adds a row of so many bytes, unless the slice is full; tells whether it was added.
+    pub(crate) fn put(&mut self, row: T, bytes: usize) -> bool {
+        self.bytes = self.bytes.saturating_add(bytes);
+        self.slice.cut |= self.bytes > PAGE_BYTES && !self.slice.rows.is_empty();
+        if !self.slice.cut {
+            self.slice.rows.push(row);
+        }
+        !self.slice.cut
+    }
+}
+
+impl<T> From<Filling<T>> for Slice<T> {
+    fn from(filling: Filling<T>) -> Self {
+        filling.slice
+    }
+}
+
 /// Takes rows until they are enough. What is too much is never held.
 ///
 /// # Errors
@@ -56,15 +86,14 @@ pub(crate) async fn slice<T>(
     mut rows: impl Stream<Item = sqlx::Result<T>> + Unpin,
     bytes: impl Fn(&T) -> usize,
 ) -> Result<Slice<T>> {
-    let (mut kept, mut sum) = (Vec::new(), 0usize);
+    let mut filling = Filling::default();
     while let Some(row) = rows.try_next().await? {
-        sum = sum.saturating_add(bytes(&row));
-        if sum > PAGE_BYTES && !kept.is_empty() {
-            return Ok(Slice { rows: kept, cut: true });
+        let size = bytes(&row);
+        if !filling.put(row, size) {
+            break;
         }
-        kept.push(row);
     }
-    Ok(kept.into())
+    Ok(filling.into())
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use tests::proxy::Proxy;
 use tests::{Database, Millrace, wait};
 
 /// Where a process says that it listens; its log is JSON.
-async fn address(process: &mut Millrace) -> SocketAddr {
+pub(super) async fn address(process: &mut Millrace) -> SocketAddr {
     process.printed("\"listening\"").await;
     let log = process.log();
     let line = log.lines().find(|line| line.contains("\"listening\"")).unwrap();

@@ -124,7 +124,7 @@ impl House {
     }
 
     pub(super) async fn actions(&self, id: NoticeId) -> Vec<notices::ActionRecord> {
-        notices::actions(&mut self.db.acquire().await.unwrap(), self.tenant, id).await.unwrap()
+        notices::actions(&mut self.db.acquire().await.unwrap(), self.tenant, &[id.0]).await.unwrap()
     }
 
     pub(super) async fn acted(&self, id: NoticeId, count: usize, wanted: &str) -> Vec<notices::ActionRecord> {

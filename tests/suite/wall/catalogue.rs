@@ -149,8 +149,8 @@ const ACROSS: [(&str, usize); 6] = [
     ("api/src/graphql/scope.rs", 1),
     // How the checks of the whole installation are getting on, to whoever operates it.
     ("api/src/graphql/health.rs", 1),
-    // The parts of such a job that is no tenant's.
-    ("api/src/graphql/job.rs", 1),
+    // The parts of jobs of all tenants, to an operator, who may list them.
+    ("api/src/graphql/loader.rs", 1),
 ];
 
 #[test]

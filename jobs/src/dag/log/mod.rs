@@ -2,4 +2,4 @@
 
 mod store;
 
-pub use store::{Line, NewLine, append, jobs_of, outputs, outputs_of, page};
+pub use store::{Line, NewLine, append, jobs_of, outputs, outputs_of, page, pages};

@@ -1,13 +1,16 @@
 //! Keeps the lines of runs' logs, and reads from them what nodes put out and which jobs they were given.
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, Utc};
 use futures::TryStreamExt;
 use rules::id::RunId;
 use rules::kept;
 use serde_json::Value;
 use sqlx::PgConnection;
+use uuid::Uuid;
 
-use crate::db::{MAX_FETCHED, Slice, slice};
+use crate::db::{Filling, MAX_FETCHED, Slice};
 use crate::{Error, Result};
 
 /// A line of a run's log.
@@ -80,16 +83,46 @@ pub async fn append(conn: &mut PgConnection, id: RunId, lines: &[NewLine]) -> Re
 /// # Errors
 /// Unavailable when nobody answers.
 pub async fn page(conn: &mut PgConnection, id: RunId, after: i32, limit: i64) -> Result<Slice<Line>> {
-    let rows = sqlx::query_as!(
-        Line,
-        "select seq, at, node_id, entry, output_variable, output from run_log
-        where run_id = $1 and seq > $2 order by seq limit $3",
-        id.0,
+    let mut found = pages(conn, &[id], after, limit).await?;
+    Ok(found.remove(&id).unwrap_or_else(|| Vec::new().into()))
+}
+
+/// The same page of the logs of several runs, each bounded as if it were alone. A run without such lines has none.
+///
+/// # Errors
+/// Unavailable when nobody answers.
+pub async fn pages(
+    conn: &mut PgConnection,
+    runs: &[RunId],
+    after: i32,
+    limit: i64,
+) -> Result<HashMap<RunId, Slice<Line>>> {
+    let ids: Vec<Uuid> = runs.iter().map(|run| run.0).collect();
+    let mut rows = sqlx::query!(
+        r#"select r.id as "run_id!", l.seq, l.at, l.node_id, l.entry, l.output_variable, l.output
+        from unnest($1::uuid[]) r(id)
+        cross join lateral (
+            select * from run_log x where x.run_id = r.id and x.seq > $2 order by x.seq limit $3) l
+        order by r.id, l.seq"#,
+        &ids,
         after,
         limit.clamp(1, MAX_FETCHED)
     )
     .fetch(conn);
-    slice(rows, |line| kept::bytes(&line.entry) + line.output.as_ref().map_or(0, kept::bytes)).await
+    let mut found: HashMap<RunId, Filling<Line>> = HashMap::new();
+    while let Some(row) = rows.try_next().await? {
+        let line = Line {
+            seq: row.seq,
+            at: row.at,
+            node_id: row.node_id,
+            entry: row.entry,
+            output_variable: row.output_variable,
+            output: row.output,
+        };
+        let bytes = kept::bytes(&line.entry) + line.output.as_ref().map_or(0, kept::bytes);
+        found.entry(RunId(row.run_id)).or_default().put(line, bytes);
+    }
+    Ok(found.into_iter().map(|(run, filling)| (run, filling.into())).collect())
 }
 
 /// What scripts of a run see of it: each output under its variable, in order; the later one wins. None

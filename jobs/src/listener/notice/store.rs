@@ -58,6 +58,8 @@ pub enum NoticeState {
 /// One action for one notice.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ActionRecord {
+    /// The notice.
+    pub notice_id: Uuid,
     /// The action of the pipeline.
     pub action_id: Uuid,
     /// Which time through the pipeline.
@@ -202,18 +204,22 @@ pub async fn page(
     slice(rows, |n| kept::bytes(&n.event) + n.transformed.as_ref().map_or(0, kept::bytes)).await
 }
 
-/// What became of a notice's actions, the latest time first.
+/// What became of the actions of these notices, the latest time first.
 ///
 /// # Errors
 /// Unavailable when nobody answers.
-pub async fn actions(conn: &mut PgConnection, tenant: TenantId, id: NoticeId) -> Result<Vec<ActionRecord>> {
+pub async fn actions(
+    conn: &mut PgConnection,
+    tenant: TenantId,
+    notices: &[Uuid],
+) -> Result<Vec<ActionRecord>> {
     let rows = sqlx::query_as!(
         ActionRecord,
-        "select a.action_id, a.replay, a.kind, a.state, a.run_id, a.error, a.settled_at
+        "select a.notice_id, a.action_id, a.replay, a.kind, a.state, a.run_id, a.error, a.settled_at
         from notice_action a join notice n on n.id = a.notice_id
-        where n.tenant_id = $1 and n.id = $2 order by a.replay desc, a.action_id",
+        where n.tenant_id = $1 and n.id = any($2) order by a.replay desc, a.action_id",
         tenant.0,
-        id.0
+        notices
     )
     .fetch_all(conn)
     .await?;

@@ -246,15 +246,25 @@ pub async fn job(conn: &mut PgConnection, id: JobId, tenant: Option<TenantId>) -
 /// # Errors
 /// Unavailable when nobody answers.
 pub async fn attempts(conn: &mut PgConnection, id: JobId) -> Result<Vec<FailedAttempt>> {
-    let row = sqlx::query!(
-        r#"select coalesce(
-            (select attempts from job_dead where job_id = $1),
-            (select attempts from job_history where job_id = $1 limit 1),
-            (select jsonb_agg(to_jsonb(a) order by a.recorded_at) from job_attempt a where a.job_id = $1),
-            '[]') as "attempts!""#,
-        id.0
+    Ok(attempts_of(conn, &[id.0]).await?.pop().map(|(_, attempts)| attempts).unwrap_or_default())
+}
+
+/// The failed attempts of each of these jobs, oldest first.
+///
+/// # Errors
+/// Internal when what is stored does not read back; Unavailable when nobody answers.
+pub async fn attempts_of(conn: &mut PgConnection, ids: &[i64]) -> Result<Vec<(JobId, Vec<FailedAttempt>)>> {
+    let rows = sqlx::query!(
+        r#"select i.id as "id!", coalesce(
+            (select d.attempts from job_dead d where d.job_id = i.id),
+            (select h.attempts from job_history h where h.job_id = i.id limit 1),
+            (select jsonb_agg(to_jsonb(a) order by a.recorded_at) from job_attempt a where a.job_id = i.id),
+            '[]') as "attempts!"
+        from unnest($1::bigint[]) i(id)"#,
+        ids
     )
-    .fetch_one(conn)
+    .fetch_all(conn)
     .await?;
-    serde_json::from_value(row.attempts).map_err(Error::internal)
+    let read = |attempts| serde_json::from_value(attempts).map_err(Error::internal);
+    rows.into_iter().map(|row| Ok((JobId(row.id), read(row.attempts)?))).collect()
 }
