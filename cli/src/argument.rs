@@ -2,9 +2,10 @@
 
 use std::str::FromStr;
 
-use rules::id::{MachineId, TenantId};
+use rules::id::{MachineId, ScheduleId, TenantId};
 use rules::machine::{HostUri, Name};
 use rules::queue::State;
+use rules::schedule::PREVIEW_MAX;
 
 use crate::command::ServedPool;
 
@@ -48,6 +49,16 @@ pub(crate) fn machine(text: &str) -> Result<MachineId, String> {
 
 pub(crate) fn tenant(text: &str) -> Result<TenantId, String> {
     id(text, "a tenant", "the API's `tenants` lists ids, and `millrace job show` tells whose a job is")
+}
+
+pub(crate) fn schedule(text: &str) -> Result<ScheduleId, String> {
+    id(text, "a schedule", "`millrace schedule list` shows ids")
+}
+
+/// How many times a preview tells.
+pub(crate) fn previewed(text: &str) -> Result<usize, String> {
+    let count = text.parse().ok().filter(|count| (1..=PREVIEW_MAX).contains(count));
+    count.ok_or_else(|| format!("it is a whole number from 1 to {PREVIEW_MAX}"))
 }
 
 fn id<T: FromStr>(text: &str, whose: &str, where_from: &str) -> Result<T, String> {

@@ -9,6 +9,7 @@ use rules::queue::{Pool, State};
 
 use crate::argument;
 use crate::audit::Audit;
+use crate::clock::Schedule;
 use crate::fleet::{Host, Machine};
 
 /// A durable job queue, workflows and webhooks on Postgres, in one executable.
@@ -48,7 +49,7 @@ pub(crate) enum Command {
         #[arg(long, requires = "host", value_parser = argument::uri)]
         libvirt_uri: Option<HostUri>,
     },
-    /// Stand for leader and, when elected, do the upkeep
+    /// Stand for leader and, when elected, fire schedules and do the upkeep
     Scheduler,
     /// Bring the database's schema up to this executable
     Migrate(Output),
@@ -72,6 +73,9 @@ pub(crate) enum Command {
     /// Look at machines, see why what was asked of one has not begun, and move one
     #[command(subcommand)]
     Machine(Machine),
+    /// Look at schedules, preview, pause and resume them, and run one now
+    #[command(subcommand)]
+    Schedule(Schedule),
     /// Look at who did what, hand it out, and verify that it is as it was written
     #[command(subcommand)]
     Audit(Audit),
@@ -265,6 +269,7 @@ impl Command {
             }
             Self::Host(host) => host.output(),
             Self::Machine(machine) => machine.output(),
+            Self::Schedule(schedule) => schedule.output(),
             Self::Webhook(Webhook::Sign { output, .. }) => output,
             Self::Audit(audit) => return audit.output().json,
             Self::Up

@@ -3,6 +3,7 @@
 mod admin;
 mod argument;
 mod audit;
+mod clock;
 mod command;
 mod confined;
 mod demo;
@@ -20,6 +21,7 @@ mod machine;
 mod migrate;
 mod queue;
 mod roles;
+mod schedule;
 mod secrets;
 mod settings;
 mod table;
@@ -84,6 +86,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Dlq(command) => dlq::run(command).await,
         Command::Host(command) => host::run(command).await,
         Command::Machine(command) => machine::run(command).await,
+        Command::Schedule(command) => schedule::run(command).await,
         Command::Audit(command) => audit::run(command).await,
         Command::Webhook(command) => webhook::run(command),
     }

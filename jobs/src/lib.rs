@@ -1,8 +1,8 @@
 //! The heart: how what `rules` decides is kept in Postgres.
 //!
 //! Imports go downward only: `error` ← `config, metrics, trace, shutdown` ← `db` ← `tenant, access, seal,
-//! lease, workflow, idempotency` ← `queue` ← `payload` ← `awaited` ← `host, department, machine` ← `health` ← `dag` ←
-//! `listener, audit, retention` ← `doctor`.
+//! lease, workflow, idempotency` ← `queue` ← `payload` ← `awaited, firing` ← `host, department, machine` ← `health` ←
+//! `dag` ← `listener, schedule, audit, retention` ← `doctor`.
 
 pub mod access;
 pub mod audit;
@@ -13,6 +13,7 @@ pub mod db;
 pub mod department;
 pub mod doctor;
 pub mod error;
+pub mod firing;
 pub mod health;
 pub mod host;
 pub mod idempotency;
@@ -23,6 +24,7 @@ pub mod metrics;
 pub mod payload;
 pub mod queue;
 pub mod retention;
+pub mod schedule;
 pub mod seal;
 pub mod shutdown;
 pub mod tenant;

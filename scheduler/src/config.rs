@@ -25,6 +25,10 @@ pub const DEAD_LETTER_KEEP_DAYS: i32 = 90;
 /// For how many days what checks of machines found is kept, unless configured otherwise.
 pub const HEALTH_KEEP_DAYS: i32 = 7;
 
+/// For how many days firings of schedules that ended are kept, unless configured otherwise: as long as the runs that
+/// they started.
+pub const FIRING_KEEP_DAYS: i32 = 30;
+
 /// For how many days ahead the history has partitions, unless configured otherwise: without any scheduler
 /// for so long, finished jobs still find their day.
 pub const HISTORY_AHEAD_DAYS: i32 = 14;
@@ -51,6 +55,8 @@ pub struct SchedulerConfig {
     pub dead_letter_keep_days: i32,
     /// For how many days what checks of machines found is kept.
     pub health_keep_days: i32,
+    /// For how many days firings of schedules that ended are kept.
+    pub firing_keep_days: i32,
     /// For how many days ahead partitions are made; 7 at least.
     pub history_ahead_days: i32,
     /// For how many whole months audit entries are kept.
@@ -68,6 +74,7 @@ impl Default for SchedulerConfig {
             operation_keep_days: OPERATION_KEEP_DAYS,
             dead_letter_keep_days: DEAD_LETTER_KEEP_DAYS,
             health_keep_days: HEALTH_KEEP_DAYS,
+            firing_keep_days: FIRING_KEEP_DAYS,
             history_ahead_days: HISTORY_AHEAD_DAYS,
             audit_keep_months: AUDIT_KEEP_MONTHS,
             lease: Duration::from_secs(LEASE_S),
@@ -77,7 +84,7 @@ impl Default for SchedulerConfig {
 
 impl SchedulerConfig {
     /// Reads `HISTORY_KEEP_DAYS`, `RUN_KEEP_DAYS`, `NOTICE_KEEP_DAYS`, `OPERATION_KEEP_DAYS`,
-    /// `DEAD_LETTER_KEEP_DAYS`, `HEALTH_KEEP_DAYS`, `HISTORY_AHEAD_DAYS`, `AUDIT_KEEP_MONTHS` and `SCHEDULER_LEASE_S`.
+    /// `DEAD_LETTER_KEEP_DAYS`, `HEALTH_KEEP_DAYS`, `FIRING_KEEP_DAYS`, `HISTORY_AHEAD_DAYS`, `AUDIT_KEEP_MONTHS` and `SCHEDULER_LEASE_S`.
     pub fn read(reader: &mut Reader<'_>) -> Self {
         Self {
             history_keep_days: reader.number("HISTORY_KEEP_DAYS", HISTORY_KEEP_DAYS, 1..=3650),
@@ -86,6 +93,7 @@ impl SchedulerConfig {
             operation_keep_days: reader.number("OPERATION_KEEP_DAYS", OPERATION_KEEP_DAYS, 1..=3650),
             dead_letter_keep_days: reader.number("DEAD_LETTER_KEEP_DAYS", DEAD_LETTER_KEEP_DAYS, 1..=3650),
             health_keep_days: reader.number("HEALTH_KEEP_DAYS", HEALTH_KEEP_DAYS, 1..=3650),
+            firing_keep_days: reader.number("FIRING_KEEP_DAYS", FIRING_KEEP_DAYS, 1..=3650),
             history_ahead_days: reader.number("HISTORY_AHEAD_DAYS", HISTORY_AHEAD_DAYS, 7..=60),
             audit_keep_months: reader.number("AUDIT_KEEP_MONTHS", AUDIT_KEEP_MONTHS, 1..=240),
             lease: reader.seconds("SCHEDULER_LEASE_S", LEASE_S, 3..=300),

@@ -1,8 +1,8 @@
-//! The clock: decides when upkeep happens, and only ever tidies.
+//! The clock: decides when schedules fire and upkeep happens, and only ever enqueues or tidies.
 //!
 //! Any number of schedulers may run; the one that holds the lease leads and does the duties, the others
-//! wait to take over. Nothing that was promised depends on one: jobs fall due and are rescued by the
-//! workers themselves, so that without any scheduler upkeep is late and work is not.
+//! wait to take over. No job that was accepted depends on one: jobs fall due and are rescued by the
+//! workers themselves, so that without any scheduler upkeep and schedules are late and work is not.
 
 pub mod config;
 mod duty;

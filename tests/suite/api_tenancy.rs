@@ -17,7 +17,7 @@ pub(crate) fn graph() -> Value {
 }
 
 /// Every operation within a tenant, with the thing that it names by id.
-const OPERATIONS: [(&str, &str); 32] = [
+const OPERATIONS: [(&str, &str); 40] = [
     ("", "query($t: ID) { members(tenant: $t) { nodes { userId } } }"),
     ("", "query($t: ID) { apiKeys(tenant: $t) { nodes { id } } }"),
     ("", "query($t: ID) { workflows(tenant: $t) { nodes { id } } }"),
@@ -64,6 +64,23 @@ const OPERATIONS: [(&str, &str); 32] = [
         "listener",
         "mutation($t: ID, $id: ID!) { setListenerActive(tenant: $t, id: $id, active: false) { id } }",
     ),
+    ("", "query($t: ID) { schedules(tenant: $t) { nodes { id } } }"),
+    ("schedule", "query($t: ID, $id: ID!) { schedule(tenant: $t, id: $id) { id history { nodes { id } } } }"),
+    ("schedule", "mutation($t: ID, $id: ID!) { cloneSchedule(tenant: $t, id: $id, title: \"S\") { id } }"),
+    (
+        "schedule",
+        "mutation($t: ID, $id: ID!) { setScheduleEnabled(tenant: $t, id: $id, enabled: false) { id } }",
+    ),
+    ("schedule", "mutation($t: ID, $id: ID!) { runSchedule(tenant: $t, id: $id) { id } }"),
+    (
+        "",
+        "mutation($t: ID) { createSchedule(tenant: $t, input: {title: \"S\", workflow: \"0190a2b4-7c1d-7e3f-8a5b-6c7d8e9f0a1b\", cron: \"@daily\"}) { id } }",
+    ),
+    (
+        "schedule",
+        "mutation($t: ID, $id: ID!) { updateSchedule(tenant: $t, id: $id, version: 1, input: {title: \"S\", workflow: \"0190a2b4-7c1d-7e3f-8a5b-6c7d8e9f0a1b\", cron: \"@daily\"}) { id } }",
+    ),
+    ("", "query($t: ID) { scheduleStatus(tenant: $t) { total } }"),
     ("notice", "mutation($t: ID, $id: ID!) { replayNotice(tenant: $t, id: $id) { id } }"),
     ("job", "mutation($t: ID, $id: ID!) { cancelJob(tenant: $t, id: $id) }"),
     ("job", "mutation($t: ID, $id: ID!) { retryJob(tenant: $t, id: $id) { id } }"),
@@ -71,7 +88,7 @@ const OPERATIONS: [(&str, &str); 32] = [
 ];
 
 /// Operations that a member may not do in their own tenant either; tried by its administrator.
-const MANAGED: [(&str, &str); 21] = [
+const MANAGED: [(&str, &str); 22] = [
     ("", "query($t: ID) { auditLogs(tenant: $t) { nodes { id } } }"),
     // Of what is another's it tells as of what never was, without being refused as a whole.
     ("", "mutation($t: ID) { redriveEachDeadLetter(tenant: $t, ids: [\"1\"]) { code } }"),
@@ -96,6 +113,7 @@ const MANAGED: [(&str, &str); 21] = [
     ("listener", "mutation($t: ID, $id: ID!) { rotateListenerSecret(tenant: $t, id: $id) { secret } }"),
     ("listener", "mutation($t: ID, $id: ID!) { endOldListenerSecret(tenant: $t, id: $id) { id } }"),
     ("listener", "mutation($t: ID, $id: ID!) { deleteListener(tenant: $t, id: $id) }"),
+    ("schedule", "mutation($t: ID, $id: ID!) { deleteSchedule(tenant: $t, id: $id) }"),
     ("user", "mutation($t: ID, $id: ID!) { removeMember(tenant: $t, user: $id) }"),
 ];
 
@@ -139,6 +157,12 @@ pub(crate) async fn belongings(database: &Database, admin: &Client, acme: &Value
         "mutation($t: ID!) { inviteMember(tenant: $t, email: \"x@example.org\") { invitation { id } } }";
     let invited = admin.ok(invite, json!({"t": acme})).await["inviteMember"]["invitation"]["id"].clone();
     things.insert("invitation".into(), invited);
+    let input = json!({"title": "S", "workflow": workflow, "cron": "@yearly"});
+    let plan = "mutation($t: ID!, $i: ScheduleInput!) { createSchedule(tenant: $t, input: $i) { id } }";
+    let planned = admin.ok(plan, json!({"t": acme, "i": input})).await["createSchedule"]["id"].clone();
+    let run = "mutation($t: ID!, $id: ID!) { runSchedule(tenant: $t, id: $id) { id } }";
+    admin.ok(run, json!({"t": acme, "id": planned})).await;
+    things.insert("schedule".into(), planned);
     things.insert("workflow".into(), workflow);
     things.insert("run".into(), started["executeWorkflow"]["run"]["id"].clone());
     things.insert("listener".into(), listener["createListener"]["listener"]["id"].clone());
@@ -180,6 +204,7 @@ async fn census(database: &Database) -> String {
         'runs', (select count(*) from run), 'inbox', (select count(*) from run_inbox), 'jobs', (select count(*) from job where kind <> 'audit.flush'),
         'listeners', (select jsonb_agg(jsonb_build_array(id, version, active, md5(secret)) order by id) from listener),
         'machines', (select jsonb_agg(jsonb_build_array(id, wanted, generation, department_id) order by id) from machine),
+        'schedules', (select jsonb_agg(jsonb_build_array(id, version, disabled) order by id) from schedule), 'firings', (select count(*) from schedule_firing),
         'departments', (select jsonb_agg(name order by id) from department), 'operations', (select count(*) from machine_operation),
         'notices', (select jsonb_agg(jsonb_build_array(id, replay, state) order by id) from notice))::text";
     sqlx::query_scalar(statement).fetch_one(&mut database.connect().await).await.unwrap()

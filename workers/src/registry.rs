@@ -6,7 +6,7 @@ use jobs::{Error, Result};
 use rules::queue::Kind;
 
 use crate::context::Context;
-use crate::handle::{Handled, audit, health, host, listener, machine, noop, run};
+use crate::handle::{Handled, audit, health, host, listener, machine, noop, run, schedule};
 
 /// A handler's call, on the heap: a future is as large as the largest of its branches, and moving what a
 /// workflow step may need around took a third of the time of a small job.
@@ -38,6 +38,7 @@ fn handler(kind: Kind) -> Option<Handler> {
         Kind::RunWake => |context, attempt| Box::pin(run::wake(context, attempt)),
         Kind::ListenerEvent => |context, attempt| Box::pin(listener::event(context, attempt)),
         Kind::ListenerAction => |context, attempt| Box::pin(listener::action(context, attempt)),
+        Kind::ScheduleFire => |context, attempt| Box::pin(schedule::fire(context, attempt)),
         Kind::MachineOperate => |context, attempt| Box::pin(machine::operate(context, attempt)),
         Kind::HostReconcile => |context, attempt| Box::pin(host::reconcile(context, attempt)),
         Kind::HealthCheck => |context, attempt| Box::pin(health::check(context, attempt)),

@@ -75,6 +75,17 @@ pub(crate) const OPERATIONS: &[(&str, Needs)] = &[
     ("run", Needs::Tenant(WorkflowRead)),
     ("runs", Needs::Tenant(WorkflowList)),
     ("cancelRun", Needs::Tenant(WorkflowExecute)),
+    // Schedules. What starts runs needs `tenant:workflow:execute` beside what is named here.
+    ("schedule", Needs::Tenant(CronRead)),
+    ("schedules", Needs::Tenant(CronList)),
+    ("scheduleStatus", Needs::Tenant(CronList)),
+    ("previewSchedule", Needs::Credentials),
+    ("createSchedule", Needs::Tenant(CronCreate)),
+    ("updateSchedule", Needs::Tenant(CronUpdate)),
+    ("cloneSchedule", Needs::Tenant(CronCreate)),
+    ("setScheduleEnabled", Needs::Tenant(CronUpdate)),
+    ("runSchedule", Needs::Tenant(CronUpdate)),
+    ("deleteSchedule", Needs::Tenant(CronDelete)),
     // Listeners and what they heard.
     ("listener", Needs::Tenant(ListenerRead)),
     ("listeners", Needs::Tenant(ListenerList)),

@@ -26,6 +26,8 @@ mod params;
 mod queue;
 mod role;
 mod run;
+mod schedule;
+mod schedule_view;
 mod schema;
 mod scope;
 mod session;

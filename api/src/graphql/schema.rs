@@ -17,6 +17,7 @@ use super::operation::{OperationMutation, OperationQuery};
 use super::queue::{QueueMutation, QueueQuery};
 use super::role::{RoleMutation, RoleQuery};
 use super::run::{RunMutation, RunQuery};
+use super::schedule::{ScheduleMutation, ScheduleQuery};
 use super::session::{SessionMutation, SessionQuery};
 use super::snapshot::{SnapshotMutation, SnapshotQuery};
 use super::tenant::{TenantMutation, TenantQuery};
@@ -35,6 +36,7 @@ pub(crate) struct Query(
     ApiKeyQuery,
     WorkflowQuery,
     RunQuery,
+    ScheduleQuery,
     ListenerQuery,
     NoticeQuery,
     JobQuery,
@@ -60,6 +62,7 @@ pub(crate) struct Mutation(
     ApiKeyMutation,
     WorkflowMutation,
     RunMutation,
+    ScheduleMutation,
     ListenerMutation,
     NoticeMutation,
     JobMutation,

@@ -71,6 +71,14 @@ uuid_id!(
     ActionId
 );
 uuid_id!(
+    /// A schedule: starts a workflow when it is due.
+    ScheduleId
+);
+uuid_id!(
+    /// One firing of a schedule.
+    FiringId
+);
+uuid_id!(
     /// A department of a tenant: the owner of machines.
     DepartmentId
 );

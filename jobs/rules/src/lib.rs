@@ -15,6 +15,7 @@ pub mod machine;
 pub mod nearest;
 pub mod queue;
 pub mod redact;
+pub mod schedule;
 pub mod seal;
 pub mod signature;
 pub mod unique;

@@ -12,7 +12,7 @@ use crate::tenant::store as tenants;
 use crate::{Code, Error, Result};
 
 /// Refuses what whoever is written as `user:<id>` or `key:<id>` may not do in a tenant now: a workflow acts with
-/// the rights that its author has, and not with those that they had.
+/// the rights that its author has, and not with those that they had. `what` they saved is told in the refusal.
 ///
 /// # Errors
 /// Denied with the reason; Unavailable when nobody answers.
@@ -20,10 +20,11 @@ pub async fn may(
     conn: &mut PgConnection,
     tenant: TenantId,
     by: &str,
+    what: &str,
     needed: Permission,
     wildcard: Wildcard,
 ) -> Result<()> {
-    let refuse = |why: String| Error::new(Code::Denied, format!("`{by}`, who saved the workflow, {why}"));
+    let refuse = |why: String| Error::new(Code::Denied, format!("`{by}`, who saved {what}, {why}"));
     let (principal, user) = match read(conn, tenant, by, wildcard).await? {
         Some(found) => found,
         None => return Err(refuse("is gone or shut out".into())),

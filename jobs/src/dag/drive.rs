@@ -13,9 +13,10 @@ use super::graphs::Graphs;
 use super::inbox;
 use super::log::{self, NewLine};
 use super::perform::perform;
+use super::start::BY_SCHEDULE;
 use super::store::{self, Locked, Stepped};
 use crate::queue::Enqueued;
-use crate::{Error, Result, metrics};
+use crate::{Error, Result, firing, metrics};
 
 /// The most letters that one step takes in; what is left is seen right after its commit.
 const MAX_LETTERS: i64 = 1_000;
@@ -134,8 +135,12 @@ async fn move_on(
     if !store::save(conn, id, &saved).await? {
         return Err(Error::conflict(format!("run `{id}` was stepped by somebody else meanwhile")));
     }
+    let mut enqueued = performed.enqueued;
+    if let Some((end, error)) = end.as_ref().filter(|_| locked.started_by.starts_with(BY_SCHEDULE)) {
+        enqueued.extend(firing::run_ended(conn, id, *end, error.as_deref()).await?);
+    }
     Ok(Moved {
-        enqueued: performed.enqueued,
+        enqueued,
         stopping: performed.stopping,
         ended: end.map(|(end, _)| end),
         began: locked.state.is_none(),

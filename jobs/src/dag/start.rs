@@ -22,6 +22,9 @@ use crate::{Error, Result};
 /// The most runs that one sweep picks up.
 const SWEEP_BATCH: i64 = 100;
 
+/// What `started_by` of a run begins with that a schedule started.
+pub const BY_SCHEDULE: &str = "schedule:";
+
 /// A run that somebody wants.
 #[derive(Debug, Clone)]
 pub struct Start<'a> {
@@ -157,6 +160,7 @@ pub async fn job_died(conn: &mut PgConnection, kind: Kind, dead: &DeadJob) -> Re
         Kind::RunAdvance => return Ok(Vec::new()),
         Kind::ListenerEvent
         | Kind::ListenerAction
+        | Kind::ScheduleFire
         | Kind::AuditFlush
         | Kind::MachineOperate
         | Kind::HostReconcile

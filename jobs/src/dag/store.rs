@@ -89,6 +89,8 @@ pub struct Locked {
     pub input: Value,
     /// The trace that it belongs to.
     pub trace_parent: Option<String>,
+    /// Who or what started it.
+    pub started_by: String,
 }
 
 /// What a step leaves in the run's row.
@@ -165,7 +167,7 @@ pub async fn by_key(
 pub async fn lock(conn: &mut PgConnection, id: RunId) -> Result<Option<Locked>> {
     let row = sqlx::query_as!(
         Locked,
-        "select tenant_id, workflow_id, workflow_version, version, last_seq, state, status, input, trace_parent
+        "select tenant_id, workflow_id, workflow_version, version, last_seq, state, status, input, trace_parent, started_by
         from run where id = $1 for update skip locked",
         id.0
     )

@@ -102,6 +102,22 @@ pub(super) const SCRIPT_RUN: Metric =
     histogram("millrace_script_run_seconds", &["outcome"], SCRIPT_S, "How long scripts ran.");
 pub(super) const HEALTH_CHECKS: Metric =
     counter("millrace_health_checks_total", &["check", "verdict"], "Checks of machines by what they found.");
+pub(super) const SCHEDULE_LATENESS: Metric = histogram(
+    "millrace_schedule_lateness_seconds",
+    &[],
+    WAIT_S,
+    "How long after their time ticks of schedules were fired; those that are made up for among them.",
+);
+pub(super) const SCHEDULE_MISSED: Metric = counter(
+    "millrace_schedule_ticks_missed_total",
+    &[],
+    "Ticks of schedules that were missed and are not made up for.",
+);
+pub(super) const SCHEDULE_STARTS: Metric = counter(
+    "millrace_schedule_starts_total",
+    &["outcome"],
+    "Attempts of firings to start a run: started, or refused by the schedule, its workflow or somebody's rights.",
+);
 pub(super) const WEBHOOK_RECEIVED: Metric =
     counter("millrace_webhook_received_total", &["outcome"], "Webhook deliveries by what became of them.");
 pub(super) const AUDIT_CHAINED: Metric =
@@ -190,6 +206,11 @@ pub(super) const AUDIT_LAG: Metric = gauge(
     &[],
     "Age of the oldest audit entry that is not in its chain yet; 0 without one.",
 );
+pub(super) const SCHEDULE_OVERDUE: Metric = gauge(
+    "millrace_schedule_overdue_seconds",
+    &[],
+    "For how long the most overdue tick of a schedule has waited to be fired; 0 without one.",
+);
 pub(super) const MACHINES_BY_HEALTH: Metric = gauge(
     "millrace_machines",
     &["health"],
@@ -247,6 +268,9 @@ pub const CATALOG: &[Metric] = &[
     RUNS_FINISHED,
     SCRIPT_RUN,
     HEALTH_CHECKS,
+    SCHEDULE_LATENESS,
+    SCHEDULE_MISSED,
+    SCHEDULE_STARTS,
     WEBHOOK_RECEIVED,
     AUDIT_CHAINED,
     AUDIT_DROPPED,
@@ -271,6 +295,7 @@ pub const CATALOG: &[Metric] = &[
     DLQ_OLDEST,
     HISTORY_AHEAD,
     AUDIT_LAG,
+    SCHEDULE_OVERDUE,
     MACHINES_BY_HEALTH,
     PG_DEAD_TUPLES,
     PG_LIVE_TUPLES,

@@ -53,6 +53,18 @@ pub fn worker_slots(pool: Pool, used: usize, total: usize) {
     gauge!(c::WORKER_SLOTS.name, "pool" => pool.as_str(), "state" => "total").set(total as f64);
 }
 
+/// Ticks of schedules were fired so long after their time, in seconds, and so many were missed; call it once they are
+/// committed.
+pub fn schedules_fired(late_s: &[f64], missed: u64) {
+    late_s.iter().for_each(|late| histogram!(c::SCHEDULE_LATENESS.name).record(*late));
+    counter!(c::SCHEDULE_MISSED.name).increment(missed);
+}
+
+/// A firing tried to start a run.
+pub fn schedule_start(started: bool) {
+    counter!(c::SCHEDULE_STARTS.name, "outcome" => if started { "started" } else { "refused" }).increment(1);
+}
+
 /// Expired leases of other workers were taken back.
 pub fn leases_expired(count: u64) {
     counter!(c::LEASE_EXPIRED.name).increment(count);
@@ -210,6 +222,8 @@ pub struct ClusterFigures {
     pub history_days_ahead: i64,
     /// Age of the oldest audit entry that is not in its chain, in seconds; 0 without one.
     pub audit_lag_s: f64,
+    /// For how long the most overdue tick of a schedule has waited, in seconds; 0 without one.
+    pub schedule_overdue_s: f64,
     /// Transactions since the oldest that is not frozen.
     pub xid_age: i64,
     /// Age of the oldest open transaction in seconds.
@@ -226,6 +240,7 @@ pub fn cluster(figures: &ClusterFigures) {
     gauge!(c::DLQ_OLDEST.name).set(figures.dlq_oldest_age_s);
     gauge!(c::HISTORY_AHEAD.name).set(figures.history_days_ahead as f64);
     gauge!(c::AUDIT_LAG.name).set(figures.audit_lag_s);
+    gauge!(c::SCHEDULE_OVERDUE.name).set(figures.schedule_overdue_s);
     gauge!(c::PG_XID_AGE.name).set(figures.xid_age as f64);
     gauge!(c::PG_XMIN_AGE.name, "blocker" => "session").set(figures.session_age_s);
     gauge!(c::PG_XMIN_AGE.name, "blocker" => "prepared").set(figures.prepared_age_s);

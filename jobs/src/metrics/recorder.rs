@@ -108,6 +108,8 @@ mod tests {
         record::run_finished("completed");
         record::script_ran("ok", MS);
         record::health_checked(Check::State, Verdict::Healthy);
+        record::schedules_fired(&[0.1], 1);
+        record::schedule_start(true);
         record::machines(&[(Status::Healthy, 2)]);
         record::webhook_received("accepted");
         record::http_request("POST", "/graphql", 204, MS);

@@ -7,5 +7,6 @@ pub mod listener;
 pub mod machine;
 pub mod noop;
 pub mod run;
+pub mod schedule;
 
 pub use about::about;

@@ -4,7 +4,7 @@
 mod store;
 
 pub use store::{
-    HEALTH_BATCH, LEFT_BEHIND_BATCH, LETTER_BATCH, MACHINE_BATCH, NOTICE_BATCH, OPERATION_BATCH, RUN_BATCH,
-    allow_removal, forget_removals, remove_health_results, remove_left_behind, remove_letters,
-    remove_machines, remove_notices, remove_operations, remove_runs,
+    FIRING_BATCH, HEALTH_BATCH, LEFT_BEHIND_BATCH, LETTER_BATCH, MACHINE_BATCH, NOTICE_BATCH,
+    OPERATION_BATCH, RUN_BATCH, allow_removal, forget_removals, remove_firings, remove_health_results,
+    remove_left_behind, remove_letters, remove_machines, remove_notices, remove_operations, remove_runs,
 };

@@ -23,6 +23,9 @@ pub const MACHINE_BATCH: i64 = 1_000;
 /// How many results of checks one call removes at most: there are many, and each is small.
 pub const HEALTH_BATCH: i64 = 5_000;
 
+/// How many firings of schedules one call removes at most: there are many, and each is small.
+pub const FIRING_BATCH: i64 = 5_000;
+
 /// How long a removal is remembered after the last of what it left behind, in seconds: a job that began
 /// before it may add to that for as long as a transaction may last.
 const REMOVAL_GRACE_S: i32 = 600;
@@ -155,6 +158,21 @@ pub async fn remove_health_results(conn: &mut PgConnection, keep_days: i32) -> R
             select id from health_result where at < now() - $1::integer * interval '1 day' order by at limit $2))",
         keep_days,
         HEALTH_BATCH
+    );
+    removed(removal.execute(conn)).await
+}
+
+/// Removes firings of schedules that ended more than this many days ago, and tells how many.
+///
+/// # Errors
+/// Unavailable when nobody answers.
+pub async fn remove_firings(conn: &mut PgConnection, keep_days: i32) -> Result<u64> {
+    let removal = sqlx::query!(
+        "delete from schedule_firing where id = any(array(
+            select id from schedule_firing where ended_at < now() - $1::integer * interval '1 day'
+            order by ended_at limit $2 for update skip locked))",
+        keep_days,
+        FIRING_BATCH
     );
     removed(removal.execute(conn)).await
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::duty::{Context, audit, health, partition, prune, report};
+use crate::duty::{Context, audit, health, partition, prune, report, schedule};
 
 /// A chore of the leader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -11,6 +11,8 @@ pub(crate) enum Duty {
     Partition,
     /// Puts checks of machines into the queue when they are due.
     Health,
+    /// Fires schedules whose ticks are due.
+    Schedule,
     /// Has what was noted for the audit chained, where it was left behind.
     Audit,
     /// Takes away what was outlived.
@@ -20,13 +22,15 @@ pub(crate) enum Duty {
 }
 
 impl Duty {
-    pub(crate) const ALL: [Self; 5] = [Self::Partition, Self::Health, Self::Audit, Self::Prune, Self::Report];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Partition, Self::Health, Self::Schedule, Self::Audit, Self::Prune, Self::Report];
 
     /// The name in metrics and logs.
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Partition => "partition",
             Self::Health => "health",
+            Self::Schedule => "schedule",
             Self::Audit => "audit",
             Self::Prune => "prune",
             Self::Report => "report",
@@ -37,6 +41,7 @@ impl Duty {
     pub(crate) const fn every(self) -> Duration {
         match self {
             Self::Partition => Duration::from_secs(10 * 60),
+            Self::Schedule => Duration::from_secs(1),
             Self::Health => Duration::from_secs(5),
             Self::Prune => Duration::from_secs(60),
             Self::Audit | Self::Report => Duration::from_secs(15),
@@ -47,7 +52,7 @@ impl Duty {
     pub(crate) const fn limit(self) -> Duration {
         match self {
             Self::Partition | Self::Prune => Duration::from_secs(60),
-            Self::Health | Self::Audit | Self::Report => Duration::from_secs(15),
+            Self::Health | Self::Schedule | Self::Audit | Self::Report => Duration::from_secs(15),
         }
     }
 
@@ -56,6 +61,7 @@ impl Duty {
         match self {
             Self::Partition => partition::perform(context).await,
             Self::Health => health::perform(context).await,
+            Self::Schedule => schedule::perform(context).await,
             Self::Audit => audit::perform(context).await,
             Self::Prune => prune::perform(context).await,
             Self::Report => report::perform(context).await,

@@ -7,6 +7,7 @@ mod list;
 mod partition;
 mod prune;
 mod report;
+mod schedule;
 
 pub(crate) use context::Context;
 pub(crate) use list::Duty;

@@ -17,6 +17,7 @@ pub(crate) async fn perform(context: &Context) -> jobs::Result<()> {
     let oldest_dead_at = oldest_dead_at(&mut conn).await?;
     let history_days_ahead = days_ahead(&mut conn).await?;
     let audit_lag_s = jobs::audit::store::lag_s(&mut conn).await?.unwrap_or_default().max(0.0);
+    let schedule_overdue_s = jobs::schedule::overdue_s(&mut conn).await?;
     let tables = hot_tables(&mut conn).await?;
     let machines = jobs::health::store::count(&mut conn, None).await?;
     let bytes = table_bytes(&mut conn).await?;
@@ -32,6 +33,7 @@ pub(crate) async fn perform(context: &Context) -> jobs::Result<()> {
         dlq_oldest_age_s: oldest_dead_at.map_or(0.0, |at| age_s(at, vitals.now)),
         history_days_ahead,
         audit_lag_s,
+        schedule_overdue_s,
         xid_age: vitals.xid_age,
         session_age_s: vitals.session_age_s,
         prepared_age_s: vitals.prepared_age_s,

@@ -12,43 +12,43 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 /// A scheduler inside the test's process, on connections of its own.
-pub(super) struct Clock {
-    pub(super) db: PgPool,
-    pub(super) shutdown: CancellationToken,
-    pub(super) running: JoinHandle<jobs::Result<()>>,
+pub(crate) struct Clock {
+    pub(crate) db: PgPool,
+    pub(crate) shutdown: CancellationToken,
+    pub(crate) running: JoinHandle<jobs::Result<()>>,
 }
 
 impl Clock {
-    pub(super) async fn start(database: &Database, config: SchedulerConfig) -> Self {
+    pub(crate) async fn start(database: &Database, config: SchedulerConfig) -> Self {
         let db = database.pool_as(DbRole::Worker).await;
         let shutdown = CancellationToken::new();
         let running = tokio::spawn(::scheduler::run(db.clone(), config, shutdown.clone()));
         Self { db, shutdown, running }
     }
 
-    pub(super) async fn stop(self) {
+    pub(crate) async fn stop(self) {
         self.shutdown.cancel();
         self.running.await.unwrap().unwrap();
     }
 }
 
-pub(super) fn quick() -> SchedulerConfig {
+pub(crate) fn quick() -> SchedulerConfig {
     SchedulerConfig { lease: Duration::from_millis(1500), ..SchedulerConfig::default() }
 }
 
-pub(super) async fn leader(db: &PgPool) -> Option<Holding> {
+pub(crate) async fn leader(db: &PgPool) -> Option<Holding> {
     holding(&mut db.acquire().await.unwrap(), SCHEDULER).await.unwrap().filter(|h| h.live)
 }
 
-pub(super) async fn first_leader(db: &PgPool) -> Holding {
+pub(crate) async fn first_leader(db: &PgPool) -> Holding {
     wait::value("somebody leads", || leader(db)).await
 }
 
-pub(super) async fn next_leader(db: &PgPool, before: &Holding) -> Holding {
+pub(crate) async fn next_leader(db: &PgPool, before: &Holding) -> Holding {
     wait::value("another leads", || async { leader(db).await.filter(|h| h.epoch > before.epoch) }).await
 }
 
-pub(super) async fn lease_until(db: &PgPool) -> chrono::DateTime<chrono::Utc> {
+pub(crate) async fn lease_until(db: &PgPool) -> chrono::DateTime<chrono::Utc> {
     sqlx::query_scalar("select lease_until from lease where name = $1")
         .bind(SCHEDULER)
         .fetch_one(db)
@@ -56,17 +56,17 @@ pub(super) async fn lease_until(db: &PgPool) -> chrono::DateTime<chrono::Utc> {
         .unwrap()
 }
 
-pub(super) async fn renewed_after(
+pub(crate) async fn renewed_after(
     db: &PgPool,
     before: chrono::DateTime<chrono::Utc>,
 ) -> chrono::DateTime<chrono::Utc> {
     wait::value("the leader renews", || async { Some(lease_until(db).await).filter(|at| *at > before) }).await
 }
 
-pub(super) async fn run(db: &PgPool, statement: impl Into<String>) {
+pub(crate) async fn run(db: &PgPool, statement: impl Into<String>) {
     sqlx::raw_sql(AssertSqlSafe(statement.into())).execute(db).await.unwrap();
 }
 
-pub(super) async fn count(db: &PgPool, from: &str) -> i64 {
+pub(crate) async fn count(db: &PgPool, from: &str) -> i64 {
     sqlx::query_scalar(AssertSqlSafe(format!("select count(*) from {from}"))).fetch_one(db).await.unwrap()
 }

@@ -1,5 +1,5 @@
 //! The scheduler: one leader whatever dies, history ahead of time, nothing outlived kept.
 
-mod clock;
+pub(crate) mod clock;
 mod leader;
 mod outlived;

@@ -34,11 +34,12 @@ const WITHOUT_TEXT: [(&str, &str); 13] = [
 const ENDING: [&str; 2] = ["logout", "changePassword"];
 
 /// Texts that operations take and that find nothing that is a tenant's.
-const FREE: [&str; 34] = [
+const FREE: [&str; 36] = [
     "action",
     "buffer",
     "after",
     "before",
+    "cron",
     "cursor",
     "description",
     "email",
@@ -66,6 +67,7 @@ const FREE: [&str; 34] = [
     "setupToken",
     "slug",
     "state",
+    "timeZone",
     "title",
     "token",
     "uri",
@@ -90,6 +92,8 @@ async fn marked(database: &Database, admin: &Client, acme: &Value) -> Map<String
         "update workflow_version set created_by = 'canary' where workflow_id in (select id from workflow where tenant_id = $1)",
         "update run set input = '{\"canary\": 1}', started_by = 'canary' where tenant_id = $1",
         "update listener set title = 'canary', path = 'canary' where tenant_id = $1",
+        "update schedule set title = 'canary', description = 'canary', input = '{\"canary\": 1}', saved_by = 'canary' where tenant_id = $1",
+        "update schedule_firing set result = 'canary', asked_by = 'canary' where tenant_id = $1",
         "update notice set event = '{\"canary\": 1}', delivery_id = 'canary' where tenant_id = $1",
         "insert into notice_pass (notice_id, tenant_id, replay, transformed)
         select id, tenant_id, 9, '{\"canary\": 1}' from notice where tenant_id = $1",
@@ -259,9 +263,17 @@ async fn no_operation_tells_a_byte_of_another_tenant() {
     let program = door.nobody().with_key(secret.as_str().unwrap());
     let things = marked(&database, &admin, &acme).await;
     // The walk would notice: the same operations tell it to whom it belongs.
-    for name in
-        ["workflows", "machines", "departments", "runs", "listeners", "notices", "roles", "deadLetters"]
-    {
+    for name in [
+        "workflows",
+        "machines",
+        "departments",
+        "runs",
+        "schedules",
+        "listeners",
+        "notices",
+        "roles",
+        "deadLetters",
+    ] {
         let operation = operations.all.iter().find(|o| o.name == name).unwrap();
         let own = Map::from_iter([("tenant".to_owned(), acme.clone())]);
         let (query, variables) = operation.call(&operations, &own);

@@ -19,7 +19,7 @@ const COLUMNS: u64 = 24;
 
 /// What the leader of the schedulers alone reports: narrowed to a process, a panel of it would be empty, and added
 /// up it would count twice what a former leader said.
-const OF_THE_LEADER: [&str; 10] = [
+const OF_THE_LEADER: [&str; 11] = [
     "millrace_audit_lag_seconds",
     "millrace_queue_",
     "millrace_workers_alive",
@@ -29,6 +29,7 @@ const OF_THE_LEADER: [&str; 10] = [
     "millrace_history_",
     "millrace_pg_",
     "millrace_machines",
+    "millrace_schedule_overdue_seconds",
     "millrace_scheduler_leader",
 ];
 

@@ -2,6 +2,7 @@
 
 use jobs::dag::start;
 use jobs::db::PgConnection;
+use jobs::firing;
 use jobs::machine::report::store::hold_of_jobs;
 use jobs::payload::about;
 use jobs::queue::{DeadJob, Enqueued};
@@ -25,6 +26,7 @@ pub(crate) async fn jobs_died(conn: &mut PgConnection, dead: &[DeadJob]) -> jobs
                 listener::died(conn, kind, job).await?;
                 told.extend(machine::died(conn, kind, job).await?);
                 told.extend(health::died(conn, kind, job).await?);
+                firing::job_died(conn, kind, job).await?;
                 told.extend(start::job_died(conn, kind, job).await?);
             }
             // Only a later version can have enqueued it, and only a later one waits for it.

@@ -196,6 +196,7 @@ pub(crate) async fn died(conn: &mut PgConnection, kind: Kind, dead: &DeadJob) ->
         Kind::RunNode
         | Kind::RunAdvance
         | Kind::RunWake
+        | Kind::ScheduleFire
         | Kind::AuditFlush
         | Kind::MachineOperate
         | Kind::HostReconcile

@@ -12,6 +12,7 @@ pub(crate) mod noop;
 mod order;
 mod reading;
 pub(crate) mod run;
+pub(crate) mod schedule;
 mod script;
 mod task;
 

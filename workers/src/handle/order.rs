@@ -117,7 +117,7 @@ async fn give(
     let tenant = TenantId(place.seen.tenant_id);
     let workflow = WorkflowId(place.seen.workflow_id);
     let author = author(tx, workflow, place.seen.workflow_version).await?;
-    access::may(tx, tenant, &author, place.task.ordered.needs(), context.wildcard).await?;
+    access::may(tx, tenant, &author, "the workflow", place.task.ordered.needs(), context.wildcard).await?;
     let by = format!("run:{}", place.job.run_id);
     let trace_parent = attempt.trace_parent.as_deref();
     match order {

@@ -18,6 +18,8 @@ pub enum Kind {
     ListenerEvent,
     /// Performs one action of a listener for one notice.
     ListenerAction,
+    /// Starts the run of one firing of a schedule.
+    ScheduleFire,
     /// Writes a batch of audit entries.
     AuditFlush,
     /// Performs one operation on a machine.
@@ -60,12 +62,13 @@ pub struct UnknownKind(pub String);
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::RunNode,
         Self::RunAdvance,
         Self::RunWake,
         Self::ListenerEvent,
         Self::ListenerAction,
+        Self::ScheduleFire,
         Self::AuditFlush,
         Self::MachineOperate,
         Self::HostReconcile,
@@ -81,6 +84,7 @@ impl Kind {
             Self::RunWake => "run.wake",
             Self::ListenerEvent => "listener.event",
             Self::ListenerAction => "listener.action",
+            Self::ScheduleFire => "schedule.fire",
             Self::AuditFlush => "audit.flush",
             Self::MachineOperate => "machine.operate",
             Self::HostReconcile => "host.reconcile",
@@ -93,7 +97,7 @@ impl Kind {
     pub const fn home(self) -> Home {
         match self {
             Self::RunNode | Self::RunAdvance | Self::RunWake => Home::Pool(Pool::Dag),
-            Self::ListenerEvent | Self::ListenerAction => Home::Pool(Pool::Events),
+            Self::ListenerEvent | Self::ListenerAction | Self::ScheduleFire => Home::Pool(Pool::Events),
             Self::AuditFlush => Home::Pool(Pool::Audit),
             Self::Noop => Home::Pool(Pool::Maintenance),
             Self::MachineOperate => Home::Host(Class::Vm),
@@ -109,6 +113,7 @@ impl Kind {
             Self::RunNode | Self::RunAdvance | Self::RunWake => Some("cancel its run"),
             Self::ListenerEvent => Some("let it end, and switch off the actions that it would begin"),
             Self::ListenerAction => Some("switch its action off"),
+            Self::ScheduleFire => Some("switch its schedule off, or cancel the run that it starts"),
             Self::AuditFlush => Some("let it end, for what it writes is owed"),
             Self::MachineOperate => Some("destroy the machine, or let the operation end"),
             Self::HealthCheck => Some("switch the machine's checks off"),

@@ -35,6 +35,8 @@ impl Policy {
             Kind::RunNode => Self::new(10, 330, 1_000),
             Kind::RunAdvance | Kind::RunWake => Self::new(20, 30, 500),
             Kind::ListenerEvent | Kind::ListenerAction => Self::new(3, 30, 1_000),
+            // What is wrong with the firing itself is its schedule's to retry; these attempts are for faults of ours.
+            Kind::ScheduleFire => Self::new(20, 30, 500),
             Kind::AuditFlush => Self::new(20, 30, 1_000),
             // Longer than all that a host may take (`machine::Errand`); one that waits for its guest leaves
             // and comes back.

@@ -1,0 +1,72 @@
+//! Starts the run of a firing, with the rights that whoever saved the schedule has now.
+
+use rules::access::{Permission, Wildcard};
+use rules::id::{FiringId, RunId, TenantId, WorkflowId};
+use sqlx::PgConnection;
+
+use super::store;
+use crate::dag::Graphs;
+use crate::dag::start::{BY_SCHEDULE, Start, Started, execute};
+use crate::firing::store::{self as firings, Attempted};
+use crate::queue::Enqueued;
+use crate::{Code, Result, access, firing};
+
+/// What came of a firing's attempt.
+#[derive(Debug)]
+#[must_use = "pass `enqueued` to `Wake::send` after the commit"]
+pub struct Begun {
+    /// The run; none where it could not be started, or the firing had nothing to start any more.
+    pub run: Option<RunId>,
+    /// Whether it could not be started.
+    pub refused: bool,
+    /// The jobs that let it go on: those of the run, or the next attempt.
+    pub enqueued: Vec<Enqueued>,
+}
+
+/// Starts the run of a firing that waits. One that does not wait any more was begun before: nothing happens. What is
+/// wrong with the schedule, its workflow or the rights of who saved it ends the attempt and is kept with the firing.
+///
+/// # Errors
+/// Unavailable and Internal, for which the schedule can do nothing: roll back and try again.
+pub async fn begin(
+    conn: &mut PgConnection,
+    graphs: &Graphs,
+    tenant: TenantId,
+    id: FiringId,
+    wildcard: Wildcard,
+    trace_parent: Option<&str>,
+) -> Result<Begun> {
+    let Some((attempted, schedule)) = firings::queued(conn, tenant, id).await? else {
+        return Ok(Begun { run: None, refused: false, enqueued: Vec::new() });
+    };
+    let started = async {
+        let schedule = store::get(conn, Some(tenant), schedule).await?;
+        access::may(conn, tenant, &schedule.saved_by, "the schedule", Permission::WorkflowExecute, wildcard)
+            .await?;
+        let by = format!("{BY_SCHEDULE}{}", schedule.id);
+        let start = Start {
+            tenant,
+            workflow: WorkflowId(schedule.workflow_id),
+            input: &schedule.input,
+            idempotency_key: None,
+            started_by: &by,
+            trace_parent,
+        };
+        execute(conn, graphs, &start).await
+    };
+    match started.await {
+        Ok(started) => keep(conn, &attempted, started).await,
+        Err(error) => match error.code {
+            Code::Unavailable | Code::Interrupted | Code::Internal => Err(error),
+            Code::NotFound | Code::Invalid | Code::Conflict | Code::Denied | Code::Exhausted => {
+                let enqueued = firing::failed(conn, &attempted, &error.to_string()).await?;
+                Ok(Begun { run: None, refused: true, enqueued })
+            }
+        },
+    }
+}
+
+async fn keep(conn: &mut PgConnection, attempted: &Attempted, started: Started) -> Result<Begun> {
+    firings::started(conn, attempted.id, started.run, attempted.timeout_s).await?;
+    Ok(Begun { run: Some(started.run), refused: false, enqueued: started.enqueued })
+}

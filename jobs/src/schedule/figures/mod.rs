@@ -1,0 +1,3 @@
+//! How schedules are getting on, in numbers.
+
+pub(super) mod store;

@@ -1,0 +1,9 @@
+//! Schedules: each tick once whatever dies, what was missed, what came of it, who may, and what is refused.
+
+mod bounds;
+mod course;
+mod doors;
+mod kill;
+mod refused;
+mod stage;
+mod ticks;
