@@ -22,7 +22,7 @@ impl From<SaveError> for Fault {
     fn from(error: SaveError) -> Self {
         let told = error.to_string();
         match error {
-            SaveError::House(error) => Self::House(error),
+            SaveError::House(error) => error.into(),
             SaveError::Faults(faults) => Self::BadInputs(told, faults.into_iter().map(shown).collect()),
         }
     }
