@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use jobs::config::Reader;
 use rules::access::{Module, Wildcard};
+use rules::nearest;
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::auth::{ExternalConfig, TrustedProxies};
@@ -160,7 +161,7 @@ impl ApiConfig {
     /// `PERMISSION_WILDCARD`, `MODULES`, `MAX_CONNECTIONS`, `DRAIN_S`,
     /// `CORS_ORIGINS`, `PERSISTED_DOCUMENTS`, `PERSISTED_DOCUMENTS_PATH` and the rate limits.
     pub fn read(reader: &mut Reader<'_>) -> Self {
-        let ip = reader.parsed("BIND", BIND);
+        let ip = read_bind(reader);
         let port = reader.number("PORT", PORT, 0..=u16::MAX);
         let secret = reader.secret("JWT_SECRET", "to sign logins; `openssl rand -hex 32` makes one");
         let length = secret.expose_secret().len();
@@ -178,7 +179,7 @@ impl ApiConfig {
         if config.setup_token.as_ref().is_some_and(|t| t.expose_secret().len() < MIN_SETUP_TOKEN_BYTES) {
             reader.fault(format!("`SETUP_TOKEN` must have at least {MIN_SETUP_TOKEN_BYTES} bytes"));
         }
-        config.introspection = reader.parsed("GRAPHQL_INTROSPECTION", config.introspection);
+        config.introspection = reader.flag("GRAPHQL_INTROSPECTION", config.introspection);
         config.wildcard = reader.parsed("PERMISSION_WILDCARD", config.wildcard);
         config.modules = read_modules(reader);
         config.trusted_proxies = reader.parsed("TRUSTED_PROXIES", TrustedProxies::default());
@@ -190,6 +191,18 @@ impl ApiConfig {
         config.limits.drain = reader.seconds("DRAIN_S", config.limits.drain.as_secs(), 0..=600);
         config
     }
+}
+
+/// Where to listen.
+fn read_bind(reader: &mut Reader<'_>) -> IpAddr {
+    let Some(text) = reader.text("BIND") else { return BIND };
+    text.parse().unwrap_or_else(|_| {
+        reader.fault(format!(
+            "`BIND` is `{text}`; it must be an address and no name: 127.0.0.1 to be reached from this machine alone, \
+             0.0.0.0 from all networks"
+        ));
+        BIND
+    })
 }
 
 /// Keys that signed before.
@@ -213,7 +226,10 @@ fn read_modules(reader: &mut Reader<'_>) -> Vec<Module> {
     for name in text.split(',').map(str::trim).filter(|n| !n.is_empty()) {
         match name.parse() {
             Ok(module) => modules.push(module),
-            Err(unknown) => reader.fault(format!("`MODULES`: {unknown}")),
+            Err(_) => {
+                let told = nearest::instead(name, &Module::ALL.map(Module::as_str), "there is none");
+                reader.fault(format!("`MODULES`: `{name}` is no module; {told}"));
+            }
         }
     }
     modules
@@ -229,13 +245,19 @@ mod tests {
             "JWT_SECRET" => Some("hunter2".to_owned()),
             "BIND" => Some("localhost".to_owned()),
             "GRAPHQL_INTROSPECTION" => Some("maybe".to_owned()),
+            "MODULES" => Some("workflow,foo".to_owned()),
             _ => None,
         };
         let mut reader = Reader::new(&look_up);
         let config = ApiConfig::read(&mut reader);
         let told = format!("{} {config:?}", reader.finish().unwrap_err());
-        for name in ["JWT_SECRET", "BIND", "GRAPHQL_INTROSPECTION"] {
-            assert!(told.contains(name), "{told}");
+        for part in [
+            "`JWT_SECRET`",
+            "`BIND` is `localhost`; it must be an address and no name: 127.0.0.1",
+            "`GRAPHQL_INTROSPECTION` is `maybe`; it must be `true` or `false`",
+            "`MODULES`: `foo` is no module; there are `",
+        ] {
+            assert!(told.contains(part), "{told}");
         }
         assert!(!told.contains("hunter2"), "{told}");
     }

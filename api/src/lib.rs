@@ -12,6 +12,7 @@ mod config;
 mod cors;
 mod error;
 mod graphql;
+mod keys;
 mod measure;
 mod probe;
 mod rate;

@@ -13,13 +13,14 @@ use jobs::trace::TraceContext;
 use rules::id::TenantId;
 use rules::listener::{NOTICE_BYTES_MAX, check, check_size, headers};
 use rules::signature::{self, Headers, ID_HEADER, Refused, SIGNATURE_HEADER, Secret, TIMESTAMP_HEADER};
+use serde_json::error::Category;
 use serde_json::{Value, json};
 use tracing::field::display;
 
 use crate::auth::origin;
 use crate::error::{Fault, fault_problem, problem};
 use crate::state::App;
-use crate::{audit, body};
+use crate::{audit, body, keys};
 
 /// What deliveries to an address where nobody listens are verified against. Nobody knows it, so they are
 /// refused in the words and the time of a delivery to a listener whose secret the sender does not have: who
@@ -151,7 +152,12 @@ fn event(all: &HeaderMap, bytes: &[u8]) -> Result<Value, Refusal> {
         return Err(Refusal::new("malformed", problem(StatusCode::UNSUPPORTED_MEDIA_TYPE, told)));
     }
     let bad = |told: String| Refusal::new("malformed", problem(StatusCode::BAD_REQUEST, told));
-    let event: Value = serde_json::from_slice(bytes).map_err(|e| bad(format!("the body is no JSON: {e}")))?;
+    let event = keys::read(bytes).map_err(|e| match e.classify() {
+        Category::Data => {
+            bad(format!("the body is refused: {e}; send the key once, for readers differ in which they take"))
+        }
+        Category::Io | Category::Syntax | Category::Eof => bad(format!("the body is no JSON: {e}")),
+    })?;
     check(&event).map_err(|refused| bad(refused.to_string()))?;
     check_size(&event)
         .map_err(|large| Refusal::new("too_large", problem(StatusCode::PAYLOAD_TOO_LARGE, large)))?;

@@ -64,7 +64,7 @@ pub(crate) enum Command {
     /// Look at queues, pause and resume them
     #[command(subcommand)]
     Queue(Queue),
-    /// Look at dead letters and give them new attempts
+    /// Look at dead letters, give them new attempts, or discard them
     #[command(subcommand)]
     Dlq(Dlq),
     /// Look at hosts, drain, resume and remove them
@@ -108,14 +108,17 @@ pub(crate) enum Admin {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Job {
-    /// The newest jobs, whatever their state
+    /// The newest jobs, whatever their state, without the house's own upkeep (audit.flush, host.reconcile)
     List {
         /// Only those in this state: ready, scheduled, blocked, leased, done, cancelled, dead
         #[arg(long, value_parser = argument::state)]
         state: Option<State>,
-        /// Only this kind, such as run.node
+        /// Only this kind, such as run.node; those of upkeep, too
         #[arg(long)]
         kind: Option<String>,
+        /// The house's own upkeep, too
+        #[arg(long, conflicts_with = "kind")]
+        all: bool,
         /// Only this tenant's, by id
         #[arg(long, value_parser = argument::tenant)]
         tenant: Option<TenantId>,
@@ -136,7 +139,12 @@ pub(crate) enum Job {
         #[command(flatten)]
         output: Output,
     },
-    /// Cancel jobs, waiting or running
+    /// Cancel jobs of the kinds that nobody waits for
+    ///
+    /// host.reconcile and queue.noop, waiting or running; listener.event and listener.action while they wait, whose
+    /// notice is then dropped or action skipped. The others are refused with what to do instead: cancel the run of
+    /// run.node, run.advance and run.wake (the API's cancelRun), switch the schedule of schedule.fire off, destroy the machine of machine.operate, switch the
+    /// checks of health.check off; what audit.flush writes is owed.
     Cancel {
         /// Their ids
         #[arg(required = true, value_parser = argument::job)]
@@ -144,7 +152,9 @@ pub(crate) enum Job {
         #[command(flatten)]
         output: Output,
     },
-    /// Try jobs again now: a waiting one at once, a dead one with new attempts
+    /// Try jobs again now: one that waits for its next attempt at once, a dead one with new attempts
+    ///
+    /// A job that is delayed, as the run.wake of a workflow's delay, is refused: its time is what was asked for.
     Retry {
         /// Their ids
         #[arg(required = true, value_parser = argument::job)]
@@ -215,6 +225,14 @@ pub(crate) enum Dlq {
         #[command(flatten)]
         output: Output,
     },
+    /// Decide that dead letters are not to be done: they become cancelled jobs of the history
+    Discard {
+        /// Their jobs' ids
+        #[arg(required = true, value_parser = argument::job)]
+        ids: Vec<i64>,
+        #[command(flatten)]
+        output: Output,
+    },
 }
 
 /// What `--pools` names: a pool that every installation has, or the host's.
@@ -264,9 +282,12 @@ impl Command {
             Self::Queue(
                 Queue::List { output } | Queue::Pause { output, .. } | Queue::Resume { output, .. },
             ) => output,
-            Self::Dlq(Dlq::List { output, .. } | Dlq::Show { output, .. } | Dlq::Redrive { output, .. }) => {
-                output
-            }
+            Self::Dlq(
+                Dlq::List { output, .. }
+                | Dlq::Show { output, .. }
+                | Dlq::Redrive { output, .. }
+                | Dlq::Discard { output, .. },
+            ) => output,
             Self::Host(host) => host.output(),
             Self::Machine(machine) => machine.output(),
             Self::Schedule(schedule) => schedule.output(),

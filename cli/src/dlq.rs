@@ -1,4 +1,4 @@
-//! `millrace dlq`: look at dead letters and give them new attempts.
+//! `millrace dlq`: look at dead letters, give them new attempts, or decide against them.
 
 use jobs::queue::postgres::look::Filter;
 use rules::id::JobId;
@@ -11,7 +11,7 @@ pub(crate) async fn run(command: Dlq) -> anyhow::Result<()> {
     let db = settings::operator().await?;
     match command {
         Dlq::List { kind, tenant, before, limit, output } => {
-            let filter = Filter { tenant, state: Some(State::Dead), kind, before, from: None };
+            let filter = Filter { tenant, state: Some(State::Dead), kind, before, ..Filter::default() };
             job::list(&db, &filter, limit, output).await?;
         }
         Dlq::Show { id, output } => {
@@ -23,6 +23,7 @@ pub(crate) async fn run(command: Dlq) -> anyhow::Result<()> {
         Dlq::Redrive { ids, attempts, output } => {
             job::redrive(&db, &ids, attempts, output).await?;
         }
+        Dlq::Discard { ids, output } => job::discard(&db, &ids, output).await?,
     }
     Ok(())
 }

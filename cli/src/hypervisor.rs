@@ -68,7 +68,7 @@ impl HostSettings {
             served,
             vm_slots: reader.number("HOST_VM_SLOTS", VM_SLOTS, 1..=256),
             health_slots: reader.number("HOST_HEALTH_SLOTS", HEALTH_SLOTS, 1..=256),
-            kvm: reader.parsed("HOST_KVM", false),
+            kvm: reader.flag("HOST_KVM", false),
             disk_pool: reader.text("HOST_DISK_POOL").unwrap_or_else(|| DISK_POOL.into()),
             disk_folder: folder,
         }

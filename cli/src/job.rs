@@ -1,6 +1,7 @@
 //! `millrace job`: look at jobs and act on them.
 
 use jobs::db::{PgConnection, PgPool};
+use jobs::listener::cancel_job;
 use jobs::queue::Wake;
 use jobs::queue::postgres::control::{self, Cancel};
 use jobs::queue::postgres::look::{self, FailedAttempt, Filter, JobView};
@@ -11,14 +12,21 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::command::{Job, Output};
-use crate::table::{cell, print, print_one, time};
+use crate::table::{cell, print, print_one, say, time};
 use crate::{audit, failure, known, settings};
 
 pub(crate) async fn run(command: Job) -> anyhow::Result<()> {
     let db = settings::operator().await?;
     match command {
-        Job::List { state, kind, tenant, before, limit, output } => {
-            list(&db, &Filter { tenant, state, kind, before, from: None }, limit, output).await?;
+        Job::List { state, kind, all, tenant, before, limit, output } => {
+            let without_upkeep = !all && kind.is_none();
+            let filter = Filter { tenant, state, kind, before, without_upkeep, ..Filter::default() };
+            list(&db, &filter, limit, output).await?;
+            if without_upkeep && !output.json {
+                let upkeep: Vec<&str> =
+                    Kind::ALL.into_iter().filter(|k| k.is_upkeep()).map(Kind::as_str).collect();
+                say(format!("without the house's own upkeep ({}), which `--all` shows", upkeep.join(", ")));
+            }
         }
         Job::Show { id, output } => show(&db, JobId(id), output).await?,
         Job::Cancel { ids, output } => each(&ids, output, async |id| cancel_one(&db, id).await).await?,
@@ -181,7 +189,7 @@ async fn each(
 async fn cancel_one(db: &PgPool, id: JobId) -> jobs::Result<&'static str> {
     let mut tx = jobs::db::begin(db).await?;
     let tenant = look::job(&mut tx, id, None).await?.tenant_id.map(TenantId);
-    let cancelled = control::cancel(&mut tx, id).await?;
+    let cancelled = cancel_job(&mut tx, id).await?;
     audit::note(&mut tx, tenant, "cli.job.cancel", &json!({ "id": id })).await?;
     tx.commit().await?;
     Ok(match cancelled {
@@ -236,6 +244,20 @@ async fn redrive_one(db: &PgPool, id: JobId, attempts: Option<u16>) -> jobs::Res
     tx.commit().await?;
     tell(db, &woken).await;
     Ok("redriven")
+}
+
+/// Decides of dead letters that they are not to be done.
+pub(crate) async fn discard(db: &PgPool, ids: &[i64], output: Output) -> anyhow::Result<()> {
+    each(ids, output, async |id| discard_one(db, id).await).await
+}
+
+async fn discard_one(db: &PgPool, id: JobId) -> jobs::Result<&'static str> {
+    let mut tx = jobs::db::begin(db).await?;
+    let tenant = dead(&mut tx, id).await?.tenant_id.map(TenantId);
+    control::discard(&mut tx, id).await?;
+    audit::note(&mut tx, tenant, "cli.dlq.discard", &json!({ "id": id })).await?;
+    tx.commit().await?;
+    Ok("discarded")
 }
 
 /// The job, if it is a dead letter.

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use jobs::Error;
-use jobs::config::Faults;
 use rules::signature::{self, ID_HEADER, SIGNATURE_HEADER, Secret, TIMESTAMP_HEADER};
 use serde_json::json;
 
@@ -14,8 +13,12 @@ use crate::table::print_said;
 
 pub(crate) fn run(command: Webhook) -> anyhow::Result<()> {
     let Webhook::Sign { body, secret, id, timestamp, output } = command;
-    let secret = Secret::decode(&secret)
-        .map_err(|fault| Faults(vec![format!("the secret in `WEBHOOK_SECRET` or `--secret`: {fault}")]))?;
+    let secret = Secret::decode(&secret).map_err(|fault| {
+        Error::invalid(format!(
+            "the secret in `WEBHOOK_SECRET` or `--secret` is none of a listener: {fault}; take it as `createListener` or \
+             `rotateListenerSecret` told it"
+        ))
+    })?;
     let id = id.unwrap_or_else(|| format!("msg_{}", uuid::Uuid::new_v4().simple()));
     let timestamp = timestamp.unwrap_or_else(now_s);
     let body = read(body)?;

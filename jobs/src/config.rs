@@ -66,6 +66,19 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Yes or no, with a default.
+    pub fn flag(&mut self, name: &str, default: bool) -> bool {
+        match self.text(name).as_deref() {
+            None => default,
+            Some("true") => true,
+            Some("false") => false,
+            Some(other) => {
+                self.fault(format!("`{name}` is `{other}`; it must be `true` or `false`"));
+                default
+            }
+        }
+    }
+
     /// A number within a range, with a default.
     pub fn number<T>(&mut self, name: &str, default: T, range: RangeInclusive<T>) -> T
     where
@@ -152,20 +165,23 @@ mod tests {
         let look_up = |name: &str| match name {
             "PORT" => Some("99999999".into()),
             "SLOTS" => Some("0".into()),
+            "KVM" => Some("1".into()),
             _ => None,
         };
         let mut reader = Reader::new(&look_up);
         let url = reader.required("DATABASE_URL", "to reach Postgres");
         let port: u16 = reader.number("PORT", 4000, 1..=65535);
         let slots: u32 = reader.number("SLOTS", 8, 1..=100);
-        assert_eq!((url.as_str(), port, slots), ("", 4000, 8));
+        let kvm = reader.flag("KVM", true);
+        assert_eq!((url.as_str(), port, slots, kvm), ("", 4000, 8, true));
         let faults = reader.finish().unwrap_err().to_string();
         assert_eq!(
             faults,
-            "the configuration has 3 fault(s):\n  \
+            "the configuration has 4 fault(s):\n  \
              - `DATABASE_URL` is not set; it is needed to reach Postgres\n  \
              - `PORT` is `99999999`; it must be a number between 1 and 65535\n  \
-             - `SLOTS` is `0`; it must be a number between 1 and 100"
+             - `SLOTS` is `0`; it must be a number between 1 and 100\n  \
+             - `KVM` is `1`; it must be `true` or `false`"
         );
     }
 

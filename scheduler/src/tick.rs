@@ -26,7 +26,8 @@ async fn repeat(duty: Duty, context: &Context) -> Infallible {
                 about(duty.every())
             }
             Err(error) => {
-                tracing::warn!(%error, cause = ?error, duty = duty.as_str(), "a duty failed; trying again");
+                let cause = jobs::db::innermost(&error).unwrap_or_default();
+                tracing::warn!(%error, cause, duty = duty.as_str(), "a duty failed; trying again");
                 patience.next_wait().min(duty.every())
             }
         };

@@ -224,10 +224,10 @@ impl Fault {
         stage.runs().await;
         let before = stage.accepted();
         self.inflict(&mut stage).await;
-        let back_s = stage.slowest_back();
+        let [back_s, half_back_s] = stage.slowest_back();
         let during = stage.accepted() - before;
         println!("{}: {during} jobs came in during the fault", self.name());
         let (jobs, books) = stage.close().await;
-        Row { jobs, books, back_s }
+        Row { jobs, books, back_s, half_back_s }
     }
 }

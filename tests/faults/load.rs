@@ -137,9 +137,22 @@ async fn offer(db: PgPool, sort: Sort, accepted: Arc<AtomicU64>, stop: Arc<Atomi
     ended.cancel();
 }
 
-/// Seconds from `since` to the beginning of the first window in which jobs were done at the full rate; none when
-/// it never came back.
-pub(crate) async fn full_rate(db: &PgPool, since: Instant) -> Option<f64> {
+/// The full rate, in jobs a second.
+pub(crate) const fn full() -> f64 {
+    FULL * RATE as f64
+}
+
+/// How many jobs a second are done over the time that follows.
+pub(crate) async fn rate(db: &PgPool, over: Duration) -> f64 {
+    let (before, began) = (done(db).await.unwrap_or_default(), Instant::now());
+    tokio::time::sleep(over).await;
+    let more = done(db).await.unwrap_or_default() - before;
+    more as f64 / began.elapsed().as_secs_f64()
+}
+
+/// Seconds from `since` to the beginning of the first window in which jobs were done at a rate, in jobs a second; none
+/// when it never came back.
+pub(crate) async fn back_at(db: &PgPool, since: Instant, wanted: f64) -> Option<f64> {
     let mut seen: VecDeque<(Instant, i64)> = VecDeque::new();
     while since.elapsed() < LONGEST {
         if let Some(done) = done(db).await {
@@ -150,7 +163,7 @@ pub(crate) async fn full_rate(db: &PgPool, since: Instant) -> Option<f64> {
             if span < WINDOW {
                 break;
             }
-            if (after - before) as f64 >= FULL * RATE as f64 * span.as_secs_f64() {
+            if (after - before) as f64 >= wanted * span.as_secs_f64() {
                 return Some(first.duration_since(since).as_secs_f64());
             }
             seen.pop_front();

@@ -18,6 +18,12 @@ use crate::load::{self, Load, Sort};
 /// seconds, and once more where a job met two of them.
 const DONE_WITHIN: Duration = Duration::from_secs(120);
 
+/// Over how long the rate before a fault is taken.
+const BEFORE: Duration = Duration::from_secs(1);
+
+/// The part of the rate before a fault that is called back on a machine that others use as well.
+const HALF: f64 = 0.5;
+
 /// How long a worker may take to stop.
 const STOPS_WITHIN: Duration = Duration::from_secs(40);
 
@@ -72,8 +78,10 @@ pub(crate) struct Stage<'a> {
     load: Load,
     begun: Begun,
     started: u32,
-    /// Seconds from each end of the fault to the full rate, if it came back.
-    backs: Vec<Option<f64>>,
+    /// Jobs done a second before the fault.
+    before: f64,
+    /// Seconds from each end of the fault to the full rate and to half of that before it, where they came back.
+    backs: Vec<[Option<f64>; 2]>,
     /// What a fault has made and the rest of the play stands on.
     kept: Vec<Box<dyn std::any::Any>>,
 }
@@ -117,6 +125,7 @@ impl<'a> Stage<'a> {
             load,
             begun,
             started: 0,
+            before: 0.0,
             backs: Vec::new(),
             kept: Vec::new(),
         }
@@ -181,22 +190,28 @@ impl<'a> Stage<'a> {
         self.retire(place);
     }
 
-    /// Waits until jobs are done as fast as they come in.
-    pub(crate) async fn runs(&self) {
-        load::full_rate(&self.db, Instant::now()).await.expect("the full rate before any fault");
+    /// Waits until jobs are done as fast as they come in, and measures that.
+    pub(crate) async fn runs(&mut self) {
+        load::back_at(&self.db, Instant::now(), load::full()).await.expect("the full rate before any fault");
+        self.before = load::rate(&self.db, BEFORE).await;
     }
 
     /// Waits until jobs are done at the full rate again, after the fault or a part of it has ended now.
     pub(crate) async fn recovers(&mut self) {
-        let back = load::full_rate(&self.db, Instant::now()).await;
-        self.backs.push(back);
+        let (now, half) = (Instant::now(), HALF * self.before);
+        let (full, half) =
+            tokio::join!(load::back_at(&self.db, now, load::full()), load::back_at(&self.db, now, half));
+        self.backs.push([full, half]);
     }
 
-    /// The longest time that the full rate took to come back, in seconds; none when it once did not.
-    pub(crate) fn slowest_back(&self) -> Option<f64> {
+    /// The longest time that the full rate, and half of the rate before the fault, took to come back, in seconds; none
+    /// when it once did not.
+    pub(crate) fn slowest_back(&self) -> [Option<f64>; 2] {
         assert!(!self.backs.is_empty(), "nobody looked whether the rate came back");
-        let longest = |longest: Option<f64>, back: &Option<f64>| Some(longest?.max((*back)?));
-        self.backs.iter().fold(Some(0.0), longest)
+        assert!(self.before > 0.0, "nobody measured the rate before the fault");
+        [0, 1].map(|which| {
+            self.backs.iter().try_fold(0.0, |longest: f64, back| back[which].map(|back| longest.max(back)))
+        })
     }
 
     /// Waits until some more is done than was.

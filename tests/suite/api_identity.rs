@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use tests::door::{ADMIN, PASSWORD};
-use tests::{Client, Database, Door};
+use tests::{Client, Database, Door, wait};
 
 const LOGIN: &str = "mutation($email: String!, $password: String!) { login(email: $email, password: $password) { token expiresAt } }";
 const ME: &str = "{ me { user { email role } apiKey { id tenant role } } }";
@@ -132,6 +132,12 @@ async fn a_session_ends_with_the_password_and_with_the_account() {
         .unwrap();
     assert_eq!(admin.ask(ME, json!({})).await.status, 401);
     assert_eq!(try_login(&door.nobody(), ADMIN, PASSWORD).await.0, "UNAUTHENTICATED");
+    // Too many wrong ones shut the right one out as well, until the password is renewed.
+    let nobody = door.nobody();
+    wait::until("the account is shut out", async || {
+        try_login(&nobody, ADMIN, "wrong").await.0 == "RATE_LIMITED"
+    })
+    .await;
     let pool = database.pool().await;
     let whose =
         api::reset_admin_password(&pool, None, "the newest password".into(), "operator:ann").await.unwrap();

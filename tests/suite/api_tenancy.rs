@@ -17,7 +17,7 @@ pub(crate) fn graph() -> Value {
 }
 
 /// Every operation within a tenant, with the thing that it names by id.
-const OPERATIONS: [(&str, &str); 40] = [
+const OPERATIONS: [(&str, &str); 41] = [
     ("", "query($t: ID) { members(tenant: $t) { nodes { userId } } }"),
     ("", "query($t: ID) { apiKeys(tenant: $t) { nodes { id } } }"),
     ("", "query($t: ID) { workflows(tenant: $t) { nodes { id } } }"),
@@ -85,6 +85,7 @@ const OPERATIONS: [(&str, &str); 40] = [
     ("job", "mutation($t: ID, $id: ID!) { cancelJob(tenant: $t, id: $id) }"),
     ("job", "mutation($t: ID, $id: ID!) { retryJob(tenant: $t, id: $id) { id } }"),
     ("job", "mutation($t: ID, $id: ID!) { redriveDeadLetters(tenant: $t, ids: [$id]) }"),
+    ("job", "mutation($t: ID, $id: ID!) { discardDeadLetters(tenant: $t, ids: [$id]) }"),
 ];
 
 /// Operations that a member may not do in their own tenant either; tried by its administrator.

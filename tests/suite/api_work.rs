@@ -136,6 +136,12 @@ async fn a_listener_keeps_its_secret_to_itself() {
     let bad = json!({"actions": [{"type": "transform", "code": "let"}, {"type": "nothing"}]});
     let refused = admin.ask(make, json!({"t": acme, "p": bad})).await.json();
     assert!(refused["errors"][0]["extensions"]["faults"][0]["field"].is_string(), "{refused}");
+    let all_wrong = "mutation($t: ID!, $p: JSON!) { createListener(tenant: $t, path: \"No/way\", title: \"\", pipeline: $p) { secret } }";
+    let refused = admin.ask(all_wrong, json!({"t": acme, "p": bad})).await.json();
+    let faults = refused["errors"][0]["extensions"]["faults"].as_array().unwrap();
+    let fields: Vec<&str> = faults.iter().map(|f| f["field"].as_str().unwrap()).collect();
+    assert_eq!(fields[..2], ["path", "title"], "{refused}");
+    assert!(fields.len() > 3 && fields[2].starts_with("actions["), "{refused}");
 
     let id = &made["listener"]["id"];
     let all = "query($t: ID!) { listeners(tenant: $t) { nodes { id path pipeline active version } } }";
@@ -248,6 +254,46 @@ async fn dead_letters_are_shown_with_every_attempt_and_redriven_together_or_each
     })
     .await;
     hands.stop().await;
+    door.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_letter_is_decided_against_and_stays_to_be_seen() {
+    let database = Database::new().await;
+    let door = Door::open(&database).await;
+    let admin = door.admin().await;
+    let (acme, other) = (tenant(&admin, "acme").await, tenant(&admin, "other").await);
+    let owner = TenantId(acme.as_str().unwrap().parse().unwrap());
+    let mut conn = database.connect().await;
+    let ready =
+        enqueue(&mut conn, &[NewJob::of(&Noop::default()).unwrap().tenant(owner)]).await.unwrap()[0].id;
+    let taken = crate::queue::take(&mut conn, 9).await;
+    let ack = crate::queue::ack(&taken[0], Outcome::Dead { error: "for nobody".into() });
+    jobs::queue::settle(&mut conn, &[ack]).await.unwrap();
+    assert_eq!(taken[0].id, ready);
+    let ready =
+        enqueue(&mut conn, &[NewJob::of(&Noop::default()).unwrap().tenant(owner)]).await.unwrap()[0].id;
+    let (id, ready) = (taken[0].id.to_string(), ready.to_string());
+    let list = "query($t: ID!) { deadLetters(tenant: $t) { nodes { id } } }";
+    let discard = "mutation($t: ID!, $ids: [ID!]!) { discardDeadLetters(tenant: $t, ids: $ids) }";
+    assert_eq!(admin.refusal(discard, json!({"t": other, "ids": [id]})).await.0, "NOT_FOUND");
+    assert_eq!(admin.refusal(discard, json!({"t": acme, "ids": [id, ready]})).await.0, "CONFLICT");
+    let left = admin.ok(list, json!({"t": acme})).await;
+    assert_eq!(left["deadLetters"]["nodes"][0]["id"], json!(id), "{left}");
+    admin.ok(discard, json!({"t": acme, "ids": [id]})).await;
+    let left = admin.ok(list, json!({"t": acme})).await;
+    assert!(left["deadLetters"]["nodes"].as_array().unwrap().is_empty(), "{left}");
+    let one = "query($t: ID!, $id: ID!) { job(tenant: $t, id: $id) { state attempts { error } } }";
+    let kept = admin.ok(one, json!({"t": acme, "id": id})).await["job"].clone();
+    assert_eq!(kept, json!({"state": "CANCELLED", "attempts": [{"error": "for nobody"}]}));
+    let redrive = "mutation($t: ID!, $ids: [ID!]!) { redriveDeadLetters(tenant: $t, ids: $ids) }";
+    assert_eq!(admin.refusal(redrive, json!({"t": acme, "ids": [id]})).await.0, "CONFLICT");
+    let noted: i64 =
+        sqlx::query_scalar("select count(*) from audit_intake where operation like '%discardDeadLetters'")
+            .fetch_one(&mut conn)
+            .await
+            .unwrap();
+    assert_eq!(noted, 1, "what was done is in the audit");
     door.close().await;
 }
 

@@ -186,8 +186,18 @@ impl Side {
             }
             Step::Hasten(which) => {
                 if let Some(id) = self.model.pick(*which, State::Scheduled) {
-                    control::hasten(&mut self.conn, id).await.unwrap();
-                    self.fall_due(id, |key_busy| Change::Hasten { key_busy });
+                    let reason: i16 =
+                        sqlx::query_scalar("select reason from job_scheduled where job_id = $1")
+                            .bind(id.0)
+                            .fetch_one(&mut self.conn)
+                            .await
+                            .unwrap();
+                    let hastened = control::hasten(&mut self.conn, id).await;
+                    // A delay that was asked for is nobody's to cut short, and the refusal changes nothing.
+                    assert_eq!(hastened.is_ok(), reason != 0, "{hastened:?}");
+                    if hastened.is_ok() {
+                        self.fall_due(id, |key_busy| Change::Hasten { key_busy });
+                    }
                 }
             }
         }

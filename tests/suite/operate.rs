@@ -1,10 +1,11 @@
 //! The operator's commands on a database with work in it, as processes.
 
+use jobs::payload::audit::AuditFlush;
 use jobs::payload::noop::Noop;
 use jobs::queue::{NewJob, enqueue};
 use rules::queue::Pool;
 use serde_json::Value;
-use tests::{Database, Hands, process, wait};
+use tests::{Database, Hands, Millrace, process, wait};
 
 /// Runs a command on the database and gives its exit code and what it printed.
 fn millrace(database: &Database, arguments: &[&str]) -> (Option<i32>, String, String) {
@@ -31,8 +32,16 @@ async fn put(database: &Database, payload: Noop) -> i64 {
 async fn a_waiting_job_is_seen_explained_and_cancelled() {
     let database = Database::new().await;
     let id = put(&database, Noop::default()).await;
+    // The house's own upkeep, which comes by itself, hides nothing that somebody asked for.
+    let upkeep = NewJob::of(&AuditFlush::default()).unwrap();
+    let upkeep = enqueue(&mut database.connect().await, &[upkeep]).await.unwrap()[0].id.0;
     let list = json(&database, &["job", "list", "--state", "ready"]);
-    assert_eq!(list[0]["id"], id, "{list}");
+    assert_eq!((list.as_array().unwrap().len(), &list[0]["id"]), (1, &id.into()), "{list}");
+    assert_eq!(json(&database, &["job", "list", "--all"])[0]["id"], upkeep);
+    assert_eq!(json(&database, &["job", "list", "--kind", "audit.flush"])[0]["id"], upkeep);
+    let (_, people, _) = millrace(&database, &["job", "list"]);
+    let closing = people.lines().last().unwrap();
+    assert!(closing.contains("audit.flush, host.reconcile") && closing.contains("`--all`"), "{people}");
     let shown = json(&database, &["job", "show", &id.to_string()]);
     assert_eq!((&shown["state"], &shown["why_code"]), (&"READY".into(), &"NO_WORKER".into()), "{shown}");
     let (code, people, _) = millrace(&database, &["job", "show", &id.to_string()]);
@@ -97,6 +106,36 @@ async fn a_dead_letter_shows_its_errors_and_is_redriven() {
     let (code, _, told) = millrace(&database, &["dlq", "show", &id]);
     assert_eq!(code, Some(1));
     assert!(told.contains("is no dead letter, it is ready"), "{told}");
+
+    // The decision against it.
+    let (code, _, told) = millrace(&database, &["dlq", "discard", &id]);
+    assert_eq!(code, Some(1), "{told}");
+    let hands = Hands::start(&database, &[Pool::Maintenance]).await;
+    wait::until("it is dead again", || async { json(&database, &["job", "show", &id])["state"] == "DEAD" })
+        .await;
+    hands.stop().await;
+    assert_eq!(json(&database, &["dlq", "discard", &id])[0]["became"], "discarded");
+    assert_eq!(json(&database, &["dlq", "list"]), serde_json::json!([]));
+    let shown = json(&database, &["job", "show", &id]);
+    assert_eq!(shown["state"], "CANCELLED", "{shown}");
+    assert!(shown["attempts"].as_array().unwrap().len() >= 2, "{shown}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_says_what_it_serves_and_of_the_last_attempt_that_it_was_the_last() {
+    let database = Database::new().await;
+    let failing = Noop { fail: Some("no luck".into()), ..Noop::default() };
+    let job = NewJob::of(&failing).unwrap().max_attempts(2);
+    enqueue(&mut database.connect().await, &[job]).await.unwrap();
+    let variables = [("DATABASE_URL", database.url()), ("LOG_FORMAT", "json"), ("LOG", "info,workers=debug")];
+    let mut worker = Millrace::start(&["worker", "--pools", "maintenance,dag"], &variables);
+    worker.printed("the last attempt failed; the job is a dead letter").await;
+    let log = worker.log();
+    assert_eq!(log.matches("attempt failed; it will be tried again").count(), 1, "{log}");
+    assert!(log.contains(r#""pools":"maintenance,dag","hosts":"""#), "{log}");
+    // What is said of our own rooms makes the libraries no louder.
+    assert!(!log.contains("dag started") && !log.contains(r#""target":"apalis"#), "{log}");
+    assert!(worker.stop(wait::LIMIT).await.success());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -168,7 +207,7 @@ async fn failures_are_one_document_for_programs_too() {
         (&["job", "show", "999999", "--json"][..], 1, "NOT_FOUND"),
         (&["queue", "pause", "nowhere", "--json"], 1, "NOT_FOUND"),
         (&["admin", "reset-password", "--json"], 1, "NOT_FOUND"),
-        (&["webhook", "sign", "--secret", "no", "--json"], 2, "BAD_CONFIGURATION"),
+        (&["webhook", "sign", "--secret", "no", "--json"], 2, "BAD_USER_INPUT"),
         (&["job", "list", "--state", "lost", "--json"], 2, "BAD_ARGUMENTS"),
         (&["job", "list", "--kind", "lost", "--json"], 2, "BAD_USER_INPUT"),
     ] {

@@ -23,7 +23,7 @@ const WHOLE_DRAWERS: [&str; 2] = ["core", "base"];
 /// What each crate of the house may import of the house.
 const DIRECTION: [(&str, &[&str]); 8] = [
     ("rules", &[]),
-    ("script", &[]),
+    ("script", &["rules"]),
     ("jobs", &["rules", "script"]),
     ("api", &["jobs", "rules", "script"]),
     ("workers", &["jobs", "rules", "script"]),

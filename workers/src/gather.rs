@@ -76,7 +76,8 @@ async fn answer<Q: Clone, A>(ask: &Ask<Q, A>, questions: Vec<Q>, doors: Vec<ones
         }
         // One that cannot be answered must not keep the others from it.
         Err(error) => {
-            tracing::warn!(%error, cause = ?error, questions = questions.len(), "a call for many was refused; asking one by one");
+            let cause = jobs::db::innermost(&error).unwrap_or_default();
+            tracing::warn!(%error, cause, questions = questions.len(), "a call for many was refused; asking one by one");
             for (question, door) in questions.into_iter().zip(doors) {
                 // Stopped while those before it were asked.
                 if door.is_closed() {

@@ -56,7 +56,9 @@ use crate::settle::Desk;
 pub async fn run(config: WorkerConfig, context: Context, shutdown: CancellationToken) -> Result<()> {
     let worker = WorkerId(uuid::Uuid::new_v4());
     let served: Vec<&str> = config.hosts.iter().map(|host| host.name.as_str()).collect();
-    tracing::info!(worker.id = %worker, pools = ?config.pools, hosts = ?served, "worker started");
+    let (pools, served) =
+        (config.pools.iter().map(Pool::to_string).collect::<Vec<_>>().join(","), served.join(","));
+    tracing::info!(worker.id = %worker, pools, hosts = served, "worker started");
     let hosts = Hosts::register(&context.db, &context.wake, &config.hosts, &shutdown).await;
     let context =
         Arc::new(Context { hosts, thresholds: config.thresholds, wildcard: config.wildcard, ..context });

@@ -44,7 +44,7 @@ pub(crate) async fn perform(context: &Context, held: &Held, settler: &Settler, a
     metrics::job_attempt(attempt.kind, outcome.as_ref().map_or("done", Outcome::as_str), ran);
     match outcome {
         Some(outcome) => {
-            span.in_scope(|| log(&outcome, ran));
+            span.in_scope(|| log(&outcome, attempt.is_last(), ran));
             let mut report = report(&attempt, outcome, ran);
             report.ack.keeps = keeps;
             // The settler lives as long as a handler can report.
@@ -56,7 +56,7 @@ pub(crate) async fn perform(context: &Context, held: &Held, settler: &Settler, a
         None => {
             if held.stop_reason(attempt.id, attempt.token).is_none() {
                 metrics::job_finished(attempt.kind, &Outcome::Done);
-                span.in_scope(|| log(&Outcome::Done, ran));
+                span.in_scope(|| log(&Outcome::Done, false, ran));
             } else {
                 held.astray.give_up(attempt.id, attempt.token, Instant::now());
             }
@@ -135,14 +135,14 @@ fn classify(held: &Held, attempt: &Attempt, error: &Error) -> Outcome {
             retry(error.to_string())
         }
         Code::Internal => {
-            tracing::error!(error = ?error, "the handler failed");
+            tracing::error!(%error, cause = cause(error), "the handler failed");
             retry(error.to_string())
         }
     }
 }
 
 fn cause(error: &Error) -> String {
-    std::error::Error::source(error).map(ToString::to_string).unwrap_or_default()
+    jobs::db::innermost(error).unwrap_or_default()
 }
 
 fn retry(error: String) -> Outcome {
@@ -163,9 +163,13 @@ fn report(attempt: &Attempt, outcome: Outcome, ran: Duration) -> Report {
     Report { ack: Ack { id: attempt.id, token: attempt.token, outcome, delay, ran, keeps: None }, may_die }
 }
 
-fn log(outcome: &Outcome, ran: Duration) {
+/// Tells what an attempt came to. `last` says that its job has no other.
+fn log(outcome: &Outcome, last: bool, ran: Duration) {
     let ran_ms = ran.as_millis() as u64;
     match outcome {
+        Outcome::Retry { error, .. } if last => {
+            tracing::warn!(ran_ms, error, "the last attempt failed; the job is a dead letter")
+        }
         Outcome::Retry { error, .. } => {
             tracing::warn!(ran_ms, error, "attempt failed; it will be tried again")
         }

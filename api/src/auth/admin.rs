@@ -6,7 +6,7 @@ use rules::access::{Email, Role};
 use rules::id::UserId;
 use secrecy::SecretString;
 
-use super::{Passwords, check_strength, store};
+use super::{Passwords, check_strength, release, store};
 
 /// What [`bootstrap_admin`] found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,6 +73,10 @@ pub async fn reset_admin_password(
     };
     jobs::access::store::set_password(&mut tx, UserId(id), &hash).await?;
     jobs::access::store::set_user_disabled(&mut tx, UserId(id), false).await?;
+    // Too many wrong logins shut out the right one as well: the new password is to let them in at once.
+    let locked: Email =
+        email.parse().map_err(|e| Error::internal(format!("`{email}` does not read back: {e}")))?;
+    release(&mut tx, &locked).await?;
     let told = jobs::audit::Note {
         actor: by,
         operation: "cli.admin.resetPassword",

@@ -30,10 +30,10 @@ pub(crate) use extract::{
 pub(crate) use gate::Gate;
 pub(crate) use guard::{MayOverall, SignedIn, principal};
 pub(crate) use one_time::{OneTime, Purpose, hash_of};
-pub(crate) use operation::{Needs, needs};
+pub(crate) use operation::{Needs, listed, needs};
 pub(crate) use password::Passwords;
 pub(crate) use password::check_strength;
 pub use proxy::{BadProxies, TrustedProxies};
 pub(crate) use session::{Granted, Refreshed, bad_refresh, begin, refresh};
-pub(crate) use throttle::{charge, forgive};
+pub(crate) use throttle::{charge, forgive, release};
 pub(crate) use token::Tokens;

@@ -110,6 +110,7 @@ pub(crate) const OPERATIONS: &[(&str, Needs)] = &[
     ("retryJob", Needs::TenantOrOperator(JobRetry)),
     ("redriveDeadLetters", Needs::TenantOrOperator(JobRetry)),
     ("redriveEachDeadLetter", Needs::TenantOrOperator(JobRetry)),
+    ("discardDeadLetters", Needs::TenantOrOperator(JobRetry)),
     ("queues", Needs::Overall(Overall::Operate)),
     ("pauseQueue", Needs::Overall(Overall::Operate)),
     ("resumeQueue", Needs::Overall(Overall::Operate)),
@@ -162,10 +163,17 @@ pub(crate) const OPERATIONS: &[(&str, Needs)] = &[
     ("setHealthCheck", Needs::Tenant(HealthUpdate)),
 ];
 
+static BY_NAME: LazyLock<HashMap<&'static str, Needs>> =
+    LazyLock::new(|| OPERATIONS.iter().copied().collect());
+
 /// What an operation needs; none for one that is not in the list.
 pub(crate) fn needs(operation: &str) -> Option<Needs> {
-    static BY_NAME: LazyLock<HashMap<&str, Needs>> = LazyLock::new(|| OPERATIONS.iter().copied().collect());
     BY_NAME.get(operation).copied()
+}
+
+/// The name of an operation as the list has it, for a label; none for one that is not in the list.
+pub(crate) fn listed(operation: &str) -> Option<&'static str> {
+    BY_NAME.get_key_value(operation).map(|(name, _)| *name)
 }
 
 #[cfg(test)]

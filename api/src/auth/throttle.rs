@@ -50,6 +50,15 @@ pub(crate) async fn forgive(conn: &mut PgConnection, email: &Email, address: IpA
     store::uncount_attempt(conn, &by_address(address)).await
 }
 
+/// Forgets what was counted of an e-mail address, so that whoever has its password gets in. What was counted of the
+/// network addresses stays.
+///
+/// # Errors
+/// Unavailable when nobody answers.
+pub(crate) async fn release(conn: &mut PgConnection, email: &Email) -> Result<()> {
+    store::forget_attempts(conn, &by_email(email)).await
+}
+
 fn by_email(email: &Email) -> String {
     format!("email:{}", hex::encode(Sha256::digest(email.as_str())))
 }

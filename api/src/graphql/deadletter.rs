@@ -1,20 +1,21 @@
-//! Dead letters: what could not be done, and another try.
+//! Dead letters: what could not be done, another try, or the decision against it.
 
 use async_graphql::connection::Connection;
 use async_graphql::{Context, ID, Object, Result, SimpleObject};
 use jobs::Listing;
+use jobs::queue::postgres::control;
 use jobs::queue::postgres::look::{self, Filter};
 use rules::access::InTenant;
 use rules::queue::State;
 
-use super::job::{Job, redrive};
+use super::job::{Job, dead, redrive};
 use super::page::Page;
 use super::scope::{app, enter_or_all, parse_job};
 use crate::audit;
 use crate::auth::SignedIn;
 use crate::error::{Fault, Told};
 
-/// Dead letters that one call redrives.
+/// Dead letters that one call redrives or discards.
 const MAX_REDRIVE: usize = 100;
 
 /// What came of redriving one dead letter.
@@ -65,7 +66,8 @@ impl DeadLetterQuery {
         let page = Page::<i64>::read("deadLetters", first, after.as_deref())?;
         let mut conn = app(ctx).db.acquire().await?;
         let tenant = enter_or_all(ctx, &mut conn, tenant.as_ref(), InTenant::Look).await?;
-        let filter = Filter { tenant, state: Some(State::Dead), kind, before: page.after, from: None };
+        let filter =
+            Filter { tenant, state: Some(State::Dead), kind, before: page.after, ..Filter::default() };
         let rows = look::page(&mut conn, &filter, page.limit()).await?;
         page.try_of(rows, |j| j.id, Job::try_from)
     }
@@ -111,6 +113,27 @@ impl DeadLetterMutation {
         }
         tx.commit().await?;
         wake(ctx, pools);
+        Ok(ids)
+    }
+
+    /// Decides that dead letters are not to be done: all of the given ones, or none when one is no dead letter. Each becomes
+    /// a cancelled job of the history, with its attempts; what it was for stays as its death left it.
+    #[graphql(guard = "SignedIn")]
+    async fn discard_dead_letters(
+        &self,
+        ctx: &Context<'_>,
+        tenant: Option<ID>,
+        ids: Vec<ID>,
+    ) -> Result<Vec<ID>, Fault> {
+        bounded(&ids)?;
+        let mut tx = audit::begin(ctx).await?;
+        let tenant = enter_or_all(ctx, &mut tx, tenant.as_ref(), InTenant::Work).await?;
+        for id in &ids {
+            let id = parse_job(id)?;
+            dead(&mut tx, id, tenant).await?;
+            control::discard(&mut tx, id).await?;
+        }
+        tx.commit().await?;
         Ok(ids)
     }
 

@@ -6,7 +6,7 @@
 use std::time::Instant;
 
 use async_graphql::parser::parse_query;
-use async_graphql::parser::types::{ExecutableDocument, OperationType};
+use async_graphql::parser::types::{DocumentOperations, ExecutableDocument, OperationType, Selection};
 use async_graphql::{Request, ServerError};
 use axum::body::Body;
 use axum::extract::State;
@@ -20,13 +20,16 @@ use super::params::Params;
 use super::shape::SHAPE;
 use super::{fit, idempotency, limit, spread};
 use crate::audit::{Ledger, refused_credentials};
-use crate::auth::{Caller, caller, origin};
+use crate::auth::{Caller, caller, listed, origin};
 use crate::body;
 use crate::error::{Fault, dress, problem};
 use crate::state::App;
 
 /// What the uses of variables may come to together, in largest bodies: one that is used twice is no attack.
 const USES_OF_BODY: usize = 2;
+
+/// The label of an operation with several root fields, or with none that the schema has.
+const OTHER: &str = "other";
 
 /// A request that may be executed.
 struct Prepared {
@@ -120,6 +123,7 @@ async fn execute(
 ) -> async_graphql::Response {
     let operation = operation_of(&document);
     let name = params.operation_name.as_deref();
+    let field = field_of(&document, name);
     let ledger = Ledger::new(limit::with_defaults(&document, &params.variables, name));
     let request = Request::new(params.query).variables(params.variables);
     let loader = loader(app, caller.principal.as_ref());
@@ -131,7 +135,7 @@ async fn execute(
     request.set_parsed_query(document);
     let begun = Instant::now();
     let response = app.schema.execute(request).await;
-    jobs::metrics::graphql_operation(operation, response.errors.is_empty(), begun.elapsed());
+    jobs::metrics::graphql_operation(operation, field, response.errors.is_empty(), begun.elapsed());
     response
 }
 
@@ -139,6 +143,27 @@ async fn execute(
 fn operation_of(document: &ExecutableDocument) -> &'static str {
     let mutates = document.operations.iter().any(|(_, o)| o.node.ty == OperationType::Mutation);
     if mutates { "mutation" } else { "query" }
+}
+
+/// The root field of the operation that is executed, as far as a label may tell: one that the schema has, and
+/// [`OTHER`] where there are several or none such.
+fn field_of(document: &ExecutableDocument, name: Option<&str>) -> &'static str {
+    let operation = match &document.operations {
+        DocumentOperations::Single(only) => Some(only),
+        // One that has a name is counted among several, too.
+        DocumentOperations::Multiple(all) => match name {
+            Some(name) => all.get(name),
+            None => all.values().next().filter(|_| all.len() == 1),
+        },
+    };
+    let field = match operation.map(|o| o.node.selection_set.node.items.as_slice()) {
+        Some([only]) => match &only.node {
+            Selection::Field(field) => listed(&field.node.name.node),
+            Selection::FragmentSpread(_) | Selection::InlineFragment(_) => None,
+        },
+        Some(_) | None => None,
+    };
+    field.unwrap_or(OTHER)
 }
 
 fn parse_message(error: &async_graphql::parser::Error) -> String {
@@ -194,4 +219,26 @@ fn send(media: Media, status: StatusCode, body: String) -> Response<Body> {
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, media.content_type());
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_label_is_a_field_of_the_schema_or_other() {
+        let of = |query: &str, name: Option<&str>| field_of(&parse_query(query).unwrap(), name);
+        assert_eq!(of("{ runs(first: 1) { nodes { id } } }", None), "runs");
+        assert_eq!(of("mutation M { mine: cancelJob(id: 1) }", None), "cancelJob");
+        assert_eq!(of("query A { me { id } } query B { jobs { nodes { id } } }", Some("B")), "jobs");
+        for unnamed in [
+            "{ me { id } runs { nodes { id } } }",
+            "{ nonsense_that_somebody_made_up }",
+            "{ __schema { queryType { name } } }",
+            "query { ...F } fragment F on Query { me { id } }",
+            "query A { me { id } } query B { me { id } }",
+        ] {
+            assert_eq!(of(unnamed, None), OTHER, "{unnamed}");
+        }
+    }
 }

@@ -3,6 +3,7 @@
 use async_graphql::connection::Connection;
 use async_graphql::{ComplexObject, Context, Enum, ID, Json, Object, Result, SimpleObject};
 use chrono::{DateTime, Utc};
+use jobs::listener::cancel_job;
 use jobs::queue::postgres::control::{self, Cancel};
 use jobs::queue::postgres::look::{self, FailedAttempt, Filter, JobView};
 use jobs::queue::wake::Hint;
@@ -249,7 +250,8 @@ impl JobQuery {
         let page = Page::<i64>::read("jobs", first, after.as_deref())?;
         let mut conn = app(ctx).db.acquire().await?;
         let tenant = enter_or_all(ctx, &mut conn, tenant.as_ref(), InTenant::Look).await?;
-        let filter = Filter { tenant, state: state.map(Into::into), kind, before: page.after, from: None };
+        let state = state.map(Into::into);
+        let filter = Filter { tenant, state, kind, before: page.after, ..Filter::default() };
         let rows = look::page(&mut conn, &filter, page.limit()).await?;
         page.try_of(rows, |j| j.id, Job::try_from)
     }
@@ -273,7 +275,11 @@ impl JobQuery {
 
 #[Object]
 impl JobMutation {
-    /// Cancels a job, waiting or running.
+    /// Cancels a job. One of `host.reconcile` or `queue.noop` is cancelled waiting or running; one of `listener.event` or
+    /// `listener.action` while it waits, and its notice is then dropped, or its action skipped. Of the other kinds
+    /// somebody waits for the end, so they are refused with CONFLICT: for `run.node`, `run.advance` and `run.wake` there
+    /// is `cancelRun`, for `schedule.fire` `setScheduleEnabled`, for `machine.operate` `destroyMachine`, for
+    /// `health.check` `setHealthCheck`; what `audit.flush` writes is owed.
     #[graphql(guard = "SignedIn")]
     async fn cancel_job(
         &self,
@@ -285,7 +291,7 @@ impl JobMutation {
         let mut tx = audit::begin(ctx).await?;
         let tenant = enter_or_all(ctx, &mut tx, tenant.as_ref(), InTenant::Work).await?;
         look::job(&mut tx, id, tenant).await?;
-        let became = control::cancel(&mut tx, id).await?;
+        let became = cancel_job(&mut tx, id).await?;
         tx.commit().await?;
         Ok(match became {
             Cancel::Cancelled(pools) => {
@@ -300,7 +306,8 @@ impl JobMutation {
         })
     }
 
-    /// Makes a job due now that waits for a time, or gives a dead one new attempts.
+    /// Makes a job due now that waits for its next attempt, or gives a dead one new attempts. One that is delayed, as the
+    /// `run.wake` of a workflow's delay or of a node's time, is refused with CONFLICT.
     #[graphql(guard = "SignedIn")]
     async fn retry_job(&self, ctx: &Context<'_>, tenant: Option<ID>, id: ID) -> Result<Job, Fault> {
         let id = parse_job(&id)?;
@@ -332,9 +339,22 @@ pub(crate) async fn redrive(
     id: JobId,
     tenant: Option<TenantId>,
 ) -> Result<Vec<i32>, Fault> {
-    let job = look::job(conn, id, tenant).await?;
-    if job.state != State::Dead.as_str() {
-        return Err(jobs::Error::conflict(format!("job {id} is no dead letter; it is {}", job.state)).into());
-    }
+    let job = dead(conn, id, tenant).await?;
     Ok(control::redrive(conn, id, attempts_of(&job.kind)).await?)
+}
+
+/// The dead letter, within a tenant or the whole installation.
+///
+/// # Errors
+/// NotFound for an unknown job, Conflict for one that is no dead letter.
+pub(crate) async fn dead(
+    conn: &mut sqlx::PgConnection,
+    id: JobId,
+    tenant: Option<TenantId>,
+) -> Result<JobView, Fault> {
+    let job = look::job(conn, id, tenant).await?;
+    if job.state == State::Dead.as_str() {
+        return Ok(job);
+    }
+    Err(jobs::Error::conflict(format!("job {id} is no dead letter; it is {}", job.state)).into())
 }

@@ -72,18 +72,19 @@ impl From<SaveError> for Fault {
         let told = error.to_string();
         match error {
             SaveError::House(error) => error.into(),
-            SaveError::Faults(faults) => {
-                let faults = faults.into_iter().map(|f| InputFault {
-                    node: None,
-                    edge: None,
-                    field: f.field,
-                    reason: None,
-                    message: f.message,
-                });
-                Self::BadInputs(told, faults.collect())
-            }
+            SaveError::Faults(faults) => Self::BadInputs(told, faults.into_iter().map(of_pipeline).collect()),
         }
     }
+}
+
+fn of_pipeline(fault: rules::listener::Fault) -> InputFault {
+    InputFault::of(&fault.field, None, fault.message)
+}
+
+/// A listener that is not made, with all that is wrong with it.
+fn all_of(faults: Vec<InputFault>) -> Fault {
+    let told: Vec<String> = faults.iter().map(|f| format!("`{}`: {}", f.field, f.message)).collect();
+    Fault::BadInputs(format!("the listener has {} fault(s): {}", faults.len(), told.join("; ")), faults)
 }
 
 /// What can be read of listeners.
@@ -129,8 +130,8 @@ impl ListenerQuery {
 
 #[Object]
 impl ListenerMutation {
-    /// Makes a listener, active at once. What is wrong with the pipeline is told all at once, in
-    /// `extensions.faults`.
+    /// Makes a listener, active at once. What is wrong with its path, its title and its pipeline is told all at once,
+    /// in `extensions.faults`.
     #[graphql(guard = "SignedIn")]
     async fn create_listener(
         &self,
@@ -140,11 +141,20 @@ impl ListenerMutation {
         title: String,
         pipeline: Json<Value>,
     ) -> Result<ListenerSecretPayload, Fault> {
-        let path: Path = path.parse().map_err(|e| Fault::BadInput(format!("{e}")))?;
-        let title: Title = title.parse()?;
         let app = app(ctx);
         let mut tx = audit::begin(ctx).await?;
         let scope = enter(ctx, &mut tx, tenant.as_ref(), InTenant::Work).await?;
+        let (path, title) = match (path.parse::<Path>(), title.parse::<Title>()) {
+            (Ok(path), Ok(title)) => (path, title),
+            (path, title) => {
+                let mut all = Vec::new();
+                all.extend(path.err().map(|e| InputFault::of("path", None, e.to_string())));
+                all.extend(title.err().map(|e| InputFault::of("title", None, e.to_string())));
+                let pipeline = listener::faults(&mut tx, app.sandbox(), scope.tenant, &pipeline.0).await?;
+                all.extend(pipeline.into_iter().map(of_pipeline));
+                return Err(all_of(all));
+            }
+        };
         let new = NewListener { path: &path, title: &title, pipeline: &pipeline.0 };
         let (made, secret) =
             listener::create(&mut tx, app.keyring(), app.sandbox(), scope.tenant, &new).await?;

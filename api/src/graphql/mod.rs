@@ -14,7 +14,6 @@ mod host;
 mod idempotency;
 mod invitation;
 mod job;
-mod keys;
 mod limit;
 mod listener;
 mod loader;

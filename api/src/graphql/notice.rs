@@ -42,7 +42,7 @@ pub(crate) struct Notice {
     state: String,
     /// How often it was sent through the pipeline again.
     replay: i32,
-    /// Why it is dead.
+    /// Why it is dead, or why it was dropped where its transform did not do that.
     error: Option<String>,
     /// When its transform came to an end, the last time.
     settled_at: Option<DateTime<Utc>>,
@@ -61,7 +61,7 @@ pub(crate) struct NoticeAction {
     state: String,
     /// The run that it started.
     run: Option<ID>,
-    /// Why it is dead.
+    /// Why it is dead, or was skipped where its pipeline does not say that.
     error: Option<String>,
     /// When it came to an end.
     settled_at: Option<DateTime<Utc>>,

@@ -5,8 +5,8 @@ use serde_json::Value;
 use serde_json::error::Category;
 
 use super::documents::Documents;
-use super::keys;
 use crate::error::Fault;
+use crate::keys;
 
 /// What the body of a request holds.
 pub(super) struct Params {

@@ -11,6 +11,7 @@ use crate::webhook::now_s;
 #[derive(Debug, Clone)]
 pub(super) struct Tenant {
     pub(super) slug: String,
+    id: String,
     client: Client,
     /// Who made it, and operates the installation.
     pub(super) admin: Client,
@@ -77,7 +78,18 @@ impl Tenant {
             )
             .await?;
         let client = nobody.with_key(&text(&answer, "/createApiKey/secret")?);
-        Ok(Self { slug, client, admin })
+        Ok(Self { slug, id: tenant, client, admin })
+    }
+
+    /// Shuts it, as its administrator does: nobody enters it any more, and what happened in it stays to be looked at.
+    pub(super) async fn disable(&self) -> anyhow::Result<()> {
+        self.admin
+            .graphql(
+                "mutation($id: ID!) { setTenantEnabled(id: $id, enabled: false) { id } }",
+                json!({ "id": self.id }),
+            )
+            .await?;
+        Ok(())
     }
 
     pub(super) async fn create_workflow(&self, title: &str, definition: Value) -> anyhow::Result<String> {

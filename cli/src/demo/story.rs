@@ -45,7 +45,11 @@ pub(crate) async fn run() -> anyhow::Result<()> {
             None => untrue,
         });
     }
-    say("\nall of it was true");
+    tenant.disable().await?;
+    say(format!(
+        "\nall of it was true; tenant `{}` is switched off again, and `setTenantEnabled` opens it to be looked at",
+        tenant.slug
+    ));
     Ok(())
 }
 

@@ -47,6 +47,8 @@ pub(crate) fn build(limits: &Limits) -> Engine {
         .set_max_expr_depths(EXPRESSION_DEPTH, EXPRESSION_DEPTH)
         .set_max_variables(VARIABLES)
         .set_max_functions(FUNCTIONS)
+        // A slip of the pen must not end as null in a result, or as an event that is dropped in silence.
+        .set_fail_on_invalid_map_property(true)
         // Interned texts outlive a script, and lookups take a lock that all threads share.
         .set_max_strings_interned(0)
         .on_progress(|_| guard::tick().err().map(|_| Dynamic::UNIT));

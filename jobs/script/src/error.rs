@@ -3,6 +3,7 @@
 use rhai::{EvalAltResult, LexError, ParseError, ParseErrorType, Position};
 
 use crate::limits::MESSAGE_BYTES;
+use crate::missing;
 
 /// Why a script gave no result.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -187,11 +188,14 @@ fn told(thrown: &rhai::Dynamic) -> String {
     crate::json::brief(thrown, MESSAGE_BYTES)
 }
 
-/// The innermost cause of a run-time error, with its place.
-pub(crate) fn runtime(error: EvalAltResult) -> ScriptError {
+/// The innermost cause of a run-time error of `source` over `vars`, with its place.
+pub(crate) fn runtime(error: EvalAltResult, source: &str, vars: &[(&str, serde_json::Value)]) -> ScriptError {
     let (line, column) = place(error.position());
     match error {
-        EvalAltResult::ErrorInFunctionCall(_, _, inner, _) => runtime(*inner),
+        EvalAltResult::ErrorInFunctionCall(_, _, inner, _) => runtime(*inner, source, vars),
+        EvalAltResult::ErrorPropertyNotFound(name, position) => {
+            ScriptError::Runtime { line, column, message: clip(missing::told(source, position, &name, vars)) }
+        }
         EvalAltResult::ErrorParsing(fault, position) => ParseError(Box::new(fault), position).into(),
         EvalAltResult::ErrorRuntime(thrown, _) => {
             ScriptError::Runtime { line, column, message: clip(told(&thrown)) }

@@ -18,6 +18,7 @@ mod error;
 mod guard;
 mod json;
 mod limits;
+mod missing;
 mod sandbox;
 mod sequence;
 mod text;

@@ -105,7 +105,7 @@ impl Sandbox {
         }
         let ran = self.on_thread(|| {
             let ast = self.compiled(code, expression)?;
-            Ok(self.evaluate(&ast, vars))
+            Ok(self.evaluate(&ast, code, vars))
         });
         match ran {
             Ok(Ok(ran)) => (ran.outcome, ran.usage),
@@ -142,10 +142,10 @@ impl Sandbox {
         Ok(ast)
     }
 
-    fn evaluate(&self, ast: &AST, vars: &[(&str, Value)]) -> Ran {
+    fn evaluate(&self, ast: &AST, code: &str, vars: &[(&str, Value)]) -> Ran {
         guard::arm(&self.limits);
         let begun = Instant::now();
-        let outcome = catch_unwind(AssertUnwindSafe(|| self.guarded(ast, vars)));
+        let outcome = catch_unwind(AssertUnwindSafe(|| self.guarded(ast, code, vars)));
         let wall = begun.elapsed();
         let (tripped, peak_bytes) = guard::disarm();
         let outcome = match (tripped, outcome) {
@@ -156,14 +156,16 @@ impl Sandbox {
         Ran { outcome, usage: Usage { wall, peak_bytes } }
     }
 
-    fn guarded(&self, ast: &AST, vars: &[(&str, Value)]) -> Result<Value, ScriptError> {
+    fn guarded(&self, ast: &AST, code: &str, vars: &[(&str, Value)]) -> Result<Value, ScriptError> {
         let mut scope = Scope::new();
         for (name, value) in vars {
             let value = convert::to_dynamic(value).map_err(|trip| self.stopped(trip, None))?;
             scope.push_dynamic(*name, value);
         }
-        let result: Dynamic =
-            self.engine.eval_ast_with_scope(&mut scope, ast).map_err(|error| error::runtime(*error))?;
+        let result: Dynamic = self
+            .engine
+            .eval_ast_with_scope(&mut scope, ast)
+            .map_err(|error| error::runtime(*error, code, vars))?;
         // What the result does not share with the variables is freed before it is copied out.
         drop(scope);
         let mut left = self.limits.output_bytes;

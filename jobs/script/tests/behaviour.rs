@@ -35,8 +35,56 @@ fn the_last_expression_is_the_result() {
     );
     assert_eq!(run("if ctx.a > 1 { return \"early\"; } \"late\"", json!({"a": 2})), json!("early"));
     assert_eq!(run("let x = 1;", json!(null)), json!(null));
-    assert_eq!(run("ctx.missing", json!({})), json!(null));
-    assert_eq!(run("ctx.missing?.deeper ?? 7", json!({})), json!(7));
+    assert_eq!(run("()", json!({})), json!(null));
+}
+
+#[test]
+fn a_member_that_is_not_there_is_an_error_that_names_it_and_the_remedy() {
+    let sandbox = sandbox();
+    let vars = [("ctx", json!({"input": {"amount": 1, "nothing": null}}))];
+    let fault = |code: &str| sandbox.run(code, &vars).expect_err(code).to_string();
+    assert_eq!(
+        fault("let r = 1;\nctx.input.amuont * r"),
+        "script failed: `ctx.input` has no `amuont`; `amount` is the nearest name that it has. Mend the name; a member \
+         that may be absent is read by `ctx.input.get(\"amuont\") ?? 0`, or asked for by `\"amuont\" in ctx.input` \
+         (line 2, column 11)"
+    );
+    for (code, told) in [
+        ("ctx.inptu.amount", "`ctx` has no `inptu`; `input` is the nearest"),
+        (r#"ctx.input["amuont"]"#, "`ctx.input` has no `amuont`; `amount` is the nearest"),
+        ("ctx?.input?.amuont ?? 7", "`ctx.input` has no `amuont`"),
+        ("ctx.elsewhere ?? 7", "`ctx` has no `elsewhere`. Mend the name"),
+        ("let x = #{a: 1}; x.b", "an object has no `b`. Mend the name"),
+        ("fn f(x) { x.b } f(ctx)", "an object has no `b`"),
+        ("[ctx.input].map(|i| i.amuont)", "an object has no `amuont`"),
+        ("ctx.input.deep.n = 1;", "`ctx.input` has no `deep`"),
+    ] {
+        let said = fault(code);
+        assert!(said.contains(told), "{code}: {said}");
+    }
+}
+
+#[test]
+fn a_member_that_may_be_absent_is_read_on_purpose() {
+    let ctx = json!({"input": {"amount": 1, "nothing": null}});
+    for (code, expected) in [
+        (r#"ctx.input.get("coupon")"#, json!(null)),
+        (r#"ctx.input.get("coupon") ?? 7"#, json!(7)),
+        (r#"ctx.get("else")?.get("deeper") ?? 7"#, json!(7)),
+        (r#"ctx.get("input")?.get("amount") ?? 7"#, json!(1)),
+        (r#"if "coupon" in ctx.input { ctx.input.coupon } else { 7 }"#, json!(7)),
+        (r#"if "amount" in ctx.input { ctx.input.amount } else { 7 }"#, json!(1)),
+        // What is there and null is there.
+        ("ctx.input.nothing", json!(null)),
+        ("ctx.input.nothing?.deeper ?? 7", json!(7)),
+        ("ctx.input.nothing ?? 7", json!(7)),
+        // What is given a value need not be there before.
+        ("ctx.fresh = 2; ctx.fresh", json!(2)),
+        (r#"let x = #{}; x["a"] = #{}; x.a.b = 3; x.a.b"#, json!(3)),
+        (r#"let r = 0; try { r = ctx.amuont } catch { r = 7 } r"#, json!(7)),
+    ] {
+        assert_eq!(run(code, ctx.clone()), expected, "{code}");
+    }
 }
 
 #[test]

@@ -4,15 +4,17 @@
 //! stores hold the statements.
 
 pub mod buffer;
+mod cancel;
 pub mod notice;
 mod receive;
 mod replay;
 mod save;
 mod store;
 
+pub use cancel::cancel_job;
 pub use receive::{Delivery, Received, receive};
 pub use replay::replay;
 pub use save::{
-    NewListener, SECRET_GRACE, SECRET_GRACE_MAX, SaveError, create, rotate_secret, update_pipeline,
+    NewListener, SECRET_GRACE, SECRET_GRACE_MAX, SaveError, create, faults, rotate_secret, update_pipeline,
 };
 pub use store::{Address, Hook, Listener, address, delete, end_old_secret, get, page, rename, set_active};

@@ -126,6 +126,23 @@ fn fresh_secret(keyring: &Keyring, tenant: TenantId, id: ListenerId) -> (SecretS
     (secret, sealed)
 }
 
+/// What is wrong with the configuration of a pipeline; nothing, where it could be saved.
+///
+/// # Errors
+/// Unavailable when nobody answers.
+pub async fn faults(
+    conn: &mut PgConnection,
+    sandbox: &Sandbox,
+    tenant: TenantId,
+    config: &serde_json::Value,
+) -> Result<Vec<Fault>, Error> {
+    match checked(conn, sandbox, tenant, config, None).await {
+        Ok(_) => Ok(Vec::new()),
+        Err(SaveError::Faults(faults)) => Ok(faults),
+        Err(SaveError::House(error)) => Err(error),
+    }
+}
+
 async fn checked(
     conn: &mut PgConnection,
     sandbox: &Sandbox,

@@ -298,7 +298,7 @@ pub async fn set_active(
 }
 
 /// Deletes a listener at once. Its notices and buffered events follow in batches, by the scheduler; jobs of
-/// theirs that still wait end among the dead.
+/// theirs that still wait do nothing when their turn comes, and say so.
 ///
 /// # Errors
 /// NotFound when the tenant has no such listener.

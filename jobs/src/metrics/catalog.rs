@@ -120,6 +120,11 @@ pub(super) const SCHEDULE_STARTS: Metric = counter(
 );
 pub(super) const WEBHOOK_RECEIVED: Metric =
     counter("millrace_webhook_received_total", &["outcome"], "Webhook deliveries by what became of them.");
+pub(super) const NOTICES_DROPPED: Metric = counter(
+    "millrace_notices_dropped_total",
+    &["reason"],
+    "Accepted deliveries that begin nothing: their transform gave null, or their listener was deleted.",
+);
 pub(super) const AUDIT_CHAINED: Metric =
     counter("millrace_audit_chained_total", &[], "Audit entries put into the chains of their tenants.");
 pub(super) const AUDIT_DROPPED: Metric = counter(
@@ -135,9 +140,9 @@ pub(super) const HTTP_REQUEST: Metric = histogram(
 );
 pub(super) const GRAPHQL_OPERATION: Metric = histogram(
     "millrace_graphql_operation_seconds",
-    &["operation", "outcome"],
+    &["field", "operation", "outcome"],
     ANSWER_S,
-    "GraphQL operations: query or mutation, ok or error.",
+    "GraphQL operations: query or mutation, by their root field or `other`, ok or error.",
 );
 pub(super) const ERRORS: Metric = counter(
     "millrace_errors_total",
@@ -272,6 +277,7 @@ pub const CATALOG: &[Metric] = &[
     SCHEDULE_MISSED,
     SCHEDULE_STARTS,
     WEBHOOK_RECEIVED,
+    NOTICES_DROPPED,
     AUDIT_CHAINED,
     AUDIT_DROPPED,
     HTTP_REQUEST,

@@ -115,6 +115,11 @@ pub fn webhook_received(outcome: &'static str) {
     counter!(c::WEBHOOK_RECEIVED.name, "outcome" => outcome).increment(1);
 }
 
+/// An accepted delivery begins nothing: `transform` or `listener_deleted` says why.
+pub fn notice_dropped(reason: &'static str) {
+    counter!(c::NOTICES_DROPPED.name, "reason" => reason).increment(1);
+}
+
 /// Audit entries were put into the chains of their tenants.
 pub fn audit_chained(entries: u64) {
     counter!(c::AUDIT_CHAINED.name).increment(entries);
@@ -137,10 +142,12 @@ pub fn http_request(method: &'static str, route: &'static str, status: u16, took
     histogram!(c::HTTP_REQUEST.name, "method" => method, "route" => route, "status" => class).record(took);
 }
 
-/// A GraphQL operation was executed. `operation` is `query` or `mutation`.
-pub fn graphql_operation(operation: &'static str, ok: bool, took: Duration) {
+/// A GraphQL operation was executed. `operation` is `query` or `mutation`, `field` its root field: one of the
+/// schema's, never a name as it came.
+pub fn graphql_operation(operation: &'static str, field: &'static str, ok: bool, took: Duration) {
     let outcome = if ok { "ok" } else { "error" };
-    histogram!(c::GRAPHQL_OPERATION.name, "operation" => operation, "outcome" => outcome).record(took);
+    histogram!(c::GRAPHQL_OPERATION.name, "field" => field, "operation" => operation, "outcome" => outcome)
+        .record(took);
 }
 
 /// A client was told of an error, by GraphQL or elsewhere.

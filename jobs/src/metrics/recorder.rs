@@ -112,8 +112,9 @@ mod tests {
         record::schedule_start(true);
         record::machines(&[(Status::Healthy, 2)]);
         record::webhook_received("accepted");
+        record::notice_dropped("transform");
         record::http_request("POST", "/graphql", 204, MS);
-        record::graphql_operation("query", true, MS);
+        record::graphql_operation("query", "runs", true, MS);
         record::error("NOT_FOUND", "Low");
         record::auth_failure("bad_password");
         record::rate_limited("login");

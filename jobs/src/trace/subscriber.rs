@@ -13,9 +13,10 @@ use super::pool_wait::PoolWait;
 use crate::config::Reader;
 use crate::{Error, Result};
 
-/// What is logged unless `LOG` says otherwise: our own doings, and of others only what is wrong.
-const DEFAULT_FILTER: &str =
-    "info,sqlx=warn,hyper=warn,hyper_util=warn,apalis=warn,apalis_core=warn,tower_http=warn";
+/// What is logged of our own doings unless `LOG` says otherwise.
+const OURS: &str = "info";
+/// What is logged of libraries unless `LOG` names them: only what is wrong.
+const LIBRARIES: &str = "sqlx=warn,hyper=warn,hyper_util=warn,apalis=warn,apalis_core=warn,tower_http=warn";
 
 /// The form of a log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,14 +52,27 @@ impl LogConfig {
     /// Reads `LOG_FORMAT` (`text` or `json`) and `LOG` (levels by target).
     pub fn read(reader: &mut Reader<'_>) -> Self {
         let format = reader.parsed("LOG_FORMAT", LogFormat::Text);
-        let filter = reader.text("LOG").unwrap_or_else(|| DEFAULT_FILTER.into());
-        if let Err(reason) = EnvFilter::try_new(&filter) {
-            reader
-                .fault(format!("`LOG` is `{filter}`: {reason}; write levels by target, as `info,sqlx=warn`"));
-            return Self { format, filter: DEFAULT_FILTER.into() };
+        let asked = reader.text("LOG").unwrap_or_else(|| OURS.into());
+        if EnvFilter::try_new(&asked).is_ok() {
+            return Self { format, filter: over_libraries(&asked) };
         }
-        Self { format, filter }
+        reader.fault(format!(
+            "`LOG` is `{asked}`; it must be levels by target, as `info,sqlx=warn`, of off, error, warn, info, debug and trace"
+        ));
+        Self { format, filter: over_libraries(OURS) }
     }
+}
+
+/// The levels that were asked for, over those of the libraries: what is asked for of a library holds, and a level for
+/// everything makes them quieter and not louder.
+fn over_libraries(asked: &str) -> String {
+    let levels = || asked.split(',').map(|directive| directive.trim().to_ascii_lowercase());
+    if levels().any(|level| matches!(level.as_str(), "off" | "error")) {
+        return asked.to_owned();
+    }
+    // Without a level for everything, what is not named would be silent.
+    let all = if levels().any(|level| !level.contains(['=', '['])) { "" } else { "info," };
+    format!("{all}{LIBRARIES},{asked}")
 }
 
 /// Begins to log in this process, to stderr, so that stdout stays for what a command prints.
@@ -102,11 +116,33 @@ mod tests {
     #[test]
     fn settings_are_read_and_faults_named() {
         let (config, faults) = read("", "");
-        assert_eq!((config.format, config.filter.as_str(), faults), (LogFormat::Text, DEFAULT_FILTER, None));
+        assert_eq!(
+            (config.format, config.filter, faults),
+            (LogFormat::Text, format!("{LIBRARIES},info"), None)
+        );
         let (config, faults) = read("debug", "json");
-        assert_eq!((config.format, config.filter.as_str(), faults), (LogFormat::Json, "debug", None));
+        assert_eq!(
+            (config.format, config.filter, faults),
+            (LogFormat::Json, format!("{LIBRARIES},debug"), None)
+        );
         let faults = read("sqlx=loud", "xml").1.unwrap();
         assert!(faults.contains("`LOG_FORMAT` is `xml`: it must be `text` or `json`"), "{faults}");
-        assert!(faults.contains("`LOG` is `sqlx=loud`"), "{faults}");
+        assert!(faults.contains("`LOG` is `sqlx=loud`; it must be levels by target"), "{faults}");
+    }
+
+    #[test]
+    fn what_is_asked_for_lies_over_the_levels_of_the_libraries() {
+        let said = |asked: &str| EnvFilter::try_new(over_libraries(asked)).unwrap().to_string();
+        let directives = |asked: &str| {
+            said(asked).split(',').map(str::to_owned).collect::<std::collections::BTreeSet<_>>()
+        };
+        let all = directives("info,api=debug,workers=debug");
+        for kept in ["info", "api=debug", "workers=debug", "apalis_core=warn", "sqlx=warn"] {
+            assert!(all.contains(kept), "{kept}: {all:?}");
+        }
+        let named = directives("debug,sqlx=trace");
+        assert!(named.contains("sqlx=trace") && !named.contains("sqlx=warn"), "{named:?}");
+        assert!(directives("jobs=debug").contains("info"), "the rest speaks as ever");
+        assert_eq!(said("error"), "error");
     }
 }

@@ -23,7 +23,7 @@ const CROWD: usize = 100;
 fn definition() -> Value {
     let script = |i: usize| {
         json!({"id": format!("s{i}"), "type": "script",
-            "config": {"code": "let n = ctx.n ?? 0; n + 1", "outputVariable": "n"}})
+            "config": {"code": "let n = ctx.get(\"n\") ?? 0; n + 1", "outputVariable": "n"}})
     };
     let mut nodes = vec![json!({"id": "start", "type": "start", "config": {}})];
     nodes.extend((0..STEPS).map(script));

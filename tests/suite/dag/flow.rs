@@ -22,7 +22,7 @@ async fn a_run_goes_by_its_branch_and_joins() {
             script("big", "ctx.input.n * 2"),
             script("small", "0 - ctx.input.n"),
             script("beside", "#{ list: [1, 2, ctx.input.n] }"),
-            script("join", "(ctx.big ?? ctx.small) + ctx.beside.list.len()"),
+            script("join", "(ctx.get(\"big\") ?? ctx.get(\"small\")) + ctx.beside.list.len()"),
             end("e", &[("sum", "{{ctx.join}}"), ("text", "n={{ctx.input.n}}, last={{ctx.beside.list[2]}}")]),
         ],
         &[
@@ -140,12 +140,17 @@ async fn a_delay_holds_no_slot_and_any_begins_at_the_first() {
     assert_eq!(succeeded(&log, "first"), 1);
     assert!(log.iter().any(|e| matches!(e, Entry::NodeSuspended { node, .. } if node == "d")));
     assert_eq!(stage.view(run).await.status, "RUNNING");
-    // An hour passes.
     let mut conn = stage.database.connect().await;
     let wake: i64 =
         sqlx::query_scalar("select job_id from job_scheduled").fetch_one(&mut conn).await.unwrap();
-    let woken = control::hasten(&mut conn, JobId(wake)).await.unwrap();
-    hands.wake.pools(&woken);
+    // It is the delay that was asked for, and nobody's to cut short.
+    let refused = control::hasten(&mut conn, JobId(wake)).await.unwrap_err();
+    assert_eq!(refused.code, jobs::Code::Conflict);
+    let told = refused.to_string();
+    assert!(told.contains("is a `run.wake`") && told.contains("or cancel its run instead"), "{told}");
+    assert_eq!(stage.view(run).await.status, "RUNNING");
+    // An hour passes.
+    sqlx::query("update job_scheduled set run_at = now()").execute(&mut conn).await.unwrap();
     let view = stage.ended(run).await;
     assert_eq!((view.status.as_str(), view.output), ("COMPLETED", Some(json!({"x": 2}))));
     assert_eq!(succeeded(&stage.log(run).await, "first"), 1);

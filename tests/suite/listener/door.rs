@@ -61,6 +61,19 @@ async fn what_is_not_signed_rightly_is_refused_and_not_stored() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_stands_twice_is_refused_and_nothing_stored() {
+    let house = House::new().await;
+    let ear = house.listen("orders", json!([])).await;
+    let answer = house.send_raw(&ear, "msg_1", br#"{"a":1,"b":{"c":1,"c":2}}"#).await;
+    assert_eq!(answer.status, 400, "{answer:?}");
+    assert!(
+        answer.text.contains("the key `c` stands twice") && answer.text.contains("send the key once"),
+        "{answer:?}"
+    );
+    assert_eq!((house.count("notice").await, house.count("job").await), (0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn bad_deliveries_have_their_answers_and_change_nothing() {
     let house = House::new().await;
     let ear = house.listen("orders", json!([])).await;

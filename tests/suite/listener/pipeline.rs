@@ -1,11 +1,15 @@
 //! From a signed delivery to what its listener's pipeline does with it.
 
 use jobs::listener;
+use jobs::payload::listener::ListenerAction;
+use jobs::queue::postgres::control;
+use jobs::queue::{NewJob, enqueue};
 use jobs::workflow::store as workflows;
-use rules::id::ListenerId;
+use rules::id::{ActionId, JobId, ListenerId};
 use rules::listener::NOTICE_BYTES_MAX;
+use rules::queue::Pool;
 use serde_json::{Value, json};
-use tests::wait;
+use tests::{Hands, wait};
 use uuid::Uuid;
 
 use super::house::{Ear, House, tenant};
@@ -70,7 +74,9 @@ async fn a_failing_transform_is_dead_after_three_attempts_and_done_after_a_fix()
     let notice = house.accepted(&ear, "msg_1", &json!({ "a": 1 })).await;
     let (job, attempts, error) = house.dead().await;
     assert_eq!(attempts, 3);
-    assert!(error.contains("the transform failed") && error.contains("line 1"), "{error}");
+    // A slip of the pen is an error, and drops nothing.
+    let told = "the transform failed: script failed: `event` has no `nothing`. Mend the name";
+    assert!(error.contains(told) && error.contains("line 1"), "{error}");
     let dead = house.becomes(notice, "DEAD").await;
     assert_eq!(dead.error, Some(error));
 
@@ -224,4 +230,74 @@ async fn the_largest_event_starts_a_run_under_the_default_template() {
     .await;
     assert_eq!(ended, "COMPLETED");
     hands.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_deleted_listener_left_ends_with_the_reason_and_not_among_the_dead() {
+    let house = House::new().await;
+    let ear = house.listen("orders", json!([{ "type": "save_to_buffer" }])).await;
+    let first = house.accepted(&ear, "msg_1", &json!({ "n": 1 })).await;
+    // The first notice has come to its actions, the second to nothing yet.
+    let mut conn = house.database.connect().await;
+    let waits = async |kind: &str| {
+        let statement = "select count(*) from job where kind = $1";
+        sqlx::query_scalar::<_, i64>(statement).bind(kind).fetch_one(&house.db).await.unwrap()
+    };
+    let hands = house.hands().await;
+    house.acted(first, 1, "DONE").await;
+    hands.stop().await;
+    let action = house.actions(first).await[0].action_id;
+    let again = ListenerAction { notice_id: first, action_id: ActionId(action), replay: 0 };
+    let job = NewJob::of(&again).unwrap().tenant(house.tenant);
+    enqueue(&mut conn, &[job]).await.unwrap();
+    let second = house.accepted(&ear, "msg_2", &json!({ "n": 2 })).await;
+    assert_eq!((waits("listener.event").await, waits("listener.action").await), (1, 1));
+
+    listener::delete(&mut conn, house.tenant, ListenerId(ear.listener.id)).await.unwrap();
+    let hands = house.hands().await;
+    let dropped = house.becomes(second, "DROPPED").await;
+    assert_eq!(dropped.error.as_deref(), Some("its listener was deleted"));
+    let skipped = house.acted(first, 1, "SKIPPED").await;
+    assert_eq!(skipped[0].error.as_deref(), Some("its listener was deleted"));
+    wait::until("no job is left", || async { house.count("job").await == 0 }).await;
+    assert_eq!(house.count("job_dead").await, 0);
+    hands.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_waiting_job_of_a_listener_is_cancelled_with_what_waits_for_it() {
+    let house = House::new().await;
+    let ear = house.listen("orders", json!([{ "type": "save_to_buffer" }])).await;
+    let notice = house.accepted(&ear, "msg_1", &json!({ "n": 1 })).await;
+    let mut conn = house.database.connect().await;
+    let id: i64 = sqlx::query_scalar("select id from job").fetch_one(&mut conn).await.unwrap();
+    let cancelled = listener::cancel_job(&mut conn, JobId(id)).await.unwrap();
+    assert!(matches!(cancelled, control::Cancel::Cancelled(_)), "{cancelled:?}");
+    let kept = house.notice(notice).await;
+    assert_eq!((kept.state.as_str(), kept.error.as_deref()), ("DROPPED", Some("its job was cancelled")));
+    // It can be sent through again, and its action is cancelled the same way.
+    let mut tx = house.db.begin().await.unwrap();
+    listener::replay(&mut tx, house.tenant, notice, None).await.unwrap();
+    tx.commit().await.unwrap();
+    let hands = Hands::start(&house.database, &[Pool::Events]).await;
+    house.acted(notice, 1, "DONE").await;
+    hands.stop().await;
+    let action = house.actions(notice).await[0].action_id;
+    let again = ListenerAction { notice_id: notice, action_id: ActionId(action), replay: 1 };
+    let job = enqueue(&mut conn, &[NewJob::of(&again).unwrap().tenant(house.tenant)]).await.unwrap()[0].id;
+    listener::cancel_job(&mut conn, job).await.unwrap();
+    let skipped = house.acted(notice, 1, "SKIPPED").await;
+    assert_eq!(skipped[0].error.as_deref(), Some("its job was cancelled"));
+    // One that runs may be through with its work before it hears of it: refused, and nothing is changed.
+    let job = enqueue(&mut conn, &[NewJob::of(&again).unwrap().tenant(house.tenant)]).await.unwrap()[0].id;
+    let claim = "with r as (delete from job_ready where job_id = $1 returning *)
+        insert into job_lease (job_id, token, worker_id, lease_until, pool_id, queue_id, priority, attempt, crashes, kind)
+        select job_id, gen_random_uuid(), gen_random_uuid(), now() + interval '1 minute', pool_id, queue_id, priority, 1, 0,
+            kind from r";
+    sqlx::query(claim).bind(job.0).execute(&mut conn).await.unwrap();
+    let mut tx = house.db.begin().await.unwrap();
+    let refused = listener::cancel_job(&mut tx, job).await.unwrap_err();
+    drop(tx);
+    assert_eq!(refused.code, jobs::Code::Conflict);
+    assert!(refused.to_string().contains("let it end"), "{refused}");
 }

@@ -13,7 +13,7 @@ use jobs::listener::notice::{ActionState, Notice, NoticeState};
 use jobs::listener::{Listener, buffer, get};
 use jobs::payload::listener::{ListenerAction, ListenerEvent};
 use jobs::queue::{Attempt, DeadJob, Enqueued, NewJob, enqueue, finish};
-use jobs::{Code, Error, Result};
+use jobs::{Code, Error, Result, metrics};
 use rules::id::{ListenerId, NoticeId, RunId, TenantId};
 use rules::listener::{Act, Action, Pipeline, check, check_size};
 use rules::queue::{Kind, Outcome};
@@ -25,14 +25,18 @@ use super::Handled;
 use super::script::counted;
 use crate::context::Context;
 
+/// What a notice says, or its action, whose listener was deleted before it was worked on.
+const GONE: &str = "its listener was deleted";
+
 /// Runs a notice's transform and enqueues its actions; with that it acknowledges its own job.
 pub(crate) async fn event(context: &Context, attempt: &Attempt) -> Result<Handled> {
     let began = Instant::now();
     let payload: ListenerEvent = attempt.payload()?;
     let tenant = tenant(attempt)?;
     let mut conn = context.db.acquire().await?;
-    let (notice, listener) = load(&mut conn, tenant, payload.notice_id).await?;
+    let found = load(&mut conn, tenant, payload.notice_id).await?;
     drop(conn);
+    let Some((notice, listener)) = found else { return gone(context, attempt, began).await };
     let pipeline = listener.pipeline()?;
     let transformed = match pipeline.transform {
         None => None,
@@ -51,6 +55,34 @@ pub(crate) async fn event(context: &Context, attempt: &Attempt) -> Result<Handle
     tx.commit().await?;
     context.wake.send(&enqueued);
     context.wake.pools(&woken);
+    if dropped {
+        metrics::notice_dropped("transform");
+        tracing::info!("a transform dropped its notice");
+    }
+    Ok(Handled::Settled)
+}
+
+/// Ends a job of a listener that was deleted: there is nothing that it could do, now or later.
+async fn gone(context: &Context, attempt: &Attempt, began: Instant) -> Result<Handled> {
+    let mut tx = jobs::db::begin(&context.db).await?;
+    match attempt.kind {
+        Kind::ListenerAction => {
+            let ListenerAction { notice_id, action_id, replay } = attempt.payload()?;
+            let (state, why) = (ActionState::Skipped, Some(GONE));
+            notices::settle_action(&mut tx, notice_id, replay, action_id, state, None, why).await?;
+        }
+        _ => {
+            let ListenerEvent { notice_id, replay } = attempt.payload()?;
+            notices::drop_for(&mut tx, notice_id, replay, GONE).await?;
+        }
+    }
+    let woken = finish(&mut tx, attempt, began.elapsed()).await?;
+    tx.commit().await?;
+    context.wake.pools(&woken);
+    if attempt.kind == Kind::ListenerEvent {
+        metrics::notice_dropped("listener_deleted");
+    }
+    tracing::info!("a listener was deleted before its notice was worked on");
     Ok(Handled::Settled)
 }
 
@@ -98,7 +130,10 @@ pub(crate) async fn action(context: &Context, attempt: &Attempt) -> Result<Handl
     let payload: ListenerAction = attempt.payload()?;
     let tenant = tenant(attempt)?;
     let mut tx = jobs::db::begin(&context.db).await?;
-    let (notice, listener) = load(&mut tx, tenant, payload.notice_id).await?;
+    let Some((notice, listener)) = load(&mut tx, tenant, payload.notice_id).await? else {
+        tx.rollback().await?;
+        return gone(context, attempt, began).await;
+    };
     let pipeline = listener.pipeline()?;
     let action = pipeline.action(payload.action_id).filter(|action| action.enabled);
     let mut enqueued = Vec::new();
@@ -205,10 +240,16 @@ pub(crate) async fn died(conn: &mut PgConnection, kind: Kind, dead: &DeadJob) ->
     }
 }
 
-async fn load(conn: &mut PgConnection, tenant: TenantId, id: NoticeId) -> Result<(Notice, Listener)> {
-    let notice = notices::get(conn, tenant, id).await?;
-    let listener = get(conn, tenant, ListenerId(notice.listener_id)).await?;
-    Ok((notice, listener))
+/// The notice and who heard it; none when the listener was deleted, with which its notices go.
+async fn load(conn: &mut PgConnection, tenant: TenantId, id: NoticeId) -> Result<Option<(Notice, Listener)>> {
+    let notice = match notices::get(conn, tenant, id).await {
+        Err(error) if error.code == Code::NotFound => return Ok(None),
+        notice => notice?,
+    };
+    match get(conn, tenant, ListenerId(notice.listener_id)).await {
+        Err(error) if error.code == Code::NotFound => Ok(None),
+        listener => Ok(Some((notice, listener?))),
+    }
 }
 
 fn tenant(attempt: &Attempt) -> Result<TenantId> {

@@ -127,7 +127,9 @@ fn assemble(
     }
     if let Some(start) = start {
         for (place, id) in ids.names.iter().enumerate() {
-            if place != start && !reach.leads(start, place) {
+            // Edges lead to the first node of an id; that another has it too is told already.
+            let first = ids.places.get(id) == Some(&place);
+            if first && place != start && !reach.leads(start, place) {
                 let message = "no path leads here from the start node; connect it or remove it";
                 faults.push(Fault::node(id, "", Reason::Unreachable, message));
             }

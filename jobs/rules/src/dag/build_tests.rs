@@ -188,11 +188,7 @@ fn faults_of_the_whole_are_told_with_their_place() {
             json!({"id": "s2", "type": "start"}),
             vec!["START node `s2`, `type`: is another start node"],
         ),
-        (
-            "/nodes/-",
-            json!({"id": "a", "type": "end"}),
-            vec!["DUPLICATE node `a`, `id`", "UNREACHABLE node `a`"],
-        ),
+        ("/nodes/-", json!({"id": "a", "type": "end"}), vec!["DUPLICATE node `a`, `id`"]),
         ("/nodes/-", json!({"id": "x", "type": "end"}), vec!["UNREACHABLE node `x`"]),
         ("/nodes/-", json!({"type": "end"}), vec!["MISSING node `#3`, `id`", "UNREACHABLE node `#3`"]),
         ("/nodes/-", json!("x"), vec!["node `#3`: must be an object", "UNREACHABLE node `#3`"]),
@@ -213,6 +209,35 @@ fn faults_of_the_whole_are_told_with_their_place() {
     for (pointer, value, expected) in cases {
         check(chain(pointer, value), &expected);
     }
+}
+
+#[test]
+fn a_bad_word_hides_no_fault_beside_it() {
+    let condition = json!({"operator": "like", "leftValue": "{{oops", "rightValue": "{{ctx.q}}{{", "expression": "let let", "n": 1});
+    let branch = json!({"id": "b", "conditions": [condition]});
+    let prefix = "config.branches[0].conditions[0]";
+    check(
+        beside_an_end(json!({"type": "condition", "id": "a", "config": {"branches": [branch]}})),
+        &[
+            &format!("`{prefix}.operator`: `like` is none of"),
+            &format!("TEMPLATE node `a`, `{prefix}.leftValue`"),
+            &format!("TEMPLATE node `a`, `{prefix}.rightValue`"),
+            &format!("SCRIPT node `a`, `{prefix}.expression`"),
+            &format!("`{prefix}.n`: is no field here"),
+        ],
+    );
+    let config =
+        json!({"delayType": "short", "delaySeconds": 60, "delayMs": 1000, "untilTime": "{{oops", "delay": 1});
+    check(
+        beside_an_end(json!({"type": "delay", "id": "a", "config": config})),
+        &[
+            "`config.delayType`: `short` is none of",
+            "`config.delaySeconds`: must be a whole number from 0 to 59",
+            "`config.delayMs`: must be a whole number from 0 to 999",
+            "TEMPLATE node `a`, `config.untilTime`",
+            "`config.delay`: is no field here",
+        ],
+    );
 }
 
 #[test]

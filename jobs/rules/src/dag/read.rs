@@ -189,15 +189,14 @@ fn test(fields: &mut Fields<'_, '_>, compilers: &Compilers<'_>) -> Option<Test> 
         .chain([("expression", None)])
         .collect();
     let Some(operator) = fields.word("operator", &words) else {
-        fields.forgive_the_rest();
+        // What stands beside it is read all the same, so that its faults are told at once.
+        fields.template("leftValue");
+        fields.template("rightValue");
+        fields.get("expression").and_then(|_| expression(fields, compilers));
         return None;
     };
     let Some(operator) = operator else {
-        let code = fields.text("expression")?;
-        if let Err(why) = (compilers.expression)(code) {
-            fields.fault("expression", Reason::Script, why);
-        }
-        return Some(Test::Expression(code.into()));
+        return expression(fields, compilers);
     };
     fields.required("leftValue");
     let left = fields.template("leftValue");
@@ -213,17 +212,26 @@ fn test(fields: &mut Fields<'_, '_>, compilers: &Compilers<'_>) -> Option<Test> 
     Some(Test::Compare { left: left?, operator, right })
 }
 
+/// A test by an expression of its own.
+fn expression(fields: &mut Fields<'_, '_>, compilers: &Compilers<'_>) -> Option<Test> {
+    let code = fields.text("expression")?;
+    if let Err(why) = (compilers.expression)(code) {
+        fields.fault("expression", Reason::Script, why);
+    }
+    Some(Test::Expression(code.into()))
+}
+
 fn delay(config: &mut Fields<'_, '_>) -> Option<Task> {
     let words = [("fixed", 0), ("dynamic", 1), ("until", 2)];
     let Some(chosen) = config.word("delayType", &words) else {
-        config.forgive_the_rest();
+        // What stands beside it is read all the same, so that its faults are told at once.
+        fixed(config);
+        config.template("delayVariable");
+        config.template("untilTime");
         return None;
     };
     let delay = if chosen == 0 {
-        let minutes = config.whole("delayMinutes", 0..=MAX_DELAY_MINUTES, 0);
-        let seconds = config.whole("delaySeconds", 0..=59, 0);
-        let ms = config.whole("delayMs", 0..=999, 0);
-        Delay::Fixed(minutes * 60_000 + seconds * 1_000 + ms)
+        fixed(config)
     } else {
         let field = if chosen == 1 { "delayVariable" } else { "untilTime" };
         config.required(field)?;
@@ -231,6 +239,13 @@ fn delay(config: &mut Fields<'_, '_>) -> Option<Task> {
         if chosen == 1 { Delay::Dynamic(template) } else { Delay::Until(template) }
     };
     Some(Task::Delay(delay))
+}
+
+fn fixed(config: &mut Fields<'_, '_>) -> Delay {
+    let minutes = config.whole("delayMinutes", 0..=MAX_DELAY_MINUTES, 0);
+    let seconds = config.whole("delaySeconds", 0..=59, 0);
+    let ms = config.whole("delayMs", 0..=999, 0);
+    Delay::Fixed(minutes * 60_000 + seconds * 1_000 + ms)
 }
 
 fn end(config: &mut Fields<'_, '_>) -> Task {

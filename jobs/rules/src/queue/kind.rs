@@ -106,13 +106,30 @@ impl Kind {
         }
     }
 
+    /// Whether jobs of this kind are the house's own upkeep, which nobody asked for: they come by themselves, for as long
+    /// as it stands.
+    pub const fn is_upkeep(self) -> bool {
+        match self {
+            Self::AuditFlush | Self::HostReconcile => true,
+            Self::RunNode
+            | Self::RunAdvance
+            | Self::RunWake
+            | Self::ListenerEvent
+            | Self::ListenerAction
+            | Self::ScheduleFire
+            | Self::MachineOperate
+            | Self::HealthCheck
+            | Self::Noop => false,
+        }
+    }
+
     /// What to do in place of cancelling a job of this kind alone, where somebody waits for what it does:
     /// cancelled, it would leave them waiting for ever.
     pub const fn instead_of_cancelling(self) -> Option<&'static str> {
         match self {
             Self::RunNode | Self::RunAdvance | Self::RunWake => Some("cancel its run"),
-            Self::ListenerEvent => Some("let it end, and switch off the actions that it would begin"),
-            Self::ListenerAction => Some("switch its action off"),
+            Self::ListenerEvent => Some("let it end, or cancel it while it waits"),
+            Self::ListenerAction => Some("let it end, or switch its action off"),
             Self::ScheduleFire => Some("switch its schedule off, or cancel the run that it starts"),
             Self::AuditFlush => Some("let it end, for what it writes is owed"),
             Self::MachineOperate => Some("destroy the machine, or let the operation end"),

@@ -36,7 +36,7 @@ pub struct Notice {
     pub state: String,
     /// How often it was taken through the pipeline again.
     pub replay: i32,
-    /// Why it is dead.
+    /// Why it is dead, or why it was dropped where its transform did not do that.
     pub error: Option<String>,
     /// When its transform came to an end, the last time.
     pub settled_at: Option<DateTime<Utc>>,
@@ -49,7 +49,7 @@ pub enum NoticeState {
     Received,
     /// Its actions are jobs now.
     Dispatched,
-    /// Its transform gave null.
+    /// Its transform gave null, its listener is gone, or its job was cancelled.
     Dropped,
     /// Its transform failed for good.
     Dead,
@@ -70,7 +70,7 @@ pub struct ActionRecord {
     pub state: String,
     /// The run that it started.
     pub run_id: Option<Uuid>,
-    /// Why it is dead.
+    /// Why it is dead, or was skipped where its pipeline does not say that.
     pub error: Option<String>,
     /// When it came to an end.
     pub settled_at: Option<DateTime<Utc>>,
@@ -83,7 +83,7 @@ pub enum ActionState {
     Queued,
     /// Done.
     Done,
-    /// It was taken out of the pipeline, or switched off, before its job ran.
+    /// It was taken out of the pipeline, switched off or cancelled, or its listener was deleted, before its job ran.
     Skipped,
     /// It failed for good.
     Dead,
@@ -282,6 +282,22 @@ pub async fn bury(conn: &mut PgConnection, id: NoticeId, replay: i32, error: &st
         id.0,
         replay,
         clip(error)
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Says that a notice is dropped for a reason that its transform did not give, unless it was sent through again since.
+///
+/// # Errors
+/// Unavailable when nobody answers.
+pub async fn drop_for(conn: &mut PgConnection, id: NoticeId, replay: i32, reason: &str) -> Result<()> {
+    sqlx::query!(
+        "update notice set state = 'DROPPED', error = $3, settled_at = now() where id = $1 and replay = $2",
+        id.0,
+        replay,
+        clip(reason)
     )
     .execute(conn)
     .await?;

@@ -1,5 +1,6 @@
 //! What operators and users do to jobs and queues: cancel, pause, resume, retry, redrive.
 
+use chrono::{DateTime, SecondsFormat, Utc};
 use rules::id::JobId;
 use rules::nearest;
 use rules::queue::Kind;
@@ -75,6 +76,15 @@ async fn live_kind(conn: &mut PgConnection, id: JobId) -> Result<Option<String>>
     Ok(row.map(|r| r.kind))
 }
 
+/// The kind and the payload of a job that has not ended; none of any other.
+///
+/// # Errors
+/// Unavailable when nobody answers.
+pub async fn live(conn: &mut PgConnection, id: JobId) -> Result<Option<(String, serde_json::Value)>> {
+    let row = sqlx::query!("select kind, payload from job where id = $1", id.0).fetch_optional(conn).await?;
+    Ok(row.map(|r| (r.kind, r.payload)))
+}
+
 /// Pauses a queue: what runs goes on, nothing more is claimed. Pausing again changes nothing.
 ///
 /// # Errors
@@ -125,11 +135,44 @@ pub async fn redrive(conn: &mut PgConnection, id: JobId, attempts: u16) -> Resul
     }
 }
 
-/// Makes a job that waits for its time due now. Returns the pools to wake after the commit.
+/// Decides that a dead job is not to be done: it leaves the dead letters and stands in the history as cancelled, with
+/// every attempt.
 ///
 /// # Errors
-/// Conflict when it does not wait for a time.
+/// NotFound when it is not among the dead.
+pub async fn discard(conn: &mut PgConnection, id: JobId) -> Result<()> {
+    let done = sqlx::query!(
+        "with gone as (delete from job_dead where job_id = $1 returning *)
+        insert into job_history (job_id, created_at, run_ms, queue_id, priority, attempt, crashes, outcome, kind,
+            tenant_id, trace_parent, payload, attempts)
+        select job_id, created_at, 0, queue_id, priority, attempt, crashes, 4, kind, tenant_id, trace_parent, payload,
+            attempts from gone",
+        id.0
+    )
+    .execute(conn)
+    .await?;
+    if done.rows_affected() == 1 {
+        return Ok(());
+    }
+    Err(Error::not_found(format!("job {id} is not among the dead letters")).listed_in(Listing::DeadLetters))
+}
+
+/// Makes a job due now that waits for its next attempt, or was put off by its handler. Returns the pools to wake
+/// after the commit.
+///
+/// # Errors
+/// Conflict when it waits for no time, or for one that whoever enqueued it has set: a delay that is cut short is
+/// not the delay that a workflow says.
 pub async fn hasten(conn: &mut PgConnection, id: JobId) -> Result<Vec<i32>> {
+    if let Some(delayed) = delayed(conn, id).await? {
+        return Err(Error::conflict(format!(
+            "job {id} is a `{}` that is not to begin before {}, as whoever enqueued it says, and not one that waits for \
+             its next attempt; let its time come, or {} instead",
+            delayed.kind,
+            delayed.until.to_rfc3339_opts(SecondsFormat::Secs, true),
+            delayed.kind.parse::<Kind>().ok().and_then(Kind::instead_of_cancelling).unwrap_or("cancel it"),
+        )));
+    }
     let row =
         sqlx::query!(r#"select found_it as "found_it!", woken as "woken!" from job_hasten_v1($1)"#, id.0)
             .fetch_one(conn)
@@ -137,9 +180,25 @@ pub async fn hasten(conn: &mut PgConnection, id: JobId) -> Result<Vec<i32>> {
     if row.found_it {
         return Ok(row.woken);
     }
-    Err(Error::conflict(format!(
-        "job {id} does not wait for a time; only a delayed job or one that waits for its next attempt can be hastened"
-    )))
+    Err(Error::conflict(format!("job {id} does not wait for its next attempt, and no other can be hastened")))
+}
+
+/// A job that its maker wants to begin later.
+struct Delayed {
+    kind: String,
+    until: DateTime<Utc>,
+}
+
+/// The job, if it waits for the time that was set when it was enqueued. Locked, so that it stays so.
+async fn delayed(conn: &mut PgConnection, id: JobId) -> Result<Option<Delayed>> {
+    let delayed = sqlx::query_as!(
+        Delayed,
+        "select kind, run_at as until from job_scheduled where job_id = $1 and reason = 0 for update",
+        id.0
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(delayed)
 }
 
 fn unknown(id: JobId) -> Error {

@@ -1,5 +1,7 @@
 //! Reads jobs for people: one with the reason why it waits, or a page of them.
 
+use std::sync::LazyLock;
+
 use chrono::{DateTime, Utc};
 use rules::id::{JobId, TenantId};
 use rules::queue::{Kind, State};
@@ -79,6 +81,8 @@ pub struct Filter {
     pub before: Option<i64>,
     /// Only those with this id or a larger one.
     pub from: Option<i64>,
+    /// Only those of kinds that are not the house's own upkeep ([`Kind::is_upkeep`]), which is no tenant's.
+    pub without_upkeep: bool,
 }
 
 /// A page of jobs, newest first.
@@ -97,6 +101,13 @@ pub async fn page(conn: &mut PgConnection, filter: &Filter, limit: i64) -> Resul
     }
 }
 
+/// The kinds that a page leaves out.
+fn hidden(filter: &Filter) -> Option<&'static [&'static str]> {
+    static UPKEEP: LazyLock<Vec<&str>> =
+        LazyLock::new(|| Kind::ALL.into_iter().filter(|kind| kind.is_upkeep()).map(Kind::as_str).collect());
+    filter.without_upkeep.then(|| UPKEEP.as_slice())
+}
+
 async fn of_all(conn: &mut PgConnection, filter: &Filter, limit: i64) -> Result<Slice<JobView>> {
     let rows = sqlx::query_as!(
         JobView,
@@ -108,41 +119,41 @@ async fn of_all(conn: &mut PgConnection, filter: &Filter, limit: i64) -> Result<
                 null::timestamptz as run_at, null::timestamptz as started_at, null::timestamptz as finished_at, null::integer as run_ms,
                 null::uuid as worker_id, null::text as error, j.trace_parent, j.payload
             from job_ready t join job j on j.id = t.job_id
-            where coalesce($1, 'READY') = 'READY' and t.job_id < $2 and t.job_id >= $5 and ($3::text is null or j.kind = $3)
+            where coalesce($1, 'READY') = 'READY' and t.job_id < $2 and t.job_id >= $5 and ($3::text is null or j.kind = $3) and ($6::text[] is null or j.kind <> all($6))
             order by t.job_id desc limit $4)
             union all
             (select j.id, 'SCHEDULED', j.kind, j.queue_id, j.tenant_id, j.priority, t.attempt, t.crashes, j.created_at,
                 t.run_at, null, null, null,
                 null, null, j.trace_parent, j.payload
             from job_scheduled t join job j on j.id = t.job_id
-            where coalesce($1, 'SCHEDULED') = 'SCHEDULED' and t.job_id < $2 and t.job_id >= $5 and ($3::text is null or j.kind = $3)
+            where coalesce($1, 'SCHEDULED') = 'SCHEDULED' and t.job_id < $2 and t.job_id >= $5 and ($3::text is null or j.kind = $3) and ($6::text[] is null or j.kind <> all($6))
             order by t.job_id desc limit $4)
             union all
             (select j.id, 'BLOCKED', j.kind, j.queue_id, j.tenant_id, j.priority, t.attempt, t.crashes, j.created_at,
                 null, null, null, null,
                 null, null, j.trace_parent, j.payload
             from job_blocked t join job j on j.id = t.job_id
-            where coalesce($1, 'BLOCKED') = 'BLOCKED' and t.job_id < $2 and t.job_id >= $5 and ($3::text is null or j.kind = $3)
+            where coalesce($1, 'BLOCKED') = 'BLOCKED' and t.job_id < $2 and t.job_id >= $5 and ($3::text is null or j.kind = $3) and ($6::text[] is null or j.kind <> all($6))
             order by t.job_id desc limit $4)
             union all
             (select j.id, 'LEASED', j.kind, j.queue_id, j.tenant_id, j.priority, t.attempt, t.crashes, j.created_at,
                 null, t.leased_at, null, null,
                 t.worker_id, null, j.trace_parent, j.payload
             from job_lease t join job j on j.id = t.job_id
-            where coalesce($1, 'LEASED') = 'LEASED' and t.job_id < $2 and t.job_id >= $5 and ($3::text is null or j.kind = $3)
+            where coalesce($1, 'LEASED') = 'LEASED' and t.job_id < $2 and t.job_id >= $5 and ($3::text is null or j.kind = $3) and ($6::text[] is null or j.kind <> all($6))
             order by t.job_id desc limit $4)
             union all
             (select t.job_id, 'DEAD', t.kind, t.queue_id, t.tenant_id, t.priority, t.attempt, t.crashes, t.created_at,
                 null, null, t.died_at, null, null, t.error, t.trace_parent, t.payload
             from job_dead t
-            where coalesce($1, 'DEAD') = 'DEAD' and t.job_id < $2 and t.job_id >= $5 and ($3::text is null or t.kind = $3)
+            where coalesce($1, 'DEAD') = 'DEAD' and t.job_id < $2 and t.job_id >= $5 and ($3::text is null or t.kind = $3) and ($6::text[] is null or t.kind <> all($6))
             order by t.job_id desc limit $4)
             union all
             (select t.job_id, case t.outcome when 0 then 'DONE' else 'CANCELLED' end, t.kind, t.queue_id, t.tenant_id, t.priority, t.attempt, t.crashes,
                 t.created_at, null, t.started_at, t.finished_at, t.run_ms, t.worker_id, null, t.trace_parent, t.payload
             from job_history t
             where ($1::text is null or ($1 = 'DONE' and t.outcome = 0) or ($1 = 'CANCELLED' and t.outcome = 4))
-                and t.job_id < $2 and t.job_id >= $5 and ($3::text is null or t.kind = $3)
+                and t.job_id < $2 and t.job_id >= $5 and ($3::text is null or t.kind = $3) and ($6::text[] is null or t.kind <> all($6))
             order by t.job_id desc limit $4)
         ) v join job_queue q on q.id = v.queue_id
         order by v.id desc limit $4"#,
@@ -151,6 +162,7 @@ async fn of_all(conn: &mut PgConnection, filter: &Filter, limit: i64) -> Result<
         filter.kind,
         limit.clamp(1, MAX_FETCHED),
         filter.from.unwrap_or(i64::MIN),
+        hidden(filter) as Option<&[&str]>,
     )
     .fetch(conn);
     slice(rows, |job| kept::bytes(&job.payload)).await
