@@ -30,15 +30,21 @@ pub(super) async fn remove_foreign(
 ) -> Result<()> {
     for foreign in unrecorded(context, hold, recorded, listed.iter().map(|l| l.machine.0)).await? {
         let machine = foreign.machine;
-        let seen = listed.iter().find(|l| l.machine == machine);
-        if seen.is_none_or(|l| !matches!(l.observed.state, Seen::Off | Seen::Crashed)) {
+        let Some(seen) = listed.iter().find(|l| l.machine == machine).map(|l| l.observed) else { continue };
+        if !matches!(seen.state, Seen::Off | Seen::Crashed) {
             tracing::error!(machine.id = %machine, host = %hold.config.name, "a machine runs on a host that is not its own; switch it off there");
             continue;
         }
         if is_over(hold, began) {
             return Ok(());
         }
-        let mark = Mark { operation: OperationId(Uuid::new_v4()), generation: foreign.generation };
+        // It may have come here since, while those before it were removed.
+        if unrecorded(context, hold, recorded, std::iter::once(machine.0)).await?.is_empty() {
+            continue;
+        }
+        // Only what was listed is removed: an operation that has acted on it here since has left a later mark.
+        let generation = seen.mark.map_or(0, |mark| mark.generation);
+        let mark = Mark { operation: OperationId(Uuid::new_v4()), generation };
         let removal = hold.hypervisor().undefine(machine, mark);
         match tokio::time::timeout(Errand::Act.awaited_for(), removal).await {
             Ok(Ok(_)) => say(context, hold, &foreign, "its definition").await?,
