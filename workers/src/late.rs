@@ -6,7 +6,7 @@ use jobs::db::patience::about;
 use jobs::queue::Ack;
 use tokio::sync::mpsc;
 
-use crate::settle::{Desk, give_up_after};
+use crate::settle::{Desk, give_up_after, make_history};
 
 /// How long to wait between two tries, far longer than a try waits for a lock: meanwhile the lease can be renewed.
 const EVERY: Duration = Duration::from_secs(2);
@@ -59,7 +59,10 @@ async fn settle(desk: &Desk, late: Late) -> Option<Late> {
             desk.give_up(one);
         }
         Err(error) => {
-            tracing::debug!(%error, job.id = %late.ack.id, "a result waits for a lock");
+            tracing::debug!(%error, job.id = %late.ack.id, "a result cannot be written yet");
+            if !error.is_transient() {
+                make_history(&desk.context).await;
+            }
             return Some(late);
         }
     }

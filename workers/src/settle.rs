@@ -116,6 +116,9 @@ impl Lane<'_> {
             };
             self.desk.held.stall(true);
             self.desk.held.refuse(keeps_all_out(&error));
+            if !error.is_transient() {
+                make_history(&self.desk.context).await;
+            }
             if tried_apart && !keeps_all_out(&error) {
                 acks = self.put_aside(acks, &error);
                 if acks.is_empty() {
@@ -134,9 +137,6 @@ impl Lane<'_> {
                 tokio::time::sleep(patience.next_wait()).await;
             } else {
                 tracing::warn!(%error, cause = ?error, jobs = acks.len(), "a batch was refused; acknowledging one by one");
-            }
-            if !error.is_transient() {
-                make_history(&self.desk.context).await;
             }
             // What cannot be written must not keep others from being written.
             if !keeps_all_out(&error) && acks.len() > 1 {

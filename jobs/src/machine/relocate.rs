@@ -5,7 +5,7 @@ use rules::machine::{Action, HostState, OperationState, Reach, Seen, Whereabouts
 use sqlx::PgConnection;
 
 use super::request::{Request, Requested, request};
-use super::{operation, snapshot, store};
+use super::{listing, operation, snapshot, store};
 use crate::host::store as hosts;
 use crate::queue::Wake;
 use crate::{Error, Result};
@@ -55,6 +55,7 @@ impl Relocated {
 /// drained or too small.
 pub async fn relocate(conn: &mut PgConnection, wish: &Relocation<'_>) -> Result<Relocated> {
     let Relocation { tenant, machine, by, trace_parent, .. } = *wish;
+    listing::store::may_come(conn, machine).await?;
     store::lock(conn, tenant, machine).await?;
     let known = store::get(conn, Some(tenant), machine).await?;
     if known.host == wish.host {

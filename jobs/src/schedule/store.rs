@@ -233,7 +233,7 @@ pub(super) async fn set_disabled(
     next_at: Option<DateTime<Utc>>,
 ) -> Result<()> {
     sqlx::query!(
-        "update schedule set disabled = $3, next_at = $4, updated_at = now() where tenant_id = $1 and id = $2",
+        "update schedule set disabled = $3, next_at = $4, version = version + 1, updated_at = now() where tenant_id = $1 and id = $2",
         tenant.0,
         id.0,
         disabled,

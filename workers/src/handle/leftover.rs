@@ -1,10 +1,11 @@
 //! Removes from a host what is left there of machines that are not its own any more, and says why in the audit.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use chrono::Utc;
 use jobs::Result;
 use jobs::audit::store::take_in;
+use jobs::db::PgConnection;
 use jobs::machine::listing::store::{self, Foreign, Recorded};
 use rules::audit::{Entry, Outcome, arguments};
 use rules::id::OperationId;
@@ -15,6 +16,9 @@ use uuid::Uuid;
 use crate::context::Context;
 use crate::host::Hold;
 use crate::hypervisor::{Listed, Mark};
+
+/// How long the removal of a machine's definition may take: a transaction stands open for it.
+const REMOVAL: Duration = Duration::from_secs(20);
 
 /// What the audit calls a removal that nobody asked for.
 const OPERATION: &str = "host.reconcile";
@@ -38,21 +42,25 @@ pub(super) async fn remove_foreign(
         if is_over(hold, began) {
             return Ok(());
         }
-        // It may have come here since, while those before it were removed.
-        if unrecorded(context, hold, recorded, std::iter::once(machine.0)).await?.is_empty() {
+        // The call may wait for its turn or for a connection: until it is over nobody brings the machine here.
+        let mut tx = jobs::db::begin(&context.db).await?;
+        if !store::stays_away(&mut tx, machine).await?
+            || store::foreign(&mut tx, hold.id, &[machine.0]).await?.is_empty()
+        {
             continue;
         }
         // Only what was listed is removed: an operation that has acted on it here since has left a later mark.
         let generation = seen.mark.map_or(0, |mark| mark.generation);
         let mark = Mark { operation: OperationId(Uuid::new_v4()), generation };
         let removal = hold.hypervisor().undefine(machine, mark);
-        match tokio::time::timeout(Errand::Act.awaited_for(), removal).await {
-            Ok(Ok(_)) => say(context, hold, &foreign, "its definition").await?,
+        match tokio::time::timeout(REMOVAL, removal).await {
+            Ok(Ok(_)) => say(&mut tx, hold, &foreign, "its definition").await?,
             Ok(Err(error)) => {
                 tracing::warn!(%error, "a machine could not be removed from a host that is not its own")
             }
             Err(_) => tracing::warn!(machine.id = %machine, "the removal of a machine took too long"),
         }
+        tx.commit().await?;
     }
     Ok(())
 }
@@ -81,7 +89,10 @@ pub(super) async fn sweep_disks(
         }
         let deletion = hold.hypervisor().delete_disks(foreign.machine);
         match tokio::time::timeout(Errand::Act.awaited_for(), deletion).await {
-            Ok(Ok(())) => say(context, hold, foreign, "its disks").await?,
+            Ok(Ok(())) => {
+                let mut conn = context.db.acquire().await?;
+                say(&mut conn, hold, foreign, "its disks").await?;
+            }
             Ok(Err(error)) => tracing::warn!(%error, "disks of a destroyed machine could not be deleted"),
             Err(_) => {
                 tracing::warn!(machine.id = %foreign.machine, "the deletion of a destroyed machine's disks took too long");
@@ -112,7 +123,7 @@ fn is_over(hold: &Hold, began: Instant) -> bool {
 }
 
 /// Says in the log and in the audit of the machine's tenant what was removed, and why.
-async fn say(context: &Context, hold: &Hold, foreign: &Foreign, removed: &str) -> Result<()> {
+async fn say(conn: &mut PgConnection, hold: &Hold, foreign: &Foreign, removed: &str) -> Result<()> {
     let (machine, host) = (foreign.machine, &hold.config.name);
     let reason = if foreign.destroyed { "it is destroyed" } else { "it is recorded on another host" };
     tracing::info!(machine.id = %machine, %host, removed, reason, "removed what a machine left on a host");
@@ -129,6 +140,5 @@ async fn say(context: &Context, hold: &Hold, foreign: &Foreign, removed: &str) -
         address: None,
         request_id: None,
     };
-    let mut conn = context.db.acquire().await?;
-    take_in(&mut conn, &[entry]).await
+    take_in(conn, &[entry]).await
 }

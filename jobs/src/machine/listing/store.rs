@@ -128,6 +128,36 @@ pub async fn foreign(conn: &mut PgConnection, host: HostId, machines: &[uuid::Uu
     Ok(foreign.collect())
 }
 
+/// Keeps a machine from being brought to another host until this transaction ends; false when it is being brought to
+/// one right now.
+///
+/// # Errors
+/// Unavailable when nobody answers.
+pub async fn stays_away(conn: &mut PgConnection, machine: MachineId) -> Result<bool> {
+    let row = sqlx::query!(
+        r#"select pg_try_advisory_xact_lock(hashtextextended('machine.place ' || $1::uuid, 0)) as "kept!""#,
+        machine.0
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(row.kept)
+}
+
+/// Waits until nothing is being removed from a host that this machine left, and keeps that so until this transaction
+/// ends.
+///
+/// # Errors
+/// Unavailable when nobody answers, or the removal takes too long.
+pub async fn may_come(conn: &mut PgConnection, machine: MachineId) -> Result<()> {
+    sqlx::query!(
+        "select pg_advisory_xact_lock(hashtextextended('machine.place ' || $1::uuid, 0))",
+        machine.0
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
 /// Writes what was seen of machines outside of any operation; those on which an operation has acted since
 /// or acts now are passed over. None when the host is not held under this epoch: the caller rolls back.
 ///
