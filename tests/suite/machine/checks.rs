@@ -170,8 +170,8 @@ async fn no_more_are_made_at_once_than_may_be_whoever_makes_them() {
     let most = readings.most();
     assert!(most.of_one <= IN_FLIGHT_PER_MACHINE as usize, "{most:?}");
     assert!(most.in_all <= IN_FLIGHT_IN_ALL as usize, "{most:?}");
-    // The limit was met, and everything was made all the same: processors are read twice.
-    assert!(most.in_all > IN_FLIGHT_IN_ALL as usize / 2, "{most:?}");
+    // Many were made at once, on a busy machine too, and everything was made: processors are read twice.
+    assert!(most.in_all > IN_FLIGHT_IN_ALL as usize / 4, "{most:?}");
     assert_eq!(most.ever, machines.len() * 4);
     let dead: i64 = sqlx::query_scalar("select count(*) from job_dead")
         .fetch_one(&stage.database.pool().await)
