@@ -135,8 +135,6 @@ pub struct Taken<'a> {
     pub hypervisor: Option<&'a str>,
     /// What the host has, once its hypervisor answered.
     pub capacity: Option<Capacity>,
-    /// By what the hypervisor says who it is, once it was found to be the host's own.
-    pub identity: Option<&'a str>,
     /// By what another hypervisor says who it is that answers instead; empty when it says nothing.
     pub stranger: Option<&'a str>,
     /// How the hypervisor answers.
@@ -154,7 +152,7 @@ pub async fn report(conn: &mut PgConnection, host: HostId, claim: &Claim, taken:
     let done = sqlx::query!(
         "update host set uri = $4, vm_slots = $5, health_slots = $6, hypervisor = coalesce($7, hypervisor),
             cpus = coalesce($8, cpus), memory_mib = coalesce($9, memory_mib), reach = $10, reach_reason = $11,
-            identity = coalesce(identity, $12), stranger = $13,
+            stranger = $12,
             reach_since = case when reach = $10 then coalesce(reach_since, now()) else now() end,
             epoch = $3, reported_at = now()
         where id = $1 and removed_at is null and epoch <= $3 and exists (
@@ -170,7 +168,6 @@ pub async fn report(conn: &mut PgConnection, host: HostId, claim: &Claim, taken:
         taken.capacity.map(|c| i64::try_from(c.memory_mib).unwrap_or(i64::MAX)),
         taken.reach.as_str(),
         taken.reason,
-        taken.identity,
         taken.stranger,
     )
     .execute(conn)
@@ -195,11 +192,30 @@ pub async fn known(conn: &mut PgConnection, host: HostId, answers: Option<&str>)
     Ok(row.unwrap_or_default())
 }
 
+/// Binds a host that is bound to no hypervisor yet to the one that answers, on behalf of its holder. Whether it was is
+/// told by [`known`] afterwards: another host may have been faster, or the lease be another's.
+///
+/// # Errors
+/// Unavailable when nobody answers.
+pub async fn bind_first(conn: &mut PgConnection, host: HostId, claim: &Claim, answers: &str) -> Result<()> {
+    sqlx::query_scalar!(
+        "select host_bind_v1($1, $4, false) from lease l
+        where l.name = 'host:' || $1::uuid::text and l.holder = $2 and l.epoch = $3 and l.lease_until > clock_timestamp()",
+        host.0,
+        claim.holder,
+        claim.epoch,
+        answers
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(())
+}
+
 /// Takes the hypervisor that answers instead of a host's own for its own from now on. Returns by what it says who it
 /// is.
 ///
 /// # Errors
-/// NotFound when there is no such host; Conflict when no other hypervisor answers.
+/// NotFound when there is no such host; Conflict when no other hypervisor answers, or it is another host's own.
 pub async fn accept(conn: &mut PgConnection, name: &str) -> Result<String> {
     let host = by_name(conn, name).await?;
     let Some(stranger) = host.stranger else {
@@ -208,17 +224,20 @@ pub async fn accept(conn: &mut PgConnection, name: &str) -> Result<String> {
              and look at `millrace host show {name}`"
         )));
     };
-    bind(conn, host.id, &stranger).await?;
-    Ok(stranger)
+    match bind_anew(conn, host.id, &stranger).await? {
+        None => Ok(stranger),
+        Some(other) => Err(Error::conflict(format!(
+            "the hypervisor that answers for host `{name}` (`{stranger}`) is the one of host `{other}`, and one \
+             hypervisor is one host's; {}",
+            rules::machine::free_it(&other)
+        ))),
+    }
 }
 
 /// Writes by what a host's hypervisor says who it is; empty is written as nothing, so that the next that answers is
-/// taken for its own.
-async fn bind(conn: &mut PgConnection, host: Uuid, identity: &str) -> Result<()> {
-    sqlx::query!("update host set identity = nullif($2, ''), stranger = null where id = $1", host, identity)
-        .execute(conn)
-        .await?;
-    Ok(())
+/// taken for its own. Returns the other host whose own it is, where it is; nothing is written then.
+async fn bind_anew(conn: &mut PgConnection, host: Uuid, identity: &str) -> Result<Option<String>> {
+    Ok(sqlx::query_scalar!("select host_bind_v1($1, $2, true)", host, identity).fetch_one(conn).await?)
 }
 
 /// Every host, by name.

@@ -4,3 +4,4 @@ mod hosts;
 mod random;
 mod repeat;
 mod table;
+mod trust;

@@ -9,7 +9,7 @@ use rules::id::{MachineId, SnapshotId};
 use tokio::sync::{broadcast, watch};
 use workers::hypervisor::{
     Definition, Disk, DiskOrder, Figures, HostEvent, HostReport, Hypervisor, Listed, Mark, Observed, Outcome,
-    Snapshot, Standing,
+    Snapshot, Standing, Trust,
 };
 
 /// Counts the points that are passed, two for each call, until the one at which nothing goes on.
@@ -69,6 +69,10 @@ impl Hypervisor for Halting {
 
     fn events(&self) -> broadcast::Receiver<HostEvent> {
         self.inner.events()
+    }
+
+    fn trust(&self, whom: Trust) {
+        self.inner.trust(whom);
     }
 
     fn report(&self) -> BoxFuture<'_, Outcome<HostReport>> {

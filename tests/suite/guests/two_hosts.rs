@@ -1,8 +1,10 @@
-//! Two hosts that see one disk: it is never written by two guests, and a host that lost its power comes back.
+//! Two hosts that see one disk: it is never written by two guests, and a host that lost its power comes back. And two
+//! that change places behind one address.
 
 use rules::machine::{Reach, Seen};
 use tests::hypervisor_host::HypervisorHost;
-use workers::hypervisor::{Class, DiskFormat, DiskOrder, Fault, Hypervisor};
+use tests::wait;
+use workers::hypervisor::{Class, DiskFormat, DiskOrder, Fault, Hypervisor, Trust};
 
 use super::stage::{can, machine, mark, open, seen, stands};
 
@@ -58,4 +60,55 @@ async fn one_disk_is_refused_twice_and_a_host_comes_back() {
     // What libvirt remembers of a disk does not stand for one.
     std::fs::remove_file(&definition.disks[0].path).unwrap();
     assert_eq!(a.find_disk(order).await.unwrap_err().fault, Fault::NoDisk);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_address_that_leads_to_another_daemon_leads_to_nobody() {
+    if !can("an address that leads to another daemon") {
+        return;
+    }
+    let (own, other) = (HypervisorHost::boot("own"), HypervisorHost::boot("other"));
+    let socket = |host: &HypervisorHost| host.qemu().split_once("socket=").unwrap().1.to_owned();
+    let address = own.folder().join("address");
+    let leads_to = |host: &HypervisorHost| {
+        let fresh = address.with_extension("fresh");
+        std::os::unix::fs::symlink(socket(host), &fresh).unwrap();
+        std::fs::rename(&fresh, &address).unwrap();
+    };
+    leads_to(&own);
+    let driver = open(&format!("qemu+unix:///system?socket={}", address.display()), own.folder());
+    stands(&driver, Reach::Online).await;
+    let identity = driver.report().await.unwrap().identity;
+    assert!(identity.is_some());
+    driver.trust(Trust::Own(identity.clone()));
+    let definition = machine(Vec::new());
+    let id = definition.machine;
+    driver.define(&definition, mark(1)).await.unwrap();
+
+    // Its daemon dies, and by the next connection the other is reached, before anybody could look who it is.
+    leads_to(&other);
+    own.kill_daemon();
+    let mut refusals = 0;
+    let told = loop {
+        let error = driver.define(&definition, mark(2)).await.unwrap_err();
+        assert_eq!(error.class(), Class::HostLost, "{error}");
+        refusals += i64::from(error.fault == Fault::Unrecognised);
+        match driver.report().await {
+            Ok(report) if refusals > 0 => break report.identity,
+            _ => tokio::time::sleep(std::time::Duration::from_millis(5)).await,
+        }
+    };
+    assert!(told.is_some() && told != identity, "{told:?}");
+    let theirs = open(&other.qemu(), other.folder());
+    stands(&theirs, Reach::Online).await;
+    assert_eq!(theirs.list().await.unwrap(), [], "what is the own one's was done to the other");
+
+    own.start_daemon();
+    leads_to(&own);
+    drop(other);
+    seen(&driver, id, Seen::Off).await;
+    wait::until("its own daemon is listened to", async || {
+        driver.report().await.is_ok_and(|report| report.identity == identity)
+    })
+    .await;
 }

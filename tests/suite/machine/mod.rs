@@ -9,6 +9,7 @@ mod ledger;
 mod life;
 mod locks;
 pub(crate) mod mortal;
+mod once;
 mod order;
 mod relocation;
 mod schedule;

@@ -151,3 +151,26 @@ async fn a_removed_host_leaves_its_name_to_another_hypervisor() {
     assert_eq!(known(&stage, "a").await.identity.as_deref(), Some("other"));
     hands.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_takes_the_place_of_a_hosts_own_in_between_is_asked_for_nothing() {
+    let stage = Stage::new().await;
+    let own = named("own");
+    let hands = stage.serve_at("a", ELSEWHERE, &own).await;
+    stage.online("a").await;
+    let (machine, made) = stage.create("web", "a").await;
+    stage.ended(made).await;
+    let before = own.acts();
+    // The next connection leads elsewhere, and nothing broke that anybody would notice.
+    let other = own.clone().identified("other");
+    let stop = stage.ask(machine, Action::Stop).await;
+    let told = is_mistaken(&stage, "a").await;
+    assert_eq!(told.stranger.as_deref(), Some("other"));
+    assert_eq!(other.acts(), before, "a hypervisor was asked that nobody had recognised");
+    let waits = stage.operation(stop).await;
+    assert!(waits.ended_at.is_none(), "{waits:?}");
+    // Its own again: what waited is done.
+    drop(other.identified("own"));
+    assert_eq!(stage.ended(stop).await.state, "SUCCEEDED");
+    hands.stop().await;
+}

@@ -128,6 +128,9 @@ async fn define(hold: &Hold, task: &Task, wish: Disks) -> Result<(), Failed> {
 /// Refuses what the host can never run, before anything is made of it.
 async fn fits(hold: &Hold, task: &Task) -> Result<(), Failed> {
     let report = within(Errand::Look, hold.hypervisor().report()).await?;
+    if !hold.is_told_by_own(&report) {
+        return Err(Failed::HostLost("another hypervisor told what it has".to_owned()));
+    }
     match report.capacity.refuses(&task.spec) {
         Some(reason) => Err(Failed::Final(format!("it does not fit on its host: {reason}"))),
         None => Ok(()),

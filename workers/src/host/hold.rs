@@ -1,6 +1,5 @@
 //! The hold on a host: under which epoch, and until when calls may be begun.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -12,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::record::Record;
 use crate::config::HostConfig;
-use crate::hypervisor::Hypervisor;
+use crate::hypervisor::{HostReport, Hypervisor, Trust};
 
 /// How long a host's lease lasts without renewal. A dead worker's host waits this long for the next.
 pub(crate) const LEASE: Duration = Duration::from_secs(20);
@@ -33,8 +32,8 @@ pub(crate) struct Hold {
     /// Where operations begin and end.
     pub(crate) record: Arc<Record>,
     tenure: Mutex<Option<Tenure>>,
-    /// Whether what answers was found to be the host's own hypervisor since it answers.
-    recognised: AtomicBool,
+    /// Who was found to be the host's own hypervisor since it answers.
+    trust: Mutex<Trust>,
 }
 
 #[derive(Debug, Clone)]
@@ -57,13 +56,15 @@ pub(crate) struct Permit {
 impl Hold {
     /// A host that is not held.
     pub(crate) fn new(known: Registered, config: HostConfig, record: Arc<Record>) -> Self {
+        // Until somebody has found out who answers.
+        config.hypervisor.trust(Trust::Nobody);
         Self {
             id: known.id,
             no: known.no,
             config,
             record,
             tenure: Mutex::default(),
-            recognised: AtomicBool::new(false),
+            trust: Mutex::new(Trust::Nobody),
         }
     }
 
@@ -72,15 +73,21 @@ impl Hold {
         &self.config.hypervisor
     }
 
-    /// Says whether what answers is the host's own hypervisor.
-    pub(crate) fn recognise(&self, own: bool) {
-        self.recognised.store(own, Ordering::Release);
+    /// Says who is the host's own hypervisor. What speaks to the host asks nothing of any other.
+    pub(crate) fn recognise(&self, whom: Trust) {
+        self.config.hypervisor.trust(whom.clone());
+        *self.trust.lock().unwrap_or_else(PoisonError::into_inner) = whom;
+    }
+
+    /// Whether this was told by the host's own hypervisor.
+    pub(crate) fn is_told_by_own(&self, report: &HostReport) -> bool {
+        *self.trust.lock().unwrap_or_else(PoisonError::into_inner) == Trust::Own(report.identity.clone())
     }
 
     /// The right to act now; none when the host is not held for long enough to begin anything, or nobody knows yet
     /// that it is its own hypervisor that answers.
     pub(crate) fn permit(&self) -> Option<Permit> {
-        if !self.recognised.load(Ordering::Acquire) {
+        if !matches!(*self.trust.lock().unwrap_or_else(PoisonError::into_inner), Trust::Own(_)) {
             return None;
         }
         let tenure = self.tenure();
@@ -158,7 +165,7 @@ mod tests {
         let taken = Instant::now();
         hold.held(claim.clone(), taken);
         assert!(hold.permit().is_none(), "nobody knows who answers");
-        hold.recognise(true);
+        hold.recognise(Trust::Own(None));
         let before = hold.permit().unwrap();
         assert!(hold.expire(taken + LEASE - STOP_BEFORE));
         assert!(before.over.is_cancelled());

@@ -23,7 +23,7 @@ use super::meet::{Met, meet};
 use super::watch::Looker;
 use crate::context::Context;
 use crate::held::Held;
-use crate::hypervisor::{HostEvent, Standing};
+use crate::hypervisor::{HostEvent, Standing, Trust};
 
 /// How often a hold is renewed, and how often one that stands by tries to take the host.
 const RENEW_EVERY: Duration = Duration::from_secs(4);
@@ -212,10 +212,10 @@ impl Keeper {
     /// Finds out who answers. Until that is the host's own hypervisor nothing is done there.
     async fn meet(&self, standing: &Standing) -> jobs::Result<Met> {
         if standing.reach != Reach::Online {
-            self.hold.recognise(false);
+            self.hold.recognise(Trust::Nobody);
         }
         let met = meet(&self.context.db, &self.hold, standing).await?;
-        self.hold.recognise(met.standing.reach == Reach::Online);
+        self.hold.recognise(met.trust());
         Ok(met)
     }
 
@@ -231,7 +231,6 @@ impl Keeper {
             health_slots: config.health_slots,
             hypervisor: told.as_ref().map(|c| c.hypervisor.as_str()),
             capacity: told.as_ref().map(|c| c.capacity),
-            identity: told.as_ref().and_then(|c| c.identity.as_deref()),
             stranger: stranger.as_deref(),
             reach: standing.reach,
             reason,

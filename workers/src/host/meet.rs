@@ -2,10 +2,10 @@
 
 use jobs::db::PgPool;
 use jobs::host::store;
-use rules::machine::{Acquaintance, Errand, Reach};
+use rules::machine::{Acquaintance, Errand, Known, Reach};
 
 use super::hold::Hold;
-use crate::hypervisor::{HostReport, Standing};
+use crate::hypervisor::{HostReport, Standing, Trust};
 
 /// Who answered, and how.
 #[derive(Debug)]
@@ -23,6 +23,11 @@ impl Met {
     pub(super) fn nobody(standing: Standing) -> Self {
         Self { standing, report: None, stranger: None }
     }
+
+    /// Who may be asked to do something under the host's name from now on.
+    pub(super) fn trust(&self) -> Trust {
+        self.report.as_ref().map_or(Trust::Nobody, |report| Trust::Own(report.identity.clone()))
+    }
 }
 
 /// Asks what answers under the host's name who it is and what it has.
@@ -39,7 +44,18 @@ pub(super) async fn meet(db: &PgPool, hold: &Hold, standing: &Standing) -> jobs:
     };
     let answers = report.identity.as_deref();
     let mut conn = db.acquire().await?;
-    let known = store::known(&mut conn, hold.id, answers).await?;
+    let mut known = store::known(&mut conn, hold.id, answers).await?;
+    if let (Some(first), None, None) = (answers, &known.identity, &known.other) {
+        // Before anything is done there, and in the database: another host's worker may meet it in this moment.
+        if let Some(claim) = hold.claim() {
+            store::bind_first(&mut conn, hold.id, &claim, first).await?;
+        }
+        known = store::known(&mut conn, hold.id, answers).await?;
+        if known == Known::default() {
+            let why = "the host could not be bound to its hypervisor; trying again".to_owned();
+            return Ok(Met::nobody(Standing { reach: Reach::Degraded, why }));
+        }
+    }
     Ok(match Acquaintance::of(&hold.config.name, &known, answers) {
         Acquaintance::Own => Met { standing: standing.clone(), report: Some(report), stranger: None },
         Acquaintance::Stranger(why) => Met {

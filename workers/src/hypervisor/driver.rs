@@ -9,7 +9,7 @@ use rules::id::{MachineId, SnapshotId};
 use rules::machine::Reach;
 
 use super::definition::{Definition, Disk, DiskOrder};
-use super::error::HypervisorError;
+use super::error::{Fault, HypervisorError};
 use super::seen::{Figures, HostReport, Listed, Mark, Observed, Snapshot};
 
 /// What a call came to.
@@ -28,6 +28,38 @@ impl Standing {
     /// How a host stands until somebody has tried to reach it.
     pub fn opening() -> Self {
         Self { reach: Reach::Unreachable, why: "not connected yet".to_owned() }
+    }
+}
+
+/// Who may be asked to do something, or how a machine is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Trust {
+    /// Whoever answers: nobody has said whom to trust.
+    Anyone,
+    /// Only the hypervisor that says by this who it is; none for one that says nothing.
+    Own(Option<String>),
+    /// No hypervisor.
+    Nobody,
+}
+
+impl Trust {
+    /// Refuses an act of a hypervisor that is not trusted, by what it says who it is.
+    ///
+    /// # Errors
+    /// [`Fault::Unrecognised`]; nothing was asked of it.
+    pub fn admit(&self, act: &'static str, answers: Option<&str>) -> Outcome<()> {
+        let why = match self {
+            Self::Anyone => return Ok(()),
+            Self::Own(own) if own.as_deref() == answers => return Ok(()),
+            Self::Own(own) => {
+                let name = |who: Option<&str>| {
+                    who.map_or_else(|| "one that does not say who it is".to_owned(), |id| format!("`{id}`"))
+                };
+                format!("{} answers instead of {}", name(answers), name(own.as_deref()))
+            }
+            Self::Nobody => "nobody knows yet who answers".to_owned(),
+        };
+        Err(HypervisorError::new(Fault::Unrecognised, act).because(why))
     }
 }
 
@@ -60,7 +92,11 @@ pub trait Hypervisor: Send + Sync + fmt::Debug {
     /// What the host tells of itself from now on.
     fn events(&self) -> broadcast::Receiver<HostEvent>;
 
-    /// What the host has, and how much of it is free.
+    /// From now on only whoever is trusted is asked for anything but its [`Hypervisor::report`]. It is looked at for
+    /// each call: another hypervisor may answer to the same address at any time, and by any new connection.
+    fn trust(&self, whom: Trust);
+
+    /// What the host has, and how much of it is free; told by whoever answers, trusted or not.
     fn report(&self) -> BoxFuture<'_, Outcome<HostReport>>;
 
     /// All machines of the host, those of others included.

@@ -46,6 +46,8 @@ pub enum Fault {
     Deadline(Duration),
     /// The connection to the host is gone or cannot be made.
     Unreachable,
+    /// It is not known to be the host's own hypervisor that answers: nothing was asked of it.
+    Unrecognised,
     /// The host lets nobody do this who comes as we do.
     Denied,
     /// Something else that the host reports.
@@ -66,7 +68,7 @@ impl Fault {
             | Self::Unsupported
             | Self::Denied => Class::Final,
             Self::Exhausted | Self::Locked | Self::Busy | Self::Deadline(_) | Self::Other => Class::Retryable,
-            Self::Unreachable => Class::HostLost,
+            Self::Unreachable | Self::Unrecognised => Class::HostLost,
         }
     }
 }
@@ -149,6 +151,10 @@ impl fmt::Display for HypervisorError {
             Fault::Unreachable => {
                 write!(f, ": the host cannot be reached; it is tried again when it is back")?
             }
+            Fault::Unrecognised => write!(
+                f,
+                ": it is not known to be the host's own hypervisor that answers; it is tried again when it is"
+            )?,
             Fault::Denied => write!(f, ": the host denies it; check the rights of the worker's user")?,
             Fault::Other => write!(f, ": the host reports an error")?,
         }

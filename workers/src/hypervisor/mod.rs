@@ -16,7 +16,7 @@ mod simulated;
 pub use definition::{
     Boot, DISKS, Definition, Disk, DiskFormat, DiskOrder, LINKS, Link, NAME_BYTES, snapshot_name, snapshot_of,
 };
-pub use driver::{HostEvent, Hypervisor, Outcome, Standing};
+pub use driver::{HostEvent, Hypervisor, Outcome, Standing, Trust};
 pub use error::{Class, Fault, HypervisorError, Origin};
 #[cfg(feature = "libvirt")]
 pub use libvirt::{Libvirt, LibvirtSettings, Platform, domain_xml};

@@ -20,29 +20,41 @@ pub enum Acquaintance {
     Stranger(String),
 }
 
+/// Where a daemon is told who it is, if its machine's firmware does not tell it well.
+const HOST_UUID: &str = "`host_uuid` in its `libvirtd.conf`";
+
 impl Acquaintance {
     /// Decides by what is recorded and by what the hypervisor says; one that keeps no machines says nothing.
     pub fn of(host: &Name, known: &Known, answers: Option<&str>) -> Self {
-        let remedy = format!(
-            "start its worker with the address of its own hypervisor; or, where this one is to be its own from now \
-             on, `millrace host accept {host}`"
-        );
+        let own = "start its worker with the address of its own hypervisor";
         match (&known.identity, &known.other) {
             (Some(recorded), _) if answers == Some(recorded) => Self::Own,
-            (Some(recorded), _) => {
+            (_, Some(other)) => Self::Stranger(format!(
+                "what answers is the hypervisor of host `{other}`: nothing is done there for host `{host}`; {own}; \
+                 or, should they be two whose firmware says the same, set {HOST_UUID}; or, {}",
+                free_it(other)
+            )),
+            (Some(recorded), None) => {
                 let who = answers
                     .map_or_else(|| "one that does not say who it is".to_owned(), |a| format!("`{a}`"));
                 Self::Stranger(format!(
                     "what answers is another hypervisor ({who}) than the one that host `{host}` is recorded with \
-                     (`{recorded}`): nothing is done there; {remedy}"
+                     (`{recorded}`): nothing is done there; {own}; or, where this one is to be its own from now on, \
+                     `millrace host accept {host}`; should it be the same that says another name at each start, first set \
+                     {HOST_UUID}"
                 ))
             }
-            (None, Some(other)) => Self::Stranger(format!(
-                "what answers is the hypervisor of host `{other}`: nothing is done there for host `{host}`; {remedy}"
-            )),
             (None, None) => Self::Own,
         }
     }
+}
+
+/// What is to be done so that a hypervisor may become another host's than the one whose own it is.
+pub fn free_it(owner: &str) -> String {
+    format!(
+        "where it shall be that of another host from now on, first let `{owner}` have another, or move or destroy its \
+         machines and `millrace host remove {owner}`"
+    )
 }
 
 #[cfg(test)]
@@ -56,24 +68,21 @@ mod tests {
             identity: identity.map(Into::into),
             other: other.map(Into::into),
         };
-        for (known, answers) in [
-            (known(None, None), None),
-            (known(None, None), Some("x")),
-            (known(Some("x"), None), Some("x")),
-            // Somebody accepted that both are the same.
-            (known(Some("x"), Some("h2")), Some("x")),
-        ] {
+        for (known, answers) in
+            [(known(None, None), None), (known(None, None), Some("x")), (known(Some("x"), None), Some("x"))]
+        {
             assert_eq!(Acquaintance::of(&host, &known, answers), Acquaintance::Own, "{known:?}");
         }
-        for (known, answers) in [
-            (known(Some("x"), None), Some("y")),
-            (known(Some("x"), None), None),
-            (known(None, Some("h2")), Some("x")),
+        for (known, answers, remedy) in [
+            (known(Some("x"), None), Some("y"), "millrace host accept h1"),
+            (known(Some("x"), None), None, "millrace host accept h1"),
+            (known(None, Some("h2")), Some("x"), "millrace host remove h2"),
+            (known(Some("x"), Some("h2")), Some("y"), "millrace host remove h2"),
         ] {
             let Acquaintance::Stranger(why) = Acquaintance::of(&host, &known, answers) else {
                 panic!("{known:?}")
             };
-            assert!(why.contains("millrace host accept h1"), "{why}");
+            assert!(why.contains(remedy) && why.contains("`h1`"), "{why}");
         }
     }
 }

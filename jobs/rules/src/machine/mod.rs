@@ -23,7 +23,7 @@ pub use action::{Action, ActionName, OperationState, UnknownAction};
 pub use admit::{Admission, Pending, Refused, admit};
 pub use deadline::{Errand, KEEPS_SLOT, LISTING_ENDS, PATIENCE};
 pub use host::{Capacity, HostFacts, HostState, Reach};
-pub use identity::{Acquaintance, Known};
+pub use identity::{Acquaintance, Known, free_it};
 pub use name::{BadName, MAX_NAME_CHARS, Name};
 pub use plan::{Call, Facts, Refusal, Stage, Step, plan};
 pub use relocation::{Stays, Whereabouts};

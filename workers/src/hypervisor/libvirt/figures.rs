@@ -10,17 +10,19 @@ use virt_sys as sys;
 use super::domain::{known, observe};
 use super::domain_read::{host_id_in, targets_in};
 use super::error::mapped;
+use super::line::Contact;
 use crate::hypervisor::driver::Outcome;
 use crate::hypervisor::seen::{DiskFigures, Figures, HostReport, is_active};
 
 /// What the host has, and how much of it is free. Who it is was told before, by [`identity`].
-pub(super) fn report(connect: &Connect, identity: Option<String>) -> Outcome<HostReport> {
+pub(super) fn report(contact: &Contact) -> Outcome<HostReport> {
+    let Contact { connect, identity } = contact;
     let read = || -> Result<HostReport, Error> {
         let node = connect.node_info()?;
         Ok(HostReport {
             host_name: connect.hostname()?,
             hypervisor: connect.driver_type()?,
-            identity,
+            identity: identity.clone(),
             capacity: Capacity { cpus: node.cpus, memory_mib: node.memory / 1_024 },
             free_memory_mib: connect.free_memory().ok().map(|bytes| bytes / (1_024 * 1_024)),
             active: connect.num_of_domains()?,

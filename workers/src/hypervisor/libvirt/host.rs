@@ -1,6 +1,6 @@
 //! One host behind libvirt, as the trait wants it.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -11,14 +11,14 @@ use tokio_util::task::AbortOnDropHandle;
 use virt::connect::Connect;
 
 use super::domain_xml::Platform;
-use super::line::Line;
+use super::line::{Contact, Line};
 use super::turns::{Turn, Turns};
 use super::volume::Place;
 use super::watch::Voices;
 use super::{domain, figures, snapshot, volume};
 use crate::hypervisor::act::Act;
 use crate::hypervisor::definition::{Definition, Disk, DiskOrder};
-use crate::hypervisor::driver::{HostEvent, Hypervisor, Outcome, Standing};
+use crate::hypervisor::driver::{HostEvent, Hypervisor, Outcome, Standing, Trust};
 use crate::hypervisor::error::{Fault, HypervisorError};
 use crate::hypervisor::seen::{Figures, HostReport, Listed, Mark, Observed, Snapshot};
 
@@ -61,6 +61,7 @@ pub struct Libvirt {
     jobs: Arc<Line>,
     turns: Turns,
     voices: Voices,
+    trust: Arc<Mutex<Trust>>,
     // Ends the watch with the host.
     _watch: AbortOnDropHandle<()>,
 }
@@ -78,6 +79,7 @@ impl Libvirt {
             standing: watch::Sender::new(Standing::opening()),
             events: broadcast::Sender::new(EVENTS),
             identity: watch::Sender::new(None),
+            astray: Arc::default(),
         };
         let watch = tokio::spawn(super::watch::run(ears, in_process, voices.clone()));
         let platform = if settings.uri.as_str().starts_with("test") {
@@ -93,6 +95,7 @@ impl Libvirt {
             jobs,
             turns: Turns::default(),
             voices,
+            trust: Arc::new(Mutex::new(Trust::Anyone)),
             _watch: AbortOnDropHandle::new(watch),
         }
     }
@@ -126,20 +129,60 @@ impl Libvirt {
         work: impl FnOnce(&Connect) -> Outcome<T> + Send + 'static,
     ) -> BoxFuture<'_, Outcome<T>> {
         async move {
-            // A host that hangs is not waited for by each call anew.
-            let standing = self.voices.standing.borrow().clone();
-            if standing.reach == Reach::Degraded {
-                return Err(HypervisorError::new(Fault::Unreachable, act).because(standing.why));
+            let trust = Arc::clone(&self.trust);
+            // No connection is made for what would be refused over any.
+            if *trusted(&trust) == Trust::Nobody {
+                Trust::Nobody.admit(act, None)?;
             }
-            let done = self.jobs.call_in_turn(turn, act, errand.answered_within(), work).await;
-            if let Err(error) = &done
-                && is_silence(errand, error.fault)
+            let done = self.call_anyone(turn, act, errand, move |contact| {
+                // The last moment in which nothing has been asked yet, and over the very connection.
+                trusted(&trust).admit(act, contact.identity.as_deref())?;
+                work(&contact.connect)
+            });
+            let done = done.await;
+            if done.as_ref().is_err_and(|error| error.fault == Fault::Unrecognised)
+                && *trusted(&self.trust) != Trust::Nobody
             {
-                self.voices.doubts(error.to_string());
+                self.voices.astray.notify_one();
             }
             done
         }
         .boxed()
+    }
+
+    /// Asks whoever answers.
+    async fn call_anyone<T: Send + 'static>(
+        &self,
+        turn: Option<Turn>,
+        act: &'static str,
+        errand: Errand,
+        work: impl FnOnce(&Contact) -> Outcome<T> + Send + 'static,
+    ) -> Outcome<T> {
+        // A host that hangs is not waited for by each call anew.
+        let standing = self.voices.standing.borrow().clone();
+        if standing.reach == Reach::Degraded {
+            return Err(HypervisorError::new(Fault::Unreachable, act).because(standing.why));
+        }
+        let done = self.jobs.call_in_turn(turn, act, errand.answered_within(), work).await;
+        if let Err(error) = &done
+            && is_silence(errand, error.fault)
+        {
+            self.voices.doubts(error.to_string());
+        }
+        done
+    }
+
+    /// What the host has. Over connections that lead to different hypervisors nobody tells it: new ones are made first.
+    async fn told(&self) -> Outcome<HostReport> {
+        let act = "read capacity";
+        let report = self.call_anyone(None, act, Errand::Look, figures::report).await?;
+        let heard = self.voices.identity.borrow().clone();
+        if heard == report.identity {
+            return Ok(report);
+        }
+        self.jobs.forget();
+        self.voices.astray.notify_one();
+        Trust::Own(heard).admit(act, report.identity.as_deref()).map(|()| report)
     }
 
     fn perform(&self, act: Act, machine: MachineId, mark: Mark) -> BoxFuture<'_, Outcome<Observed>> {
@@ -152,6 +195,10 @@ impl Libvirt {
     fn place(&self) -> Place {
         Place { pool: self.settings.pool.clone(), folder: self.settings.folder.clone() }
     }
+}
+
+fn trusted(trust: &Mutex<Trust>) -> MutexGuard<'_, Trust> {
+    trust.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Whether a host that answers so may answer nobody: what only looks is quick on one that is well, and a connection
@@ -173,9 +220,12 @@ impl Hypervisor for Libvirt {
         self.voices.events.subscribe()
     }
 
+    fn trust(&self, whom: Trust) {
+        *trusted(&self.trust) = whom;
+    }
+
     fn report(&self) -> BoxFuture<'_, Outcome<HostReport>> {
-        let identity = self.voices.identity.borrow().clone();
-        self.call("read capacity", Errand::Look, |connect| figures::report(connect, identity))
+        self.told().boxed()
     }
 
     fn list(&self) -> BoxFuture<'_, Outcome<Vec<Listed>>> {

@@ -15,6 +15,7 @@ use virt::connect::Connect;
 
 use super::error::mapped;
 use super::event_loop;
+use super::figures;
 use super::turns::Turn;
 use crate::hypervisor::driver::Outcome;
 use crate::hypervisor::error::{Fault, HypervisorError};
@@ -26,13 +27,21 @@ const KEEPALIVE_SECONDS: i32 = 1;
 /// After how many unanswered questions the connection is given up.
 const KEEPALIVE_COUNT: u32 = 3;
 
+/// A connection, and by what whoever is at its other end says who it is. That was asked when it was made, and holds for
+/// as long as it lives; the next one to the same address may lead elsewhere.
+#[derive(Debug, Clone)]
+pub(super) struct Contact {
+    pub(super) connect: Connect,
+    pub(super) identity: Option<String>,
+}
+
 /// Connections that are opened when they are needed and opened anew when they died.
 #[derive(Debug)]
 pub(super) struct Line {
     uri: HostUri,
     /// Connections that nobody uses now. A driver in this process has its machines in its connection: there
     /// it is one, kept here for as long as the line, and used by all.
-    spare: Arc<Mutex<Vec<Connect>>>,
+    spare: Arc<Mutex<Vec<Contact>>>,
     /// One attempt to connect at a time: a host that hangs would collect threads otherwise.
     opening: Arc<Semaphore>,
     /// One per call that may block at once.
@@ -56,7 +65,7 @@ impl Line {
         &self,
         act: &'static str,
         deadline: Duration,
-        work: impl FnOnce(&Connect) -> Outcome<T> + Send + 'static,
+        work: impl FnOnce(&Contact) -> Outcome<T> + Send + 'static,
     ) -> Outcome<T> {
         self.call_in_turn(None, act, deadline, work).await
     }
@@ -67,7 +76,7 @@ impl Line {
         turn: Option<Turn>,
         act: &'static str,
         deadline: Duration,
-        work: impl FnOnce(&Connect) -> Outcome<T> + Send + 'static,
+        work: impl FnOnce(&Contact) -> Outcome<T> + Send + 'static,
     ) -> Outcome<T> {
         let busy = |why: &str| Err(HypervisorError::new(Fault::Busy, act).because(why));
         let until = Instant::now() + deadline;
@@ -81,12 +90,14 @@ impl Line {
         let Ok(slot) = timeout_at(until, Arc::clone(&self.slots).acquire_owned()).await else {
             return busy("all calls to the host wait for an answer");
         };
-        let connect = self.take(act).await?;
+        let contact = self.take(act, CONNECT).await?;
         let (spare, in_process) = (Arc::clone(&self.spare), self.uri.lives_in_process());
         let task = tokio::task::spawn_blocking(move || {
-            let done = work(&connect).map_err(|error| judged(&connect, error));
-            if !in_process && is_alive(&connect) {
-                lock(&spare).push(connect);
+            let done = work(&contact).map_err(|error| judged(&contact, error));
+            // Over one that led to another hypervisor nobody is to be asked again.
+            let is_astray = done.as_ref().is_err_and(|error| error.fault == Fault::Unrecognised);
+            if !in_process && !is_astray && is_alive(&contact) {
+                lock(&spare).push(contact);
             }
             drop((slot, turn));
             done
@@ -98,10 +109,11 @@ impl Line {
         }
     }
 
-    /// A connection that nobody else uses, unless it is to a driver in this process.
-    pub(super) async fn take(&self, act: &'static str) -> Outcome<Connect> {
-        if let Some(connect) = self.spare() {
-            return Ok(connect);
+    /// A connection that nobody else uses, unless it is to a driver in this process. Of a new one it is asked who is at
+    /// its other end, who may take so long to say it.
+    pub(super) async fn take(&self, act: &'static str, says_within: Duration) -> Outcome<Contact> {
+        if let Some(contact) = self.spare() {
+            return Ok(contact);
         }
         let lost = |why: String| HypervisorError::new(Fault::Unreachable, act).because(why);
         let silent = || lost(format!("`{}` does not answer within {CONNECT:?}", self.uri));
@@ -109,8 +121,8 @@ impl Line {
         let Ok(Ok(turn)) = timeout_at(until, Arc::clone(&self.opening).acquire_owned()).await else {
             return Err(silent());
         };
-        if let Some(connect) = self.spare() {
-            return Ok(connect);
+        if let Some(contact) = self.spare() {
+            return Ok(contact);
         }
         event_loop::start().map_err(lost)?;
         let (uri, spare) = (self.uri.clone(), Arc::clone(&self.spare));
@@ -119,18 +131,39 @@ impl Line {
             if let Ok(connect) = &opened
                 && uri.lives_in_process()
             {
-                lock(&spare).push(connect.clone());
+                // The driver in this process says nothing of who it is.
+                lock(&spare).push(Contact { connect: connect.clone(), identity: None });
             }
             drop(turn);
             opened
         });
         let Ok(opened) = timeout_at(until, opened).await else { return Err(silent()) };
-        opened
+        let connect = opened
             .map_err(|panicked| lost(panicked.to_string()))?
-            .map_err(|error| HypervisorError { fault: Fault::Unreachable, ..mapped(act, &error) })
+            .map_err(|error| HypervisorError { fault: Fault::Unreachable, ..mapped(act, &error) })?;
+        if self.uri.lives_in_process() {
+            return Ok(Contact { connect, identity: None });
+        }
+        let asked = tokio::task::spawn_blocking(move || {
+            let asked = figures::identity(&connect);
+            let identity =
+                asked.map_err(|error| HypervisorError { fault: Fault::Unreachable, act, ..error })?;
+            Ok::<_, HypervisorError>(Contact { connect, identity })
+        });
+        match tokio::time::timeout(says_within, asked).await {
+            Ok(told) => told.map_err(|panicked| lost(panicked.to_string()))?,
+            Err(_) => Err(lost(format!("`{}` does not say within {says_within:?} who it is", self.uri))),
+        }
     }
 
-    fn spare(&self) -> Option<Connect> {
+    /// Closes the connections that nobody uses now: the next calls make new ones. That to a driver in this process stays.
+    pub(super) fn forget(&self) {
+        if !self.uri.lives_in_process() {
+            close(std::mem::take(&mut *lock(&self.spare)));
+        }
+    }
+
+    fn spare(&self) -> Option<Contact> {
         let mut spare = lock(&self.spare);
         if self.uri.lives_in_process() {
             return spare.first().cloned();
@@ -141,30 +174,37 @@ impl Line {
 
 impl Drop for Line {
     fn drop(&mut self) {
-        let spare = std::mem::take(&mut *lock(&self.spare));
-        if spare.is_empty() {
-            return;
-        }
-        // Closing speaks to the host, and this may be a thread that must not wait.
-        let closing = std::thread::Builder::new().name("libvirt-close".to_owned()).spawn(move || drop(spare));
-        if let Err(error) = closing {
-            tracing::warn!(%error, "connections to a host were not closed in a thread of their own");
-        }
+        close(std::mem::take(&mut *lock(&self.spare)));
     }
 }
 
-fn lock(spare: &Mutex<Vec<Connect>>) -> MutexGuard<'_, Vec<Connect>> {
+/// Closing speaks to the host, and this may be a thread that must not wait.
+fn close(contacts: Vec<Contact>) {
+    if contacts.is_empty() {
+        return;
+    }
+    let closing = std::thread::Builder::new().name("libvirt-close".to_owned()).spawn(move || drop(contacts));
+    if let Err(error) = closing {
+        tracing::warn!(%error, "connections to a host were not closed in a thread of their own");
+    }
+}
+
+fn lock(spare: &Mutex<Vec<Contact>>) -> MutexGuard<'_, Vec<Contact>> {
     spare.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Whether the connection is still open, as far as this side knows; asks nobody.
-fn is_alive(connect: &Connect) -> bool {
-    connect.is_alive().unwrap_or(false)
+fn is_alive(contact: &Contact) -> bool {
+    contact.connect.is_alive().unwrap_or(false)
 }
 
 /// An error over a connection that died is the connection's, whatever it says.
-fn judged(connect: &Connect, error: HypervisorError) -> HypervisorError {
-    if is_alive(connect) { error } else { HypervisorError { fault: Fault::Unreachable, ..error } }
+fn judged(contact: &Contact, error: HypervisorError) -> HypervisorError {
+    if error.fault == Fault::Unrecognised || is_alive(contact) {
+        error
+    } else {
+        HypervisorError { fault: Fault::Unreachable, ..error }
+    }
 }
 
 fn open(uri: &HostUri) -> Result<Connect, virt::error::Error> {

@@ -19,6 +19,8 @@ pub(super) enum Closed {
     HungUp,
     /// The other side did not answer keepalives.
     Silent,
+    /// It was left by us: new connections lead to another hypervisor.
+    Astray,
 }
 
 /// Ears at a connection; dropped, they are taken away.

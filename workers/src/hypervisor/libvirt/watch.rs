@@ -1,18 +1,17 @@
 //! Keeps a connection to the host for nothing but listening, tells what it hears, and knows how the host
 //! stands.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
 use rules::id::MachineId;
 use rules::machine::{Errand, Reach};
-use tokio::sync::{broadcast, mpsc, watch};
+use tokio::sync::{Notify, broadcast, mpsc, watch};
 
-use super::figures;
-use super::line::Line;
+use super::line::{Contact, Line};
 use super::listen::{Closed, Ears, listen};
-use crate::hypervisor::driver::{HostEvent, Outcome, Standing};
+use crate::hypervisor::driver::{HostEvent, Outcome, Standing, Trust};
 use crate::hypervisor::error::{Fault, HypervisorError};
 
 /// How long to wait before the next attempt to connect.
@@ -30,6 +29,8 @@ pub(super) struct Voices {
     pub(super) events: broadcast::Sender<HostEvent>,
     /// By what the host said who it is, when it was connected to last.
     pub(super) identity: watch::Sender<Option<String>>,
+    /// A call found another hypervisor at the end of its connection: whoever listens looks whom it hears.
+    pub(super) astray: Arc<Notify>,
 }
 
 impl Voices {
@@ -78,18 +79,25 @@ impl Voices {
 /// Watches until it is dropped.
 pub(super) async fn run(line: Arc<Line>, in_process: bool, voices: Voices) {
     loop {
+        // What was found before is seen by connecting anew.
+        if voices.astray.notified().now_or_never().is_some() {
+            tracing::debug!("another hypervisor was found at the end of a connection");
+        }
         match attend(&line, in_process, &voices).await {
             Ok((ears, mut closed)) => {
                 voices.stands(Reach::Online, String::new());
                 voices.tell(HostEvent::Connected);
                 let reason = tokio::select! {
                     reason = closed.recv() => reason.unwrap_or(Closed::HungUp),
-                    never = probe(&line, &voices) => match never {},
+                    () = probe(&line, &voices) => Closed::Astray,
+                    () = voices.astray.notified() => Closed::Astray,
                 };
                 let (reach, why) = match reason {
                     Closed::HungUp => (Reach::Unreachable, "libvirt closed the connection"),
                     Closed::Silent => (Reach::Degraded, "libvirt does not answer"),
+                    Closed::Astray => (Reach::Unreachable, "new connections lead to another hypervisor"),
                 };
+                line.forget();
                 voices.stands(reach, why.to_owned());
                 voices.tell(HostEvent::Lost(why.to_owned()));
                 drop(ears);
@@ -105,15 +113,18 @@ pub(super) async fn run(line: Arc<Line>, in_process: bool, voices: Voices) {
     }
 }
 
-/// Asks the host again and again whether it answers.
-async fn probe(line: &Line, voices: &Voices) -> Infallible {
+/// Asks the host again and again whether it answers, until another hypervisor does.
+async fn probe(line: &Line, voices: &Voices) {
     let act = "probe";
     loop {
         tokio::time::sleep(PROBE_EVERY).await;
-        let ask = line.call(act, PROBE_WITHIN, move |connect| {
-            connect.node_info().map(drop).map_err(|error| super::error::mapped(act, &error))
+        let heard = Trust::Own(voices.identity.borrow().clone());
+        let ask = line.call(act, PROBE_WITHIN, move |contact| {
+            heard.admit(act, contact.identity.as_deref())?;
+            contact.connect.node_info().map(drop).map_err(|error| super::error::mapped(act, &error))
         });
         match ask.await.map_err(|error| (error.fault, error)) {
+            Err((Fault::Unrecognised, _)) => return,
             Err((Fault::Deadline(_) | Fault::Unreachable, error)) => voices.doubts(error.to_string()),
             // The one before has not come back yet, or in this process all are under way.
             Err((Fault::Busy, _)) => {}
@@ -127,7 +138,7 @@ type Attended = (Ears, mpsc::UnboundedReceiver<Closed>);
 
 async fn attend(line: &Line, in_process: bool, voices: &Voices) -> Outcome<Attended> {
     let act = "listen";
-    let connect = line.take(act).await?;
+    let Contact { connect, identity } = line.take(act, Errand::Read.answered_within()).await?;
     // At most one message ever goes through: a connection closes once.
     let (closing, closed) = mpsc::unbounded_channel();
     let teller = voices.clone();
@@ -154,7 +165,6 @@ async fn attend(line: &Line, in_process: bool, voices: &Voices) -> Outcome<Atten
     match tokio::time::timeout(super::line::CONNECT, registering).await {
         Ok(Ok(Ok(ears))) => {
             // Before anybody takes it for the host that it is to be.
-            let identity = line.call("identify", Errand::Read.answered_within(), figures::identity).await?;
             voices.identity.send_replace(identity);
             Ok((ears, closed))
         }

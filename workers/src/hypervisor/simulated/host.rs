@@ -12,7 +12,7 @@ use super::readings::Readings;
 use super::world::{Load, World};
 use crate::hypervisor::act::Act;
 use crate::hypervisor::definition::{Definition, Disk, DiskOrder};
-use crate::hypervisor::driver::{HostEvent, Hypervisor, Outcome, Standing};
+use crate::hypervisor::driver::{HostEvent, Hypervisor, Outcome, Standing, Trust};
 use crate::hypervisor::error::{Fault, HypervisorError};
 use crate::hypervisor::seen::{Figures, HostReport, Listed, Mark, Observed, Reason, Snapshot};
 use rules::id::{MachineId, OperationId, SnapshotId};
@@ -34,8 +34,9 @@ pub enum Crash {
     HangAfter,
 }
 
-/// A host in memory. Clones are further connections to the same host: what one worker left, the next finds.
-#[derive(Debug, Clone)]
+/// A host in memory. Clones are further connections to the same host: what one worker left, the next finds. Each
+/// trusts by itself.
+#[derive(Debug)]
 pub struct Simulated {
     world: Arc<Mutex<World>>,
     standing: watch::Sender<Standing>,
@@ -43,6 +44,20 @@ pub struct Simulated {
     deadline: Duration,
     /// What readings of figures take, where that matters.
     readings: Option<Readings>,
+    trust: Mutex<Trust>,
+}
+
+impl Clone for Simulated {
+    fn clone(&self) -> Self {
+        Self {
+            world: Arc::clone(&self.world),
+            standing: self.standing.clone(),
+            events: self.events.clone(),
+            deadline: self.deadline,
+            readings: self.readings.clone(),
+            trust: Mutex::new(Trust::Anyone),
+        }
+    }
 }
 
 impl Simulated {
@@ -55,6 +70,7 @@ impl Simulated {
             events: broadcast::Sender::new(EVENTS),
             deadline,
             readings: None,
+            trust: Mutex::new(Trust::Anyone),
         }
     }
 
@@ -65,7 +81,7 @@ impl Simulated {
         self
     }
 
-    /// The same host, which says by this who it is.
+    /// The same host, which says by this who it is; to workers that speak to it already it is another from then on.
     #[must_use]
     pub fn identified(self, identity: &str) -> Self {
         self.world().identity = Some(identity.to_owned());
@@ -96,6 +112,16 @@ impl Simulated {
     /// Makes the next call fail here; several are used one after the other.
     pub fn crash_next(&self, crash: Crash) {
         self.world().crashes.push_back(crash);
+    }
+
+    /// Makes the next call of this name fail here.
+    pub fn crash_at(&self, act: &'static str, crash: Crash) {
+        self.world().crash_at = Some((act, crash));
+    }
+
+    /// Leaves the host this much memory, in MiB.
+    pub fn set_memory(&self, mib: u64) {
+        self.world().memory_mib = mib;
     }
 
     /// Cuts the connection until [`Simulated::mend`]; machines go on.
@@ -190,8 +216,22 @@ impl Simulated {
         drop(self.events.send(event));
     }
 
-    /// Runs one call on the world, with the next crash if one is due.
+    /// Runs one call on the world as long as it is trusted.
     async fn call<T>(
+        &self,
+        act: &'static str,
+        work: impl FnOnce(&mut World) -> Outcome<T> + Send,
+    ) -> Outcome<T> {
+        let trust = self.trust.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        self.call_anyone(act, move |world| {
+            trust.admit(act, world.identity.as_deref())?;
+            work(world)
+        })
+        .await
+    }
+
+    /// Runs one call on the world, with the next crash if one is due.
+    async fn call_anyone<T>(
         &self,
         act: &'static str,
         work: impl FnOnce(&mut World) -> Outcome<T> + Send,
@@ -203,7 +243,7 @@ impl Simulated {
             if world.is_cut {
                 return Err(lost());
             }
-            match world.crashes.pop_front() {
+            match world.next_crash(act) {
                 Some(crash @ (Crash::Before | Crash::HangBefore)) => (Some(crash), None),
                 crash => (crash, Some(work(&mut world))),
             }
@@ -234,8 +274,12 @@ impl Hypervisor for Simulated {
         self.events.subscribe()
     }
 
+    fn trust(&self, whom: Trust) {
+        *self.trust.lock().unwrap_or_else(PoisonError::into_inner) = whom;
+    }
+
     fn report(&self) -> BoxFuture<'_, Outcome<HostReport>> {
-        self.call("read capacity", |world| Ok(world.report())).boxed()
+        self.call_anyone("read capacity", |world| Ok(world.report())).boxed()
     }
 
     fn list(&self) -> BoxFuture<'_, Outcome<Vec<Listed>>> {

@@ -60,10 +60,12 @@ pub(super) struct World {
     host_name: String,
     pub(super) identity: Option<String>,
     cpus: u32,
-    memory_mib: u64,
+    pub(super) memory_mib: u64,
     pub(super) machines: BTreeMap<MachineId, Machine>,
     disks: BTreeMap<String, Disk>,
     pub(super) crashes: VecDeque<Crash>,
+    /// Where the next call of this name fails.
+    pub(super) crash_at: Option<(&'static str, Crash)>,
     pub(super) deaf: BTreeSet<MachineId>,
     pub(super) is_cut: bool,
     /// Every act that took effect, with the operation that it was for and its time.
@@ -86,11 +88,18 @@ impl World {
             machines: BTreeMap::new(),
             disks: BTreeMap::new(),
             crashes: VecDeque::new(),
+            crash_at: None,
             deaf: BTreeSet::new(),
             is_cut: false,
             acts: Vec::new(),
             clock: 0,
         }
+    }
+
+    /// Where a call of this name fails now, if it does.
+    pub(super) fn next_crash(&mut self, act: &'static str) -> Option<Crash> {
+        let here = self.crash_at.take_if(|(name, _)| *name == act);
+        here.map(|(_, crash)| crash).or_else(|| self.crashes.pop_front())
     }
 
     pub(super) fn look(&self, machine: MachineId) -> Observed {
