@@ -30,7 +30,7 @@ async fn a_healthy_installation_is_told_so() {
         .unwrap();
     assert!(seal::keep(&mut conn, &keyring()).await.unwrap());
     let seen = findings(database.url()).await;
-    assert_eq!(seen.len(), 10, "{seen:?}");
+    assert_eq!(seen.len(), 11, "{seen:?}");
     assert!(seen.iter().all(|f| f.verdict == Verdict::Good && f.remedy.is_none()), "{seen:?}");
 }
 
@@ -92,6 +92,33 @@ async fn a_missing_scheduler_and_missing_days_are_warnings() {
     assert_eq!(of(&seen, Check::Scheduler).verdict, Verdict::Warning);
     assert_eq!(of(&seen, Check::History).verdict, Verdict::Warning);
     assert!(of(&seen, Check::History).says.contains("0 days"), "{seen:?}");
+}
+
+#[tokio::test]
+async fn a_host_that_is_kept_out_of_service_is_named_with_the_remedy() {
+    let database = Database::new().await;
+    let mut conn = database.connect().await;
+    let (name, uri) = ("metal-1".parse().unwrap(), "qemu:///system".parse().unwrap());
+    let known = jobs::host::store::register(&mut conn, &name, &uri, 1, 1).await.unwrap();
+    let seen = findings(database.url()).await;
+    let found = of(&seen, Check::Hosts);
+    assert_eq!(found.verdict, Verdict::Warning, "{found:?}");
+    assert!(found.says.contains("no worker serves host `metal-1`"), "{found:?}");
+
+    let (lease, held) = (jobs::host::lease_name(known.id), std::time::Duration::from_secs(600));
+    acquire(&mut conn, &lease, uuid::Uuid::new_v4(), held).await.unwrap().unwrap();
+    let stranger = "update host set identity = 'own', stranger = 'other', reach = 'UNREACHABLE', reach_reason = 'another'";
+    for (report, says) in [
+        ("update host set reach = 'UNREACHABLE', reach_reason = 'no route to it'", "no route to it"),
+        (stranger, "another hypervisor answers"),
+    ] {
+        sqlx::query(report).execute(&mut conn).await.unwrap();
+        let seen = findings(database.url()).await;
+        let found = of(&seen, Check::Hosts);
+        assert_eq!(found.verdict, Verdict::Bad, "{found:?}");
+        assert!(found.says.contains("host `metal-1`") && found.says.contains(says), "{found:?}");
+        assert!(found.remedy.is_some(), "{found:?}");
+    }
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions, Connection, PgPool};
 
 use super::finding::{Check, Finding};
+use super::hosts::hosts;
 use crate::config::DatabaseConfig;
 use crate::db::pooling::{Pooling, pooling};
 use crate::db::vitals::vitals;
@@ -111,6 +112,10 @@ async fn examine_through(options: &PgConnectOptions, keyring: Option<&Keyring>, 
         findings.push(unseen(Check::Scheduler, &error));
     }
     if current {
+        match bounded(served(&db)).await {
+            Ok(found) => findings.extend(found),
+            Err(error) => findings.push(unseen(Check::Hosts, &error)),
+        }
         findings.push(match bounded(roles(&db)).await {
             Ok(finding) => finding,
             Err(error) => unseen(Check::Roles, &error),
@@ -158,6 +163,11 @@ async fn upkeep(db: &PgPool, findings: &mut Vec<Finding>) -> Result<()> {
         )
     });
     Ok(())
+}
+
+async fn served(db: &PgPool) -> Result<Vec<Finding>> {
+    let mut conn = crate::db::begin(db).await?;
+    Ok(hosts(&crate::host::store::all(&mut conn).await?))
 }
 
 async fn roles(db: &PgPool) -> Result<Finding> {

@@ -26,6 +26,8 @@ pub enum Check {
     Keyring,
     /// Processes can work as roles that own nothing, behind the wall between tenants.
     Roles,
+    /// Every host is served, and its own hypervisor answers.
+    Hosts,
 }
 
 /// How it is.
@@ -67,6 +69,7 @@ impl Check {
             Self::History => "history",
             Self::Keyring => "keyring",
             Self::Roles => "roles",
+            Self::Hosts => "hosts",
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod examine;
 mod finding;
+mod hosts;
 
 pub use examine::examine;
 pub use finding::{Check, Finding, Verdict};
