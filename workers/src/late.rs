@@ -1,7 +1,9 @@
 //! Acknowledges what somebody's lock keeps from being written, beside all others, each for itself.
 
+use std::pin::pin;
 use std::time::{Duration, Instant};
 
+use futures::{StreamExt, stream};
 use jobs::db::patience::about;
 use jobs::queue::Ack;
 use tokio::sync::mpsc;
@@ -10,6 +12,11 @@ use crate::settle::{Desk, give_up_after, make_history};
 
 /// How long to wait between two tries, far longer than a try waits for a lock: meanwhile the lease can be renewed.
 const EVERY: Duration = Duration::from_secs(2);
+
+/// How long a round goes on before new results are looked for, and how many are tried at once: each may wait for a lock
+/// for a quarter of a second, and takes one of the process's connections meanwhile.
+const ROUND: Duration = Duration::from_secs(5);
+const AT_ONCE: usize = 2;
 
 /// A result that waits, and since when.
 struct Late {
@@ -32,12 +39,27 @@ pub(crate) async fn run(desk: &Desk, mut kept_out: mpsc::UnboundedReceiver<Vec<A
             take_in(&mut waiting, acks);
         }
         tokio::time::sleep(about(EVERY)).await;
-        let mut left = Vec::with_capacity(waiting.len());
-        for late in waiting {
-            left.extend(settle(desk, late).await);
-        }
-        waiting = left;
+        let began = Instant::now();
+        waiting = round(waiting, || began.elapsed() >= ROUND, |late| settle(desk, late)).await;
     }
+}
+
+/// Tries results until the round is over, a few at once, and gives back those that are to be tried again: first those
+/// that were not tried, so that none is passed by for ever.
+async fn round<F>(waiting: Vec<Late>, is_over: impl Fn() -> bool, settle: impl Fn(Late) -> F) -> Vec<Late>
+where
+    F: Future<Output = Option<Late>>,
+{
+    let (is_over, settle) = (&is_over, &settle);
+    let tries = stream::iter(waiting)
+        .map(|late| async move { if is_over() { (false, Some(late)) } else { (true, settle(late).await) } });
+    let (mut untried, mut left) = (Vec::new(), Vec::new());
+    let mut tries = pin!(tries.buffered(AT_ONCE));
+    while let Some((was_tried, late)) = tries.next().await {
+        if was_tried { left.extend(late) } else { untried.extend(late) }
+    }
+    untried.extend(left);
+    untried
 }
 
 fn take_in(waiting: &mut Vec<Late>, acks: Vec<Ack>) {
@@ -67,4 +89,35 @@ async fn settle(desk: &Desk, late: Late) -> Option<Late> {
         }
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::future::ready;
+
+    use rules::id::{JobId, LeaseToken};
+    use rules::queue::Outcome;
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn late(id: i64) -> Late {
+        let (token, outcome, never) = (LeaseToken(Uuid::nil()), Outcome::Done, Duration::ZERO);
+        let ack = Ack { id: JobId(id), token, outcome, delay: never, ran: never, keeps: None };
+        Late { ack, since: Instant::now() }
+    }
+
+    #[tokio::test]
+    async fn a_round_ends_however_many_wait_and_the_next_begins_with_those_it_did_not_try() {
+        let tried = Cell::new(0);
+        let settle = |late: Late| {
+            tried.set(tried.get() + 1);
+            ready((late.ack.id.0 > 0).then_some(late))
+        };
+        let left = round((0..10).map(late).collect(), || tried.get() >= 3, settle).await;
+        let ids: Vec<i64> = left.iter().map(|late| late.ack.id.0).collect();
+        // One was written, two were tried in vain.
+        assert_eq!((tried.get(), ids), (3, vec![3, 4, 5, 6, 7, 8, 9, 1, 2]));
+    }
 }

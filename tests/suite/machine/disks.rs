@@ -4,6 +4,7 @@ use jobs::Code;
 use jobs::machine::{NewMachine, create};
 use rules::machine::{Action, Draft, HostUri, Name, Os};
 use tests::wait;
+use workers::hypervisor::Crash;
 
 use super::stage::{Stage, simulated, spec};
 
@@ -131,6 +132,35 @@ async fn what_was_made_of_a_machine_that_cannot_start_is_taken_back() {
     let acts: Vec<_> = host.acts().into_iter().filter(|(of, _)| *of == machine).map(|(_, act)| act).collect();
     assert_eq!(acts, ["define", "undefine"]);
     assert_eq!(stage.machine(machine).await.seen, "ABSENT");
+    hands.stop().await;
+}
+
+/// A creation that starts its machine, whose guest switches itself off before anybody looks, and that cannot start it
+/// again for want of memory.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_on_which_a_guest_has_run_is_not_taken_back() {
+    let stage = Stage::new().await;
+    let host = simulated("a");
+    let db = stage.database.pool().await;
+    let hands = stage.serve_at("a", ELSEWHERE, &host).await;
+    stage.online("a").await;
+    hands.stop().await;
+    let (machine, made) = stage.create("web", "a").await;
+    // Its worker dies in the call that starts it: the call is done, and nobody hears of it.
+    host.crash_at("start", Crash::After);
+    let hands = stage.serve_at("a", ELSEWHERE, &host).await;
+    wait::until("its guest runs", async || host.acts().contains(&(machine, "start"))).await;
+    hands.stop().await;
+    let disks = host.disks();
+    host.crash_guest(machine);
+    host.set_memory(0);
+    sqlx::query("update job set max_attempts = 1 where kind = 'machine.operate'").execute(&db).await.unwrap();
+    let hands = stage.serve_at("a", ELSEWHERE, &host).await;
+    let ended = stage.ended(made).await;
+    let error = ended.error.unwrap_or_default();
+    assert_eq!((ended.state.as_str(), error.contains("its guest may have run")), ("FAILED", true), "{error}");
+    assert_eq!(host.disks(), disks, "a disk was deleted on which a guest has run");
+    assert_eq!(disks.len(), 1);
     hands.stop().await;
 }
 

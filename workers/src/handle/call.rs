@@ -30,8 +30,10 @@ pub(crate) enum Disks {
 pub(crate) enum Failed {
     /// The machine was not as it was seen: look again.
     Changed(String),
-    /// It may succeed later.
+    /// It was not done, and may succeed later.
     Later(String),
+    /// Nobody knows whether it was done; it may succeed later.
+    Unsure(String),
     /// It can never succeed.
     Final(String),
     /// The host cannot be spoken to.
@@ -149,7 +151,7 @@ async fn within<T>(
     match tokio::time::timeout(limit, call).await {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(error)) => Err(failed(&error)),
-        Err(_) => Err(Failed::Later(format!("the host did not answer within {} s", limit.as_secs()))),
+        Err(_) => Err(Failed::Unsure(format!("the host did not answer within {} s", limit.as_secs()))),
     }
 }
 
@@ -157,7 +159,9 @@ fn failed(error: &HypervisorError) -> Failed {
     let told = error.to_string();
     match (error.fault, error.class()) {
         (Fault::WrongState(_) | Fault::NoMachine | Fault::NoThing, _) => Failed::Changed(told),
-        (_, Class::Retryable) => Failed::Later(told),
+        // Refused before a guest is there: for want of memory, or for a disk that another has.
+        (Fault::Exhausted | Fault::Locked, _) => Failed::Later(told),
+        (_, Class::Retryable) => Failed::Unsure(told),
         (_, Class::Final) => Failed::Final(told),
         (_, Class::HostLost) => Failed::HostLost(told),
     }

@@ -15,10 +15,14 @@ use uuid::Uuid;
 
 use crate::context::Context;
 use crate::host::Hold;
-use crate::hypervisor::{Listed, Mark};
+use crate::hypervisor::{Fault, Listed, Mark};
 
 /// How long the removal of a machine's definition may take: a transaction stands open for it.
 const REMOVAL: Duration = Duration::from_secs(20);
+
+/// What is removed.
+const DEFINITION: &str = "its definition";
+const DISKS: &str = "its disks";
 
 /// What the audit calls a removal that nobody asked for.
 const OPERATION: &str = "host.reconcile";
@@ -52,15 +56,24 @@ pub(super) async fn remove_foreign(
         // Only what was listed is removed: an operation that has acted on it here since has left a later mark.
         let generation = seen.mark.map_or(0, |mark| mark.generation);
         let mark = Mark { operation: OperationId(Uuid::new_v4()), generation };
+        // Written before it is done: what cannot be told is not removed.
+        audit(&mut tx, hold, &foreign, DEFINITION).await?;
         let removal = hold.hypervisor().undefine(machine, mark);
         match tokio::time::timeout(REMOVAL, removal).await {
-            Ok(Ok(_)) => say(&mut tx, hold, &foreign, "its definition").await?,
-            Ok(Err(error)) => {
-                tracing::warn!(%error, "a machine could not be removed from a host that is not its own")
+            Ok(Ok(_)) => {
+                say(hold, &foreign, DEFINITION);
+                tx.commit().await?;
             }
-            Err(_) => tracing::warn!(machine.id = %machine, "the removal of a machine took too long"),
+            Ok(Err(error)) if !matches!(error.fault, Fault::Deadline(_)) => {
+                tracing::warn!(%error, "a machine could not be removed from a host that is not its own");
+                tx.rollback().await?;
+            }
+            // It may still be done: better said once too often.
+            Ok(Err(_)) | Err(_) => {
+                tracing::warn!(machine.id = %machine, "the removal of a machine took too long");
+                tx.commit().await?;
+            }
         }
-        tx.commit().await?;
     }
     Ok(())
 }
@@ -90,8 +103,9 @@ pub(super) async fn sweep_disks(
         let deletion = hold.hypervisor().delete_disks(foreign.machine);
         match tokio::time::timeout(Errand::Act.awaited_for(), deletion).await {
             Ok(Ok(())) => {
+                say(hold, foreign, DISKS);
                 let mut conn = context.db.acquire().await?;
-                say(&mut conn, hold, foreign, "its disks").await?;
+                audit(&mut conn, hold, foreign, DISKS).await?;
             }
             Ok(Err(error)) => tracing::warn!(%error, "disks of a destroyed machine could not be deleted"),
             Err(_) => {
@@ -122,11 +136,20 @@ fn is_over(hold: &Hold, began: Instant) -> bool {
     hold.permit().is_none() || began.elapsed() > LISTING_ENDS
 }
 
-/// Says in the log and in the audit of the machine's tenant what was removed, and why.
-async fn say(conn: &mut PgConnection, hold: &Hold, foreign: &Foreign, removed: &str) -> Result<()> {
-    let (machine, host) = (foreign.machine, &hold.config.name);
-    let reason = if foreign.destroyed { "it is destroyed" } else { "it is recorded on another host" };
+/// Why what a machine left is removed.
+const fn reason(foreign: &Foreign) -> &'static str {
+    if foreign.destroyed { "it is destroyed" } else { "it is recorded on another host" }
+}
+
+/// Says in the log what was removed, and why.
+fn say(hold: &Hold, foreign: &Foreign, removed: &str) {
+    let (machine, host, reason) = (foreign.machine, &hold.config.name, reason(foreign));
     tracing::info!(machine.id = %machine, %host, removed, reason, "removed what a machine left on a host");
+}
+
+/// Says in the audit of the machine's tenant what is removed, and why.
+async fn audit(conn: &mut PgConnection, hold: &Hold, foreign: &Foreign, removed: &str) -> Result<()> {
+    let (machine, host, reason) = (foreign.machine, &hold.config.name, reason(foreign));
     let given = json!({ "machine": machine.0, "host": host, "removed": removed, "reason": reason });
     let entry = Entry {
         tenant: foreign.tenant,

@@ -154,6 +154,13 @@ impl Work<'_> {
         Ok(Handled::Outcome(Outcome::Retry { error: "its machine does not keep still".into(), after: None }))
     }
 
+    /// Whether what was made of the machine may be taken back: it is being created, and its guest never ran. Before it is
+    /// started for the first time [`Stage::Acted`] is noted, so that also who comes after a crash knows better: a disk on
+    /// which a guest has run is nobody's to delete but its owner's.
+    fn may_be_undone(&self) -> bool {
+        self.task.action == Action::Create && self.task.stage < Stage::Acted
+    }
+
     /// Makes one call and notes it.
     async fn act(&mut self, step: Call) -> Result<Acted> {
         // Looked at before every call: a hold may have ended while the last one took its time.
@@ -162,8 +169,18 @@ impl Work<'_> {
         }
         // Else nobody asks for them.
         let disks = if step == Call::Define { self.disks().await? } else { Disks::Find };
+        let is_first_start = step == Call::Start && self.may_be_undone();
+        if is_first_start && !self.note(Stage::Acted).await? {
+            return Ok(Acted::Handled(Handled::Outcome(Outcome::Released)));
+        }
         match call::make(self.hold, &self.task, step, disks).await {
             Ok(()) => {}
+            // No guest was there.
+            Err(Failed::Later(_) | Failed::Final(_))
+                if is_first_start && !self.note(Stage::Begun).await? =>
+            {
+                return Ok(Acted::Handled(Handled::Outcome(Outcome::Released)));
+            }
             // What is seen next tells what to do.
             Err(Failed::Changed(error)) => {
                 tracing::debug!(error, "the machine was not as it was seen");
@@ -221,30 +238,38 @@ impl Work<'_> {
                 tracing::debug!(error, "the host cannot be spoken to; the operation waits for it");
                 Ok(Handled::Outcome(Outcome::Snooze { after: HOST_LOST_WAIT }))
             }
-            Failed::Later(error) | Failed::Changed(error)
+            Failed::Later(error) | Failed::Unsure(error) | Failed::Changed(error)
                 if self.is_last && self.task.action == Action::Create =>
             {
                 self.give_up(error).await
             }
-            Failed::Later(error) | Failed::Changed(error) => {
+            Failed::Later(error) | Failed::Unsure(error) | Failed::Changed(error) => {
                 Ok(Handled::Outcome(Outcome::Retry { error, after: None }))
             }
             Failed::Final(error) => self.give_up(error).await,
         }
     }
 
-    /// Ends the operation as failed for good. Of a machine that was to be made nothing is left.
+    /// Ends the operation as failed for good. Of a machine that was to be made nothing is left, unless its guest may have
+    /// run.
     async fn give_up(&self, mut error: String) -> Result<Handled> {
-        if self.task.action == Action::Create && self.disks().await? == Disks::Make {
+        if self.task.action == Action::Create && !self.may_be_undone() {
+            error = format!(
+                "{error}; its guest may have run, so nothing of it was removed: start it again, or destroy it with its \
+                 disks"
+            );
+        } else if self.task.action == Action::Create && self.disks().await? == Disks::Make {
             match call::undo(self.hold, &self.task).await {
                 Ok(()) => {}
                 Err(Failed::HostLost(_)) => {
                     return Ok(Handled::Outcome(Outcome::Snooze { after: HOST_LOST_WAIT }));
                 }
-                Err(Failed::Later(left) | Failed::Changed(left)) if !self.is_last => {
+                Err(Failed::Later(left) | Failed::Unsure(left) | Failed::Changed(left)) if !self.is_last => {
                     return Ok(Handled::Outcome(Outcome::Retry { error: left, after: None }));
                 }
-                Err(Failed::Later(left) | Failed::Changed(left) | Failed::Final(left)) => {
+                Err(
+                    Failed::Later(left) | Failed::Unsure(left) | Failed::Changed(left) | Failed::Final(left),
+                ) => {
                     error = format!("{error}; what was made of it was not removed: {left}");
                 }
             }

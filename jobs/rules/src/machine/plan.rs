@@ -15,7 +15,7 @@ pub enum Stage {
     Asked = 1,
     /// The machine was seen off, as the first half of a restart.
     Stopped = 2,
-    /// The call was made whose effect cannot be seen afterwards.
+    /// The call was made whose effect cannot be seen afterwards; of a creation, its guest may have run.
     Acted = 3,
 }
 
