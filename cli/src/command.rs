@@ -70,7 +70,7 @@ pub(crate) enum Command {
     /// Look at hosts, drain, resume and remove them
     #[command(subcommand)]
     Host(Host),
-    /// Look at machines, see why what was asked of one has not begun, and move one
+    /// Look at machines, see why what was asked of one has not begun, switch one on and off, and move one
     #[command(subcommand)]
     Machine(Machine),
     /// Look at schedules, preview, pause and resume them, and run one now

@@ -1,6 +1,6 @@
 //! What can be typed of hosts and of machines.
 
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 use rules::id::{MachineId, TenantId};
 
 use crate::argument;
@@ -50,6 +50,19 @@ pub(crate) enum Host {
     },
 }
 
+/// Something that is asked of a machine.
+#[derive(Debug, Args)]
+pub(crate) struct Asked {
+    /// Its id
+    #[arg(value_parser = argument::machine)]
+    pub(crate) id: MachineId,
+    /// Wait until it is done, and fail if it fails
+    #[arg(long)]
+    pub(crate) wait: bool,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Machine {
     /// The machines that are not destroyed, oldest first
@@ -93,6 +106,28 @@ pub(crate) enum Machine {
         #[command(flatten)]
         output: Output,
     },
+    /// Start a machine that is off; one that is held still goes on
+    Start(Asked),
+    /// Ask a machine's guest to switch itself off, and switch it off when it has not within a minute
+    Stop(Asked),
+    /// Switch a machine off as by pulling its plug
+    ForceStop(Asked),
+    /// Switch a machine off as `stop` does, and start it
+    Restart(Asked),
+    /// Press a machine's reset button
+    Reset(Asked),
+    /// Hold a machine still, in memory
+    Suspend(Asked),
+    /// Let a machine go on that is held still
+    Resume(Asked),
+    /// Switch a machine off and remove it with its disks and snapshots; there is no way back
+    Destroy {
+        /// Really do it
+        #[arg(long)]
+        yes: bool,
+        #[command(flatten)]
+        asked: Asked,
+    },
     /// Put a machine that is off on another host, with all that waits for it; its disks are not copied
     Move {
         /// Its id
@@ -132,6 +167,14 @@ impl Machine {
             | Self::Why { output, .. }
             | Self::Health { output, .. }
             | Self::Move { output, .. } => output,
+            Self::Start(asked)
+            | Self::Stop(asked)
+            | Self::ForceStop(asked)
+            | Self::Restart(asked)
+            | Self::Reset(asked)
+            | Self::Suspend(asked)
+            | Self::Resume(asked)
+            | Self::Destroy { asked, .. } => &asked.output,
         }
     }
 }

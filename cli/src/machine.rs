@@ -1,4 +1,4 @@
-//! `millrace machine`: look at machines, see why what was asked of one has not begun, and move one.
+//! `millrace machine`: look at machines, see why what was asked of one has not begun, switch one, and move one.
 
 use jobs::db::PgPool;
 use jobs::health::{CheckView, HealthView};
@@ -8,13 +8,14 @@ use jobs::machine::{Relocation, relocate};
 use jobs::queue::Wake;
 use jobs::queue::wake::Hint;
 use rules::id::{MachineId, TenantId};
+use rules::machine::Action;
 use serde::Serialize;
 use serde_json::json;
 
 use crate::command::Output;
 use crate::fleet::Machine;
 use crate::table::{cell, print, print_one, print_said, time};
-use crate::{audit, known, settings};
+use crate::{audit, known, power, settings};
 
 /// How many operations are shown of one machine.
 const SHOWN_OPERATIONS: i64 = 10;
@@ -29,6 +30,23 @@ pub(crate) async fn run(command: Machine) -> anyhow::Result<()> {
         Machine::Show { id, output } => show(&db, id, output).await?,
         Machine::Why { id, output } => why(&db, id, output).await?,
         Machine::Health { id, output } => health(&db, id, output).await?,
+        Machine::Start(asked) => power::ask(&db, Action::Start, &asked).await?,
+        Machine::Stop(asked) => power::ask(&db, Action::Stop, &asked).await?,
+        Machine::ForceStop(asked) => power::ask(&db, Action::ForceOff, &asked).await?,
+        Machine::Restart(asked) => power::ask(&db, Action::Restart, &asked).await?,
+        Machine::Reset(asked) => power::ask(&db, Action::Reset, &asked).await?,
+        Machine::Suspend(asked) => power::ask(&db, Action::Suspend, &asked).await?,
+        Machine::Resume(asked) => power::ask(&db, Action::Resume, &asked).await?,
+        Machine::Destroy { yes, asked } => {
+            if !yes {
+                return Err(jobs::Error::invalid(format!(
+                    "this deletes machine {} with its disks and snapshots; say `--yes` if that is meant",
+                    asked.id
+                ))
+                .into());
+            }
+            power::ask(&db, Action::Destroy, &asked).await?;
+        }
         Machine::Move { id, host, host_has_no_power, output } => {
             put(&db, id, &host, host_has_no_power).await?;
             let said = format!("machine {id} is on host `{host}` now, and what waits for it too");

@@ -19,6 +19,7 @@ mod job;
 mod known;
 mod machine;
 mod migrate;
+mod power;
 mod queue;
 mod roles;
 mod schedule;

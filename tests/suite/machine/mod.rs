@@ -1,6 +1,7 @@
 //! Machines on simulated hosts, over a real queue.
 
 mod checks;
+mod command;
 mod disks;
 mod gap;
 mod hold;
@@ -12,6 +13,7 @@ pub(crate) mod mortal;
 mod once;
 mod order;
 mod relocation;
+mod restart;
 mod schedule;
 pub(crate) mod stage;
 mod storm;
