@@ -107,7 +107,15 @@ impl Database {
     /// # Panics
     /// When it cannot connect, or not take on the role.
     pub async fn pool_as(&self, role: DbRole) -> PgPool {
-        let config = DatabaseConfig { url: self.url.clone().into(), connections: POOL_CONNECTIONS };
+        self.pool_of(role, POOL_CONNECTIONS).await
+    }
+
+    /// The same, of so many connections at most.
+    ///
+    /// # Panics
+    /// As [`Database::pool_as`].
+    pub async fn pool_of(&self, role: DbRole, connections: u32) -> PgPool {
+        let config = DatabaseConfig { url: self.url.clone().into(), connections };
         let login = self.pool().await;
         let pool = jobs::db::connect_as(&config, &login, role).await.expect("the test's database answers");
         login.close().await;

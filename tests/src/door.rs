@@ -62,9 +62,7 @@ impl Door {
     /// # Panics
     /// When it cannot start.
     pub async fn with(database: &Database, change: impl FnOnce(&mut ApiConfig)) -> Self {
-        let made = api::bootstrap_admin(&database.pool().await, ADMIN, PASSWORD.into()).await;
-        made.expect("an administrator can be made");
-        Self::empty(database, change).await
+        Self::through(database, database.behind_wall().await, change).await
     }
 
     /// An API of an installation that has no administrator yet.
@@ -85,6 +83,16 @@ impl Door {
         let made = api::bootstrap_admin(&db, ADMIN, PASSWORD.into()).await;
         made.expect("an administrator can be made");
         Self::on(db, |_| {}).await
+    }
+
+    /// An API over these connections, with an administrator.
+    ///
+    /// # Panics
+    /// When it cannot start.
+    pub async fn through(database: &Database, db: PgPool, change: impl FnOnce(&mut ApiConfig)) -> Self {
+        let made = api::bootstrap_admin(&database.pool().await, ADMIN, PASSWORD.into()).await;
+        made.expect("an administrator can be made");
+        Self::on(db, change).await
     }
 
     async fn on(db: PgPool, change: impl FnOnce(&mut ApiConfig)) -> Self {

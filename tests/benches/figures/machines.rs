@@ -1,5 +1,5 @@
-//! Operations on machines through the whole pipeline: how many a second, in what order, and how soon the host is
-//! called; what a claim costs beside many hosts; what a worker of many machines holds in memory.
+//! Operations on machines behind the API's door, on hosts in memory: how many a second, in what order, and how soon the
+//! host is called; what a claim costs beside many hosts; what a worker of many machines holds in memory.
 
 use std::collections::HashMap;
 use std::fmt::Write;
@@ -74,7 +74,7 @@ pub(crate) async fn measure(database: &Database) {
     println!();
 }
 
-async fn clear(database: &Database) {
+pub(crate) async fn clear(database: &Database) {
     crate::enqueue::clear(database).await;
     let mut conn = database.connect().await;
     sqlx::raw_sql("truncate machine, machine_operation, machine_snapshot, host cascade; delete from lease where name like 'host:%'")
@@ -83,7 +83,7 @@ async fn clear(database: &Database) {
         .unwrap();
 }
 
-fn host_name(number: usize) -> String {
+pub(crate) fn host_name(number: usize) -> String {
     format!("h{number}")
 }
 
@@ -156,7 +156,7 @@ async fn now(db: &PgPool) -> chrono::DateTime<chrono::Utc> {
     sqlx::query_scalar("select now()").fetch_one(db).await.unwrap()
 }
 
-async fn until(db: &PgPool, condition: &str) {
+pub(crate) async fn until(db: &PgPool, condition: &str) {
     while !sqlx::query_scalar::<_, bool>(sqlx::AssertSqlSafe(condition.to_owned()))
         .fetch_one(db)
         .await

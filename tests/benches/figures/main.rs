@@ -21,14 +21,27 @@ mod machines;
 mod many;
 mod memory;
 mod pickup;
+#[cfg(feature = "libvirt")]
+mod pipeline;
 mod recovery;
 mod settings;
 
 use tests::{Database, Postgres};
 
 /// Every measured part, in order. A word on the command line picks those whose name holds it.
-const PARTS: [&str; 12] = [
-    "baseline", "idle", "enqueue", "crowd", "drain", "pickup", "chain", "memory", "many", "held", "machines",
+const PARTS: [&str; 13] = [
+    "baseline",
+    "idle",
+    "enqueue",
+    "crowd",
+    "drain",
+    "pickup",
+    "chain",
+    "memory",
+    "many",
+    "held",
+    "machines",
+    "machines-pipeline",
     "recovery",
 ];
 
@@ -58,6 +71,10 @@ fn main() {
                 "chain" => chain::measure(&database).await,
                 "memory" => memory::measure(&database).await,
                 "machines" => machines::measure(&database).await,
+                #[cfg(feature = "libvirt")]
+                "machines-pipeline" => pipeline::measure(&database).await,
+                #[cfg(not(feature = "libvirt"))]
+                "machines-pipeline" => println!("Machines: not measured, for this build knows no libvirt.\n"),
                 // Last, for it kills the server under them all.
                 "recovery" => recovery::measure(&own).await,
                 other => unreachable!("`{other}` is no part"),
