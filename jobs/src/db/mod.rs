@@ -11,6 +11,7 @@ mod pool;
 pub mod pooling;
 pub mod private;
 mod reason;
+pub(crate) mod savepoint;
 mod trust;
 pub mod vitals;
 pub mod wall;

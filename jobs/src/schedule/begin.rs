@@ -7,6 +7,7 @@ use sqlx::PgConnection;
 use super::store;
 use crate::dag::Graphs;
 use crate::dag::start::{BY_SCHEDULE, Start, Started, execute};
+use crate::db::savepoint;
 use crate::firing::store::{self as firings, Attempted};
 use crate::queue::Enqueued;
 use crate::{Code, Result, access, firing};
@@ -39,6 +40,7 @@ pub async fn begin(
     let Some((attempted, schedule)) = firings::queued(conn, tenant, id).await? else {
         return Ok(Begun { run: None, refused: false, enqueued: Vec::new() });
     };
+    savepoint::mark(conn).await?;
     let started = async {
         let schedule = store::get(conn, Some(tenant), schedule).await?;
         access::may(conn, tenant, &schedule.saved_by, "the schedule", Permission::WorkflowExecute, wildcard)
@@ -59,6 +61,8 @@ pub async fn begin(
         Err(error) => match error.code {
             Code::Unavailable | Code::Interrupted | Code::Internal => Err(error),
             Code::NotFound | Code::Invalid | Code::Conflict | Code::Denied | Code::Exhausted => {
+                // What Postgres itself refused, such as a character that it cannot keep, would end the whole transaction.
+                savepoint::take_back(conn).await?;
                 let enqueued = firing::failed(conn, &attempted, &error.to_string()).await?;
                 Ok(Begun { run: None, refused: true, enqueued })
             }

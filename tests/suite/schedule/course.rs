@@ -123,6 +123,24 @@ async fn one_whose_run_fails_is_tried_again_as_often_as_the_schedule_says() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_postgres_itself_refuses_ends_the_attempt_and_not_only_its_transaction() {
+    let stage = Stage::new().await;
+    let id = stage.schedule(json!({"intervalSeconds": 3_600})).await;
+    let refuses = "create function refuses() returns trigger language plpgsql as $$ begin
+            raise exception 'no such character' using errcode = '22P05'; end $$;
+        create trigger refuses before insert on run for each row execute function refuses()";
+    sqlx::raw_sql(refuses).execute(&stage.db).await.unwrap();
+    let hands = stage.hands().await;
+    stage.run_now(&id).await;
+    let told = stage.ended(&id).await;
+    assert_eq!((&told["status"], &told["attempt"]), (&json!("FAILURE"), &json!(1)), "{told}");
+    assert!(told["result"].as_str().unwrap().contains("a character that cannot be stored"), "{told}");
+    assert_eq!(stage.count("job_dead").await, 0);
+    hands.stop().await;
+    stage.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn one_whose_run_takes_too_long_is_cancelled_and_one_that_is_cancelled_is_not_tried_again() {
     let stage = Stage::of(flow(
         json!({"id": "m", "type": "delay", "config": {"delayType": "fixed", "delayMinutes": 60}}),
