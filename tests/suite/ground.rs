@@ -98,5 +98,28 @@ async fn a_migration_has_the_time_that_a_large_table_takes() {
     assert_eq!(limits(&mut plain).await, ("8s".into(), "0".into()));
     let options = jobs::db::migration_options(&pool);
     let mut conn = <jobs::db::PgConnection as sqlx::Connection>::connect_with(&options).await.unwrap();
-    assert_eq!(limits(&mut conn).await, ("0".into(), "1min".into()));
+    assert_eq!(limits(&mut conn).await, ("0".into(), "5s".into()));
+}
+
+#[tokio::test]
+async fn a_migration_that_waited_for_a_lock_in_vain_is_tried_again() {
+    let database = Database::empty().await;
+    let db = database.pool().await;
+    let mut worker = database.connect().await;
+    // Whoever works in the schema with a table of that name: the migration waits for them, and is given up once.
+    crate::plans::run(&mut worker, "begin; create table job (held integer)").await;
+    let waits = "select l.pid from pg_locks l where not l.granted and l.pid <> pg_backend_pid()
+        and exists (select from pg_stat_activity a where a.pid = l.pid and a.datname = current_database())";
+    let meeting = async {
+        let waiting = || async { sqlx::query_scalar::<_, i32>(waits).fetch_optional(&db).await.unwrap() };
+        let first = tests::wait::value("the migration waits", waiting).await;
+        tests::wait::value("it is tried a second time", || async {
+            waiting().await.filter(|pid| *pid != first)
+        })
+        .await;
+        crate::plans::run(&mut worker, "rollback").await;
+    };
+    let (migrated, ()) = tokio::join!(jobs::db::migrate(&db), meeting);
+    migrated.unwrap();
+    assert_eq!(jobs::db::schema_state(&db).await.unwrap(), jobs::db::SchemaState::Current);
 }

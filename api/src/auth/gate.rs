@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_graphql::async_trait::async_trait;
 use async_graphql::extensions::{Extension, ExtensionContext, ExtensionFactory, NextResolve, ResolveInfo};
 use async_graphql::{PathSegment, ServerError, ServerResult, Value};
-use rules::access::{Denied, Principal, overall};
+use rules::access::{Denied, Permission, Permissions, Principal, overall};
 
 use super::Caller;
 use super::operation::{Needs, needs};
@@ -95,11 +95,21 @@ pub(crate) fn admit(operation: &str, principal: Option<&Principal>) -> Result<()
         (Needs::Nothing | Needs::Credentials, _) => Ok(()),
         (Needs::Overall(wish), _) => overall(principal, wish),
         (Needs::Tenant(needed) | Needs::TenantOrOperator(needed), Principal::Key { may, .. }) => {
-            if may.has(needed) { Ok(()) } else { Err(Denied::NeedsPermission(needed)) }
+            holds(*may, &[needed])
+        }
+        (Needs::TenantToStart(needed), Principal::Key { may, .. }) => {
+            holds(*may, &[needed, Permission::WorkflowExecute])
         }
         // Decided in `scope::enter`, where the tenant is known.
-        (Needs::Tenant(_) | Needs::TenantOrOperator(_), Principal::User { .. }) => Ok(()),
+        (Needs::Tenant(_) | Needs::TenantToStart(_) | Needs::TenantOrOperator(_), Principal::User { .. }) => {
+            Ok(())
+        }
     }
+}
+
+fn holds(may: Permissions, all: &[Permission]) -> Result<(), Denied> {
+    let lacked = all.iter().find(|needed| !may.has(**needed));
+    lacked.map_or(Ok(()), |lacked| Err(Denied::NeedsPermission(*lacked)))
 }
 
 #[cfg(test)]

@@ -17,6 +17,8 @@ pub(crate) enum Needs {
     Overall(Overall),
     /// A permission in the tenant that it names.
     Tenant(Permission),
+    /// A permission in the tenant that it names, and that to execute workflows, for it has one started.
+    TenantToStart(Permission),
     /// A permission in the tenant that it names; who operates the installation need not name one.
     TenantOrOperator(Permission),
 }
@@ -75,16 +77,16 @@ pub(crate) const OPERATIONS: &[(&str, Needs)] = &[
     ("run", Needs::Tenant(WorkflowRead)),
     ("runs", Needs::Tenant(WorkflowList)),
     ("cancelRun", Needs::Tenant(WorkflowExecute)),
-    // Schedules. What starts runs needs `tenant:workflow:execute` beside what is named here.
+    // Schedules.
     ("schedule", Needs::Tenant(CronRead)),
     ("schedules", Needs::Tenant(CronList)),
     ("scheduleStatus", Needs::Tenant(CronList)),
     ("previewSchedule", Needs::Credentials),
-    ("createSchedule", Needs::Tenant(CronCreate)),
-    ("updateSchedule", Needs::Tenant(CronUpdate)),
-    ("cloneSchedule", Needs::Tenant(CronCreate)),
-    ("setScheduleEnabled", Needs::Tenant(CronUpdate)),
-    ("runSchedule", Needs::Tenant(CronUpdate)),
+    ("createSchedule", Needs::TenantToStart(CronCreate)),
+    ("updateSchedule", Needs::TenantToStart(CronUpdate)),
+    ("cloneSchedule", Needs::TenantToStart(CronCreate)),
+    ("setScheduleEnabled", Needs::TenantToStart(CronUpdate)),
+    ("runSchedule", Needs::TenantToStart(CronUpdate)),
     ("deleteSchedule", Needs::Tenant(CronDelete)),
     // Listeners and what they heard.
     ("listener", Needs::Tenant(ListenerRead)),
@@ -232,6 +234,7 @@ mod tests {
             && match needed {
                 Needs::Nothing | Needs::Credentials | Needs::Overall(_) => true,
                 Needs::Tenant(permission) => inside(permission),
+                Needs::TenantToStart(permission) => inside(permission) && inside(WorkflowExecute),
                 Needs::TenantOrOperator(permission) => {
                     let operator = who.is_some_and(|w| rules::access::overall(w, Overall::Operate).is_ok());
                     inside(permission) || operator
@@ -266,6 +269,7 @@ mod tests {
                 Needs::Credentials => "credentials".to_owned(),
                 Needs::Overall(wish) => format!("{wish:?}"),
                 Needs::Tenant(permission) => format!("`{permission}`"),
+                Needs::TenantToStart(permission) => format!("`{permission}` and `{WorkflowExecute}`"),
                 Needs::TenantOrOperator(permission) => format!("`{permission}`, or Operate"),
             };
             write!(table, "| {name} | {needs} |").unwrap();

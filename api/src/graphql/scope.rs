@@ -60,7 +60,7 @@ pub(crate) async fn enter(
     tenant: Option<&ID>,
     wish: InTenant,
 ) -> Result<Scope, Fault> {
-    let needed = permission(ctx, wish)?;
+    let (needed, starts) = permission(ctx, wish)?;
     let by = principal(ctx)?;
     let wanted = match (tenant, by) {
         (Some(id), _) => parse::<TenantId>(id, "tenant")?,
@@ -77,20 +77,27 @@ pub(crate) async fn enter(
         ctx.data_unchecked::<Ledger>().in_tenant(ctx.item.node.response_key().node.as_str(), wanted);
     }
     let may = in_tenant(by, &standing, needed)?;
+    if starts {
+        in_tenant(by, &standing, Permission::WorkflowExecute)?;
+    }
     Ok(Scope { tenant: wanted, by: by.clone(), may })
 }
 
-/// The permission that the operation which is being resolved needs.
-fn permission(ctx: &Context<'_>, wish: InTenant) -> Result<Permission, Fault> {
+/// The permission that the operation which is being resolved needs, and whether it needs that to execute workflows, too.
+fn permission(ctx: &Context<'_>, wish: InTenant) -> Result<(Permission, bool), Fault> {
     let operation = ctx.item.node.name.node.as_str();
-    match needs(operation) {
-        Some(Needs::Tenant(needed) | Needs::TenantOrOperator(needed)) if needed.wish() >= wish => Ok(needed),
-        Some(Needs::Tenant(needed) | Needs::TenantOrOperator(needed)) => {
-            let told = format!("`{operation}` is listed under `{needed}`, which is less than {wish:?}");
-            Err(jobs::Error::internal(told).into())
+    let (needed, starts) = match needs(operation) {
+        Some(Needs::Tenant(needed) | Needs::TenantOrOperator(needed)) => (needed, false),
+        Some(Needs::TenantToStart(needed)) => (needed, true),
+        Some(Needs::Nothing | Needs::Credentials | Needs::Overall(_)) | None => {
+            return Err(Denied::Unlisted.into());
         }
-        Some(Needs::Nothing | Needs::Credentials | Needs::Overall(_)) | None => Err(Denied::Unlisted.into()),
+    };
+    if needed.wish() >= wish {
+        return Ok((needed, starts));
     }
+    let told = format!("`{operation}` is listed under `{needed}`, which is less than {wish:?}");
+    Err(jobs::Error::internal(told).into())
 }
 
 /// Enters a tenant, or, for an operator of the installation who names none, all of them at once: none.

@@ -1,5 +1,7 @@
 //! Brings the schema up to what this executable knows, and refuses one that has become too new for it.
 
+use std::time::Duration;
+
 use sqlx::migrate::{Migrate, MigrateError, Migrator};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, PgConnection, PgPool};
@@ -13,8 +15,14 @@ static MIGRATOR: Migrator = sqlx::migrate!("../migrations");
 const TABLE: &str = "_sqlx_migrations";
 
 /// How long a migration waits for a lock, in Postgres' own words: for another process that migrates, and for
-/// whoever uses what it changes. Who waits for a table keeps all who come later waiting, so not for ever.
-const LOCK_TIMEOUT: &str = "60s";
+/// whoever uses what it changes. Who waits for a table keeps all who come later waiting, so not for long.
+const LOCK_TIMEOUT: &str = "5s";
+
+/// How often a migration is tried that waited for a lock in vain: with the waits and the pauses for six minutes.
+const LOCK_TRIES: u32 = 60;
+
+/// The pause before it is tried again, in which those go on who had to wait behind it.
+const LOCK_PAUSE: Duration = Duration::from_secs(1);
 
 /// How often a migration is tried that is given up for work under way. The two lock the same tables in other orders,
 /// and seldom meet twice.
@@ -99,13 +107,20 @@ pub async fn migrate(db: &PgPool) -> Result<()> {
     }
     let mut tries = 1;
     while let Err(error) = apply(db).await {
-        if !is_deadlock(&error) || tries >= DEADLOCK_TRIES {
+        let (most, pause) = match code_of(&error) {
+            Some(DEADLOCK) => (DEADLOCK_TRIES, Duration::ZERO),
+            Some(WAITED_IN_VAIN) => (LOCK_TRIES, LOCK_PAUSE),
+            Some(_) | None => (0, Duration::ZERO),
+        };
+        if tries >= most {
             return Err(told(error));
         }
         tracing::warn!(
             tries,
-            "a migration and somebody's work waited for each other; it was rolled back and is tried again"
+            cause = %error,
+            "a migration had to wait too long for somebody's work, or they waited for each other; it was rolled back and is tried again"
         );
+        tokio::time::sleep(pause).await;
         tries += 1;
     }
     // What is new belongs to its owner alone until the roles are let at it.
@@ -127,8 +142,9 @@ fn told(error: MigrateError) -> Error {
         MigrateError::Execute(e) | MigrateError::ExecuteMigration(e, _) if says(&e, WAITED_IN_VAIN) => Error::new(
             Code::Unavailable,
             format!(
-                "the schema could not be brought up within {LOCK_TIMEOUT} of waiting: another process migrates, or a \
-                 long transaction holds a table; nothing was changed by the migration that waited; try again"
+                "the schema could not be brought up, though a lock was waited for {LOCK_TRIES} times for \
+                 {LOCK_TIMEOUT}: another process migrates, or a long transaction holds a table; nothing was changed by \
+                 the migration that waited; try again"
             ),
         )
         .because(e),
@@ -183,8 +199,10 @@ const WAITED_IN_VAIN: &str = "55P03";
 /// Postgres' code for the one that it gave up of those who waited for each other.
 const DEADLOCK: &str = "40P01";
 
-fn is_deadlock(error: &MigrateError) -> bool {
-    matches!(error, MigrateError::ExecuteMigration(e, _) if says(e, DEADLOCK))
+/// Which of the two a migration was given up for, if it was.
+fn code_of(error: &MigrateError) -> Option<&'static str> {
+    let (MigrateError::Execute(e) | MigrateError::ExecuteMigration(e, _)) = error else { return None };
+    [DEADLOCK, WAITED_IN_VAIN].into_iter().find(|code| says(e, code))
 }
 
 fn says(error: &sqlx::Error, code: &str) -> bool {

@@ -50,10 +50,11 @@ pub async fn failed(conn: &mut PgConnection, attempted: &Attempted, why: &str) -
     if attempted.attempt > attempted.retries {
         return finish(conn, attempted.id, FiringState::Failure, Some(&result)).await;
     }
-    store::again(conn, attempted.id, &result).await?;
     let wait = Duration::from_secs(u64::from(attempted.retry_delay_s.unsigned_abs()));
     let job = NewJob::of(&ScheduleFire { firing_id: attempted.id })?.tenant(attempted.tenant).after(wait);
-    enqueue(conn, &[job]).await
+    let enqueued = enqueue(conn, &[job]).await?;
+    store::again(conn, attempted.id, enqueued.first().map(|e| e.id), &result).await?;
+    Ok(enqueued)
 }
 
 /// Tells a firing that its job died. Jobs of other kinds are none of its business.

@@ -3,6 +3,7 @@
 //! They stand below the runs, so that a run can tell its firing how it ended, in the transaction of its end.
 
 mod end;
+pub mod late;
 mod list;
 pub mod store;
 

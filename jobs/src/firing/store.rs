@@ -1,7 +1,7 @@
 //! The statements of firings.
 
 use chrono::{DateTime, Utc};
-use rules::id::{FiringId, RunId, ScheduleId, TenantId};
+use rules::id::{FiringId, JobId, RunId, ScheduleId, TenantId};
 use serde::Serialize;
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -110,7 +110,23 @@ pub async fn enter(conn: &mut PgConnection, new: &[NewFiring]) -> Result<Vec<Fir
     Ok(rows.into_iter().map(FiringId).collect())
 }
 
-/// Enters a firing that somebody asks for.
+/// Says of firings which job starts the run of each.
+///
+/// # Errors
+/// Unavailable when nobody answers.
+pub async fn given(conn: &mut PgConnection, jobs: &[(FiringId, JobId)]) -> Result<()> {
+    let (ids, jobs): (Vec<Uuid>, Vec<i64>) = jobs.iter().map(|(firing, job)| (firing.0, job.0)).unzip();
+    sqlx::query!(
+        "update schedule_firing f set job_id = n.job from unnest($1::uuid[], $2::bigint[]) n(id, job) where f.id = n.id",
+        &ids,
+        &jobs
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Enters a firing that somebody asks for, whose run this job starts.
 ///
 /// # Errors
 /// Unavailable when nobody answers.
@@ -120,14 +136,16 @@ pub async fn enter_asked(
     tenant: TenantId,
     schedule: ScheduleId,
     by: &str,
+    job: Option<JobId>,
 ) -> Result<()> {
     sqlx::query!(
-        "insert into schedule_firing (id, tenant_id, schedule_id, trigger_type, tick_at, asked_by)
-        values ($1, $2, $3, 'MANUAL', date_trunc('milliseconds', now()), $4)",
+        "insert into schedule_firing (id, tenant_id, schedule_id, trigger_type, tick_at, asked_by, job_id)
+        values ($1, $2, $3, 'MANUAL', date_trunc('milliseconds', now()), $4, $5)",
         id.0,
         tenant.0,
         schedule.0,
-        by
+        by,
+        job.map(|j| j.0)
     )
     .execute(conn)
     .await?;
@@ -177,6 +195,24 @@ pub async fn by_schedule(
     .fetch_all(conn)
     .await?;
     Ok(rows)
+}
+
+/// Lets a firing wait again that ended because this job of its died: whoever redrives the job wants its run. A job that
+/// has done its work does not come back, so that of no other firing the job is the one here.
+///
+/// # Errors
+/// Unavailable when nobody answers.
+pub async fn reopen(conn: &mut PgConnection, tenant: TenantId, id: FiringId, job: JobId) -> Result<()> {
+    sqlx::query!(
+        "update schedule_firing set state = 'QUEUED', ended_at = null, result = null
+        where tenant_id = $1 and id = $2 and state = 'FAILURE' and job_id = $3",
+        tenant.0,
+        id.0,
+        job.0
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
 }
 
 /// Takes hold of a firing whose job waits, with its schedule; none where it does not wait any more.
@@ -255,16 +291,17 @@ pub async fn started(conn: &mut PgConnection, id: FiringId, run: RunId, timeout_
     Ok(())
 }
 
-/// Lets a firing wait for its next attempt, with what the last came to.
+/// Lets a firing wait for its next attempt, which this job makes, with what the last came to.
 ///
 /// # Errors
 /// Unavailable when nobody answers.
-pub async fn again(conn: &mut PgConnection, id: FiringId, result: &str) -> Result<()> {
+pub async fn again(conn: &mut PgConnection, id: FiringId, job: Option<JobId>, result: &str) -> Result<()> {
     sqlx::query!(
         "update schedule_firing set state = 'QUEUED', attempt = attempt + 1, run_id = null, started_at = null,
-            deadline_at = null, result = $2
+            deadline_at = null, job_id = $2, result = $3
         where id = $1",
         id.0,
+        job.map(|j| j.0),
         result
     )
     .execute(conn)
@@ -292,41 +329,4 @@ pub async fn finish(
     .execute(conn)
     .await?;
     Ok(done.rows_affected() == 1)
-}
-
-/// A firing whose run took too long, or whose end nobody told.
-#[derive(Debug, Clone)]
-pub struct Overdue {
-    /// The firing.
-    pub id: Uuid,
-    /// Whose it is.
-    pub tenant_id: Uuid,
-    /// Its run.
-    pub run_id: Uuid,
-    /// The run's status; none where the run is gone.
-    pub status: Option<String>,
-    /// Why the run failed.
-    pub error: Option<String>,
-}
-
-/// Firings whose runs should have ended by now, the most overdue first; they are looked at again a minute later.
-///
-/// # Errors
-/// Unavailable when nobody answers.
-pub async fn overdue(conn: &mut PgConnection, limit: i64) -> Result<Vec<Overdue>> {
-    let rows = sqlx::query_as!(
-        Overdue,
-        r#"with late as materialized (
-            select id from schedule_firing where state = 'STARTED' and deadline_at <= now()
-            order by deadline_at limit $1 for update skip locked),
-        put_off as (
-            update schedule_firing f set deadline_at = now() + interval '1 minute', timed_out = true
-            where f.id = any(array(select id from late)) returning f.id, f.tenant_id, f.run_id)
-        select p.id as "id!", p.tenant_id as "tenant_id!", p.run_id as "run_id!", r.status as "status?", r.error as "error?"
-        from put_off p left join run r on r.id = p.run_id"#,
-        limit
-    )
-    .fetch_all(conn)
-    .await?;
-    Ok(rows)
 }

@@ -1,7 +1,7 @@
 //! Starts the run of a firing, with the rights that whoever saved the schedule has now.
 
 use rules::access::{Permission, Wildcard};
-use rules::id::{FiringId, RunId, TenantId, WorkflowId};
+use rules::id::{FiringId, JobId, RunId, TenantId, WorkflowId};
 use sqlx::PgConnection;
 
 use super::store;
@@ -10,7 +10,7 @@ use crate::dag::start::{BY_SCHEDULE, Start, Started, execute};
 use crate::db::savepoint;
 use crate::firing::store::{self as firings, Attempted};
 use crate::queue::Enqueued;
-use crate::{Code, Result, access, firing};
+use crate::{Code, Error, Result, access, firing};
 
 /// What came of a firing's attempt.
 #[derive(Debug)]
@@ -24,21 +24,31 @@ pub struct Begun {
     pub enqueued: Vec<Enqueued>,
 }
 
-/// Starts the run of a firing that waits. One that does not wait any more was begun before: nothing happens. What is
-/// wrong with the schedule, its workflow or the rights of who saved it ends the attempt and is kept with the firing.
+/// Starts the run of a firing that waits, or that ended because this `job` died, which somebody has redriven. One that
+/// does not wait any more was begun before: nothing happens. What is wrong with the schedule, its workflow or the rights
+/// of who saved it ends the attempt and is kept with the firing.
 ///
 /// # Errors
-/// Unavailable and Internal, for which the schedule can do nothing: roll back and try again.
+/// NotFound where the firing is gone, as that of a job may be which was redriven late; Unavailable and Internal, for
+/// which the schedule can do nothing: roll back and try again.
 pub async fn begin(
     conn: &mut PgConnection,
     graphs: &Graphs,
     tenant: TenantId,
     id: FiringId,
+    job: JobId,
     wildcard: Wildcard,
     trace_parent: Option<&str>,
 ) -> Result<Begun> {
+    firings::reopen(conn, tenant, id, job).await?;
     let Some((attempted, schedule)) = firings::queued(conn, tenant, id).await? else {
-        return Ok(Begun { run: None, refused: false, enqueued: Vec::new() });
+        return match firings::get(conn, tenant, id).await {
+            Ok(_) => Ok(Begun { run: None, refused: false, enqueued: Vec::new() }),
+            Err(error) if error.code == Code::NotFound => Err(Error::not_found(format!(
+                "firing `{id}` is gone, for it ended long ago; fire its schedule anew in place of this job"
+            ))),
+            Err(error) => Err(error),
+        };
     };
     savepoint::mark(conn).await?;
     let started = async {

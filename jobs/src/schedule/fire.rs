@@ -10,7 +10,7 @@ use uuid::{NoContext, Timestamp, Uuid};
 
 use super::store::{self, Schedule};
 use crate::Result;
-use crate::firing::store::{NewFiring, enter};
+use crate::firing::store::{NewFiring, enter, given};
 use crate::payload::schedule::ScheduleFire;
 use crate::queue::{Enqueued, NewJob, enqueue};
 
@@ -40,7 +40,7 @@ pub struct Fired {
 }
 
 /// Fires what is due by the database's clock, the most overdue first, within [`SCHEDULES_BATCH`] and
-/// [`FIRINGS_BATCH`]. Firings, jobs and what is due next stand or fall together with the caller's transaction.
+/// [`FIRINGS_BATCH`]. Where more are due than these, each tenant has the same share of them. Firings, jobs and what is due next stand or fall together with the caller's transaction.
 ///
 /// # Errors
 /// Unavailable when nobody answers.
@@ -64,12 +64,15 @@ pub async fn fire_due(conn: &mut PgConnection) -> Result<Fired> {
     }
     fired.turned = next.len();
     let entered: HashSet<FiringId> = enter(conn, &firings).await?.into_iter().collect();
+    firings.retain(|firing| firing.missed.is_none() && entered.contains(&firing.id));
     let jobs = firings
         .iter()
-        .filter(|firing| firing.missed.is_none() && entered.contains(&firing.id))
         .map(|firing| Ok(NewJob::of(&ScheduleFire { firing_id: firing.id })?.tenant(firing.tenant)))
         .collect::<Result<Vec<_>>>()?;
     fired.enqueued = enqueue(conn, &jobs).await?;
+    let known: Vec<_> =
+        firings.iter().map(|firing| firing.id).zip(fired.enqueued.iter().map(|e| e.id)).collect();
+    given(conn, &known).await?;
     store::advance(conn, &next).await?;
     Ok(fired)
 }

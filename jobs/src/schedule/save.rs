@@ -81,14 +81,15 @@ pub async fn create(
     wish: &Wish<'_>,
 ) -> std::result::Result<Schedule, SaveError> {
     let now = store::now(conn).await?;
-    let (when, catch_up) = checked(conn, tenant, wish, now).await?;
+    let (when, catch_up) = checked(conn, tenant, wish, When::read(&wish.draft, now)).await?;
     let next_at = next(&when, now, wish.disabled)?;
     let id = ScheduleId(Uuid::now_v7());
     store::insert(conn, id, tenant, &saved(wish, &when, catch_up, next_at)).await?;
     Ok(store::get(conn, Some(tenant), id).await?)
 }
 
-/// Changes all of a schedule, if it still is at `version`. One that is due as before keeps its next tick.
+/// Changes all of a schedule, if it still is at `version`. One that is due as before keeps its next tick, or none where
+/// its only one has passed.
 ///
 /// # Errors
 /// All faults at once; NotFound when the tenant has no such schedule; Conflict when it was changed meanwhile.
@@ -101,8 +102,12 @@ pub async fn update(
 ) -> std::result::Result<Schedule, SaveError> {
     let before = store::hold(conn, tenant, id).await?;
     let now = store::now(conn).await?;
-    let (when, catch_up) = checked(conn, tenant, wish, now).await?;
-    let same = before.when()? == when && before.disabled == wish.disabled;
+    let due = before.when()?;
+    let (when, catch_up) = checked(conn, tenant, wish, When::reread(&wish.draft, now, &due)).await?;
+    let same = due == when && before.disabled == wish.disabled;
+    if !same && !wish.disabled {
+        when.comes(now).map_err(SaveError::Faults)?;
+    }
     let next_at = if same { before.next_at } else { next(&when, now, wish.disabled)? };
     store::save(conn, id, tenant, version, &saved(wish, &when, catch_up, next_at)).await?;
     Ok(store::get(conn, Some(tenant), id).await?)
@@ -177,16 +182,17 @@ pub async fn run(
 ) -> Result<(FiringId, Vec<Enqueued>)> {
     store::get(conn, Some(tenant), id).await?;
     let firing_id = FiringId(Uuid::now_v7());
-    firing::store::enter_asked(conn, firing_id, tenant, id, by).await?;
     let job = NewJob::of(&ScheduleFire { firing_id })?.tenant(tenant).trace(trace_parent);
-    Ok((firing_id, enqueue(conn, &[job]).await?))
+    let enqueued = enqueue(conn, &[job]).await?;
+    firing::store::enter_asked(conn, firing_id, tenant, id, by, enqueued.first().map(|e| e.id)).await?;
+    Ok((firing_id, enqueued))
 }
 
 async fn checked(
     conn: &mut PgConnection,
     tenant: TenantId,
     wish: &Wish<'_>,
-    now: DateTime<Utc>,
+    when: std::result::Result<When, Vec<Fault>>,
 ) -> std::result::Result<(When, CatchUp), SaveError> {
     let mut faults = Vec::new();
     let bounds = [
@@ -220,7 +226,7 @@ async fn checked(
         }
         Err(error) => return Err(error.into()),
     }
-    match (When::read(&wish.draft, now), catch_up) {
+    match (when, catch_up) {
         (Ok(when), Some(catch_up)) if faults.is_empty() => Ok((when, catch_up)),
         (Ok(_), _) => Err(SaveError::Faults(faults)),
         (Err(timing), _) => Err(SaveError::Faults(timing.into_iter().chain(faults).collect())),

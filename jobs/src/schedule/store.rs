@@ -327,7 +327,8 @@ pub async fn delete(conn: &mut PgConnection, tenant: TenantId, id: ScheduleId) -
     }
 }
 
-/// Schedules that are due, held until the transaction ends, and the database's clock.
+/// Schedules that are due, held until the transaction ends: the most overdue, or of more than `limit` as many of each
+/// tenant. There may be more than are answered, though these are fewer than `limit`.
 ///
 /// # Errors
 /// Unavailable when nobody answers.
@@ -339,7 +340,7 @@ pub(super) async fn due(conn: &mut PgConnection, limit: i64) -> Result<Vec<Sched
             catch_up_max as "catch_up_max!", timeout_s as "timeout_s!", retries as "retries!",
             retry_delay_s as "retry_delay_s!", disabled as "disabled!", next_at, version as "version!",
             saved_by as "saved_by!", created_at as "created_at!", updated_at as "updated_at!"
-        from schedule_due_v1($1)"#,
+        from schedule_due_v2($1)"#,
         limit
     )
     .fetch_all(conn)

@@ -1,6 +1,6 @@
-//! Fires schedules whose ticks are due, and sees to firings whose runs take too long.
+//! Fires schedules whose ticks are due, and sees to firings whose runs take too long or whose jobs are gone.
 
-use jobs::schedule::{OVERDUE_BATCH, SCHEDULES_BATCH, fire_due, see_to_overdue};
+use jobs::schedule::{OVERDUE_BATCH, fire_due, see_to_overdue, see_to_waiting};
 use jobs::{Result, metrics};
 
 use crate::duty::Context;
@@ -11,6 +11,13 @@ const ROUNDS_MAX: usize = 5;
 
 /// Each batch is one transaction: the firings, their jobs and when the schedules are due next.
 pub(crate) async fn perform(context: &Context) -> Result<()> {
+    fire(context).await?;
+    end_overdue(context).await?;
+    end_jobless(context).await
+}
+
+/// Until nothing is due: of a batch that is not full there may be more, for each tenant has its share alone.
+async fn fire(context: &Context) -> Result<()> {
     for _ in 0..ROUNDS_MAX {
         let mut tx = jobs::db::begin(&context.db).await?;
         // The workers find the jobs by their polls.
@@ -28,10 +35,11 @@ pub(crate) async fn perform(context: &Context) -> Result<()> {
             missed = fired.missed,
             "fired schedules"
         );
-        if fired.due < usize::try_from(SCHEDULES_BATCH).unwrap_or(usize::MAX) && fired.turned == fired.due {
-            break;
-        }
     }
+    Ok(())
+}
+
+async fn end_overdue(context: &Context) -> Result<()> {
     for _ in 0..ROUNDS_MAX {
         let mut tx = jobs::db::begin(&context.db).await?;
         let (late, cancelled) = see_to_overdue(&mut tx).await?;
@@ -47,6 +55,23 @@ pub(crate) async fn perform(context: &Context) -> Result<()> {
             "saw to runs of schedules that take too long"
         );
         if late < usize::try_from(OVERDUE_BATCH).unwrap_or(usize::MAX) {
+            break;
+        }
+    }
+    Ok(())
+}
+
+async fn end_jobless(context: &Context) -> Result<()> {
+    for _ in 0..ROUNDS_MAX {
+        let mut tx = jobs::db::begin(&context.db).await?;
+        let looked = see_to_waiting(&mut tx).await?;
+        if looked == 0 {
+            tx.rollback().await?;
+            break;
+        }
+        context.fence(&mut tx).await?;
+        tx.commit().await?;
+        if looked < usize::try_from(OVERDUE_BATCH).unwrap_or(usize::MAX) {
             break;
         }
     }

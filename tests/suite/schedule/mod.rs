@@ -3,7 +3,9 @@
 mod bounds;
 mod course;
 mod doors;
+mod keys;
 mod kill;
 mod refused;
 mod stage;
 mod ticks;
+mod waiting;

@@ -10,6 +10,8 @@ const CREATE: &str = "mutation($t: ID!, $i: ScheduleInput!) { createSchedule(ten
 const UPDATE: &str = "mutation($t: ID!, $id: ID!, $v: Int!, $i: ScheduleInput!) {
     updateSchedule(tenant: $t, id: $id, version: $v, input: $i) { version title nextRunAt } }";
 
+const ENABLE: &str = "mutation($t: ID!, $id: ID!, $e: Boolean!) { setScheduleEnabled(tenant: $t, id: $id, enabled: $e) { id } }";
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_wrong_with_a_schedule_is_told_all_at_once_and_nothing_is_changed() {
     let stage = Stage::new().await;
@@ -73,6 +75,51 @@ async fn an_edit_that_another_came_before_is_refused_and_one_of_the_title_keeps_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_edit_that_says_nothing_of_when_leaves_the_ticks_where_they_are() {
+    let stage = Stage::new().await;
+    let id = stage.schedule(json!({"intervalSeconds": 3_600})).await;
+    let before = stage.look(&id).await;
+    // As if it had been saved half an hour ago: a shift would show.
+    sqlx::query(
+        "update schedule set at = at - interval '30 minutes', next_at = next_at - interval '30 minutes'",
+    )
+    .execute(&stage.db)
+    .await
+    .unwrap();
+    let due = stage.look(&id).await["nextRunAt"].clone();
+    assert_ne!(due, before["nextRunAt"]);
+    let same = stage.input(json!({"intervalSeconds": 3_600, "title": "New"}));
+    let saved = stage.admin.ok(UPDATE, json!({"t": stage.tenant, "id": id, "v": 1, "i": same})).await;
+    assert_eq!(saved["updateSchedule"]["nextRunAt"], due);
+    let other = stage.input(json!({"intervalSeconds": 7_200}));
+    let saved = stage.admin.ok(UPDATE, json!({"t": stage.tenant, "id": id, "v": 2, "i": other})).await;
+    assert_ne!(saved["updateSchedule"]["nextRunAt"], due, "another interval begins anew");
+
+    // What was due once and has fired keeps its time; it is not made to come again.
+    let once = stage.schedule(json!({"at": "2060-01-01T00:00:00Z"})).await;
+    let past = "update schedule set at = '2026-01-01', next_at = null where id = $1::uuid";
+    let of = |id: &Value| id.as_str().unwrap().parse::<uuid::Uuid>().unwrap();
+    sqlx::query(past).bind(of(&once)).execute(&stage.db).await.unwrap();
+    let at = "2026-01-01T00:00:00Z";
+    let edit = async |version: i64, more: Value| {
+        let input = stage.input(more);
+        stage.admin.ask(UPDATE, json!({"t": stage.tenant, "id": once, "v": version, "i": input})).await.json()
+    };
+    let saved = edit(1, json!({"at": at, "title": "Then"})).await;
+    assert_eq!(saved["data"]["updateSchedule"]["title"], "Then", "{saved}");
+    assert!(saved["data"]["updateSchedule"]["nextRunAt"].is_null(), "{saved}");
+    assert!(edit(2, json!({"at": at, "isDisabled": true})).await["data"]["updateSchedule"].is_object());
+    for (version, more) in [(3, json!({"at": at})), (3, json!({"at": "2026-01-02T00:00:00Z"}))] {
+        let (code, told) = faults(&edit(version, more).await);
+        assert!(
+            code == "BAD_USER_INPUT" && told[0].0 == "at" && told[0].1.contains("in the past"),
+            "{told:?}"
+        );
+    }
+    stage.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn whoever_may_not_execute_workflows_makes_and_runs_no_schedule() {
     let stage = Stage::new().await;
     let eve = stage.door.user("eve@example.org", "USER").await;
@@ -93,6 +140,8 @@ async fn whoever_may_not_execute_workflows_makes_and_runs_no_schedule() {
         (CREATE, json!({"t": stage.tenant, "i": input})),
         (UPDATE, json!({"t": stage.tenant, "id": id, "v": 1, "i": input})),
         (run, json!({"t": stage.tenant, "id": id})),
+        (ENABLE, json!({"t": stage.tenant, "id": id, "e": true})),
+        (ENABLE, json!({"t": stage.tenant, "id": id, "e": false})),
     ] {
         let (code, told) = eve.refusal(query, variables).await;
         assert!(code == "FORBIDDEN" && told.contains("tenant:workflow:execute"), "{query}: {told}");

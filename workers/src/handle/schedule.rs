@@ -19,7 +19,8 @@ pub(crate) async fn fire(context: &Context, attempt: &Attempt) -> Result<Handled
         .ok_or_else(|| Error::invalid(format!("`{}` job {} names no tenant", attempt.kind, attempt.id)))?;
     let mut tx = jobs::db::begin(&context.db).await?;
     let trace = attempt.trace_parent.as_deref();
-    let begun = begin(&mut tx, &context.graphs, tenant, job.firing_id, context.wildcard, trace).await?;
+    let begun =
+        begin(&mut tx, &context.graphs, tenant, job.firing_id, attempt.id, context.wildcard, trace).await?;
     let woken = finish(&mut tx, attempt, began.elapsed()).await?;
     tx.commit().await?;
     context.wake.send(&begun.enqueued);

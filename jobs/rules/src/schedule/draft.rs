@@ -66,6 +66,40 @@ impl When {
     /// # Errors
     /// All faults at once; one that would never be due is one.
     pub fn read(draft: &Draft<'_>, now: DateTime<Utc>) -> Result<Self, Vec<Fault>> {
+        let when = Self::of(draft, now)?;
+        when.comes(now)?;
+        Ok(when)
+    }
+
+    /// Reads a draft of what was due as `before`: an interval that stays goes on from where it began, though its
+    /// beginning is not said again, and a time that has passed may stay.
+    ///
+    /// # Errors
+    /// As [`When::read`].
+    pub fn reread(draft: &Draft<'_>, now: DateTime<Utc>, before: &Self) -> Result<Self, Vec<Fault>> {
+        let mut draft = *draft;
+        if let Self::Every { seconds, from } = before
+            && draft.interval_s == Some(*seconds)
+        {
+            draft.at = draft.at.or(Some(*from));
+        }
+        let when = Self::of(&draft, now)?;
+        if when != *before {
+            when.comes(now)?;
+        }
+        Ok(when)
+    }
+
+    /// Refuses what is never due after this time.
+    ///
+    /// # Errors
+    /// The field that says so.
+    pub fn comes(&self, now: DateTime<Utc>) -> Result<(), Vec<Fault>> {
+        let timing = self.timing().map_err(|fault| vec![fault])?;
+        timing.next_after(now).map(|_| ()).ok_or_else(|| vec![self.never(now)])
+    }
+
+    fn of(draft: &Draft<'_>, now: DateTime<Utc>) -> Result<Self, Vec<Fault>> {
         let mut faults = Vec::new();
         if draft.cron.is_none() && draft.time_zone.is_some() {
             faults.push(Fault::new("timeZone", "is that of a cron line; leave it out, or give `cron`"));
@@ -110,12 +144,7 @@ impl When {
                 None
             }
         };
-        let Some(when) = when.filter(|_| faults.is_empty()) else { return Err(faults) };
-        let timing = when.timing().map_err(|fault| vec![fault])?;
-        match timing.next_after(now) {
-            Some(_) => Ok(when),
-            None => Err(vec![when.never(now)]),
-        }
+        when.filter(|_| faults.is_empty()).ok_or(faults)
     }
 
     /// When the ticks are.

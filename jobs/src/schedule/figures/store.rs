@@ -44,11 +44,12 @@ pub struct Counts {
 pub async fn counts(conn: &mut PgConnection, tenant: TenantId) -> Result<Counts> {
     let counts = sqlx::query_as!(
         Counts,
-        r#"select s.total as "total!", s.disabled as "disabled!", s.overdue as "overdue!", f.running as "running!",
+        r#"select s.total as "total!", s.disabled as "disabled!", s.overdue as "overdue!", o.running as "running!",
             f.succeeded as "succeeded!", f.failed as "failed!", f.missed as "missed!"
         from (select count(*) as total, count(*) filter (where disabled) as disabled,
                 count(*) filter (where next_at < now()) as overdue from schedule where tenant_id = $1) s,
-            (select count(*) filter (where ended_at is null) as running, count(*) filter (where state = 'SUCCESS') as succeeded,
+            (select count(*) as running from schedule_firing where tenant_id = $1 and ended_at is null) o,
+            (select count(*) filter (where state = 'SUCCESS') as succeeded,
                 count(*) filter (where state = 'FAILURE') as failed, coalesce(sum(missed), 0)::bigint as missed
             from schedule_firing where tenant_id = $1 and fired_at > now() - interval '1 day') f"#,
         tenant.0

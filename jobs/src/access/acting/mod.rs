@@ -1,0 +1,3 @@
+//! Which API key acts for one that saved something.
+
+pub(super) mod store;

@@ -1,0 +1,3 @@
+//! Firings that wait or run for too long.
+
+pub mod store;
