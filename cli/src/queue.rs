@@ -47,6 +47,7 @@ async fn list(conn: &mut jobs::db::PgConnection, output: Output) -> jobs::Result
                 q.name.clone(),
                 q.pool.clone(),
                 q.workers.to_string(),
+                cell(q.silent_s.map(|s| format!("{s} s"))),
                 q.ready.to_string(),
                 q.scheduled.to_string(),
                 q.blocked.to_string(),
@@ -65,13 +66,24 @@ async fn list(conn: &mut jobs::db::PgConnection, output: Output) -> jobs::Result
         .iter()
         .map(|q| {
             json!({
-                "name": q.name, "pool": q.pool, "workers": q.workers, "ready": q.ready,
+                "name": q.name, "pool": q.pool, "workers": q.workers, "silent_s": q.silent_s, "ready": q.ready,
                 "scheduled": q.scheduled, "blocked": q.blocked, "leased": q.leased, "dead": q.dead,
                 "oldest_ready_s": age(q), "paused_at": q.paused_at, "paused_by": q.paused_by,
             })
         })
         .collect();
-    let head =
-        ["QUEUE", "POOL", "WORKERS", "READY", "SCHEDULED", "BLOCKED", "LEASED", "DEAD", "OLDEST", "STATE"];
+    let head = [
+        "QUEUE",
+        "POOL",
+        "WORKERS",
+        "SILENT",
+        "READY",
+        "SCHEDULED",
+        "BLOCKED",
+        "LEASED",
+        "DEAD",
+        "OLDEST",
+        "STATE",
+    ];
     print(output, &json, &head, &rows)
 }

@@ -100,9 +100,9 @@ async fn show(db: &PgPool, id: ScheduleId, output: Output) -> Result<()> {
     let mut conn = db.acquire().await?;
     let schedule = schedule::get(&mut conn, None, id).await?;
     let firings =
-        firing::by_schedule(&mut conn, TenantId(schedule.tenant_id), id, None, SHOWN_FIRINGS).await?;
+        firing::by_schedule(&mut conn, TenantId(schedule.tenant_id), id, None, SHOWN_FIRINGS).await?.rows;
     let now = schedule::now(&mut conn).await?;
-    let next = upcoming(&timing(&schedule.when()?)?, now, SHOWN_TICKS);
+    let next = timing(&schedule.when()?)?.upcoming(now, SHOWN_TICKS);
     let tries = format!("{} more, {} s apart", schedule.retries, schedule.retry_delay_s);
     let mut lines = vec![
         ("schedule", schedule.id.to_string()),
@@ -155,7 +155,7 @@ async fn preview(
             When::read(&draft, now).map_err(|faults| wrong(&faults))?
         }
     };
-    let next = upcoming(&timing(&when)?, now, count);
+    let next = timing(&when)?.upcoming(now, count);
     let rows: Vec<Vec<String>> = next.iter().map(|tick| vec![time(*tick)]).collect();
     print(output, &next, &["NEXT"], &rows)
 }
@@ -176,10 +176,6 @@ fn wrong(faults: &[Fault]) -> Error {
 
 fn timing(when: &When) -> Result<Timing> {
     when.timing().map_err(|fault| wrong(&[fault]))
-}
-
-fn upcoming(timing: &Timing, now: DateTime<Utc>, count: usize) -> Vec<DateTime<Utc>> {
-    std::iter::successors(timing.next_after(now), |tick| timing.next_after(*tick)).take(count).collect()
 }
 
 async fn set_disabled(db: &PgPool, id: ScheduleId, disabled: bool) -> Result<ScheduleView> {

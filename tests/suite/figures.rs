@@ -74,3 +74,20 @@ async fn a_wrong_or_taken_address_of_figures_is_told_with_its_setting() {
     let text = String::from_utf8_lossy(&said.stderr).into_owned();
     assert!(text.contains("choose another with `METRICS_BIND`"), "{text}");
 }
+
+#[tokio::test]
+async fn a_worker_that_was_killed_counts_for_a_while_and_its_silence_is_told() {
+    let database = tests::Database::new().await;
+    let mut conn = database.connect().await;
+    let workers = "insert into job_worker (id, name, pid, version, pools, kinds, slots, seen_at)
+        select gen_random_uuid(), 'w', 1, '1', array[(select pool_id from job_queue where name = 'audit')], '{}', 1,
+            now() - s * interval '1 second' from unnest($1::integer[]) s";
+    let mut told = Vec::new();
+    for silences in [vec![], vec![3], vec![25, 45]] {
+        sqlx::query(workers).bind(silences).execute(&mut conn).await.unwrap();
+        let queues = jobs::queue::postgres::count::queues(&mut conn).await.unwrap();
+        let audit = queues.into_iter().find(|q| q.name == "audit").unwrap();
+        told.push((audit.workers, audit.silent_s.map(|s| s - s % 5)));
+    }
+    assert_eq!(told, [(0, None), (1, Some(0)), (2, Some(25))], "of those that count the longest silent");
+}

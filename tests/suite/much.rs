@@ -2,7 +2,7 @@
 
 use jobs::listener::notice::{NoticeState, store as notices};
 use jobs::retention::{forget_removals, remove_left_behind};
-use rules::id::{ListenerId, NoticeId, TenantId};
+use rules::id::{ListenerId, NoticeId, RunId, TenantId};
 use serde_json::{Value, json};
 use tests::{Database, Door};
 use uuid::Uuid;
@@ -187,6 +187,35 @@ async fn each_pass_keeps_what_it_made_of_the_event() {
         None,
         "it stands in the notice itself"
     );
+}
+
+#[tokio::test]
+async fn the_logs_of_a_page_of_runs_share_the_bytes_of_one_page() {
+    let database = Database::new().await;
+    let (tenant, _) = heard(&database, 0, 0).await;
+    let mut conn = database.connect().await;
+    let (tenant, workflow) = (tenant.0, Uuid::now_v7());
+    let statement = format!(
+        "insert into workflow (id, tenant_id, title, created_by) values ('{workflow}', '{tenant}', 'W', 'x');
+        insert into workflow_version (workflow_id, version, definition, created_by) values ('{workflow}', 1, '{{}}', 'x');
+        insert into run (id, tenant_id, workflow_id, workflow_version, input, started_by)
+            select gen_random_uuid(), '{tenant}', '{workflow}', 1, '{{}}', 'x' from generate_series(1, 8);
+        insert into run_log (run_id, seq, entry, output)
+            select r.id, n, '{{}}', to_jsonb(repeat('x', 200000)) from run r, generate_series(1, 10) n"
+    );
+    sqlx::raw_sql(sqlx::AssertSqlSafe(statement)).execute(&mut conn).await.unwrap();
+    let ids: Vec<Uuid> = sqlx::query_scalar("select id from run").fetch_all(&mut conn).await.unwrap();
+    let runs: Vec<RunId> = ids.into_iter().map(RunId).collect();
+    let pages = jobs::dag::log::pages(&mut conn, &runs, 0, 100).await.unwrap();
+    let lines: usize = pages.values().map(|slice| slice.len()).sum();
+    assert!(lines * 200_000 <= jobs::db::PAGE_BYTES, "{lines} lines");
+    assert!(pages.len() == 8 && pages.values().all(|slice| slice.cut && !slice.is_empty()));
+    // Alone it has the page for itself; what was cut follows.
+    let alone = jobs::dag::log::page(&mut conn, runs[0], 0, 100).await.unwrap();
+    assert_eq!((alone.len(), alone.cut), (10, false));
+    let last = pages[&runs[0]].last().unwrap().seq;
+    let rest = jobs::dag::log::page(&mut conn, runs[0], last, 100).await.unwrap();
+    assert_eq!(rest.len() + pages[&runs[0]].len(), 10);
 }
 
 #[tokio::test]

@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use async_graphql::parser::types::{ExecutableDocument, OperationDefinition, OperationType, Selection};
 use async_graphql::{Name, Value, Variables};
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
-use jobs::db::{PgConnection, wall};
+use jobs::db::{PgConnection, Postgres, Transaction, wall};
 use jobs::idempotency::{self, Asked, Found};
-use rules::access::Principal;
+use rules::access::{Principal, Role};
 use rules::audit::INSTALLATION;
 use rules::id::TenantId;
 use rules::unique::canonical;
@@ -98,12 +98,12 @@ pub(super) async fn begin(
             "`Idempotency-Key` needs credentials, for keys are of whoever asks; send some, or leave it out";
         return Err(Fault::BadInput(told.into()));
     };
-    let tenant = tenant_of(principal, operation, variables);
+    let named = tenant_of(principal, operation, variables);
     let text = canonical(&json!({ "query": query, "variables": variables, "operationName": name }));
     let fingerprint = Sha256::digest(text.as_bytes());
     let actor = caller.actor();
+    let (tenant, mut tx) = entered(app, principal, named).await?;
     let asked = Asked { tenant, principal: &actor, key, fingerprint: &fingerprint };
-    let mut tx = wall::begin_within(&app.db, tenant).await?;
     let found = idempotency::begin(&mut tx, app.keyring(), &asked).await?;
     tx.commit().await?;
     match found {
@@ -119,6 +119,29 @@ pub(super) async fn begin(
         )
         .into()),
     }
+}
+
+/// A transaction within the tenant in which a key is kept: the one that is named where whoever asks belongs to it, and
+/// the installation otherwise. A stranger, whom the request refuses later, leaves nothing with those whom they named.
+async fn entered(
+    app: &App,
+    principal: &Principal,
+    named: TenantId,
+) -> Result<(TenantId, Transaction<'static, Postgres>), Fault> {
+    let mut tx = wall::begin_within(&app.db, named).await?;
+    let belongs = match principal {
+        Principal::Key { tenant, .. } => *tenant == named,
+        Principal::User { .. } if named == INSTALLATION => true,
+        Principal::User { id, role } => {
+            let found = jobs::tenant::store::find(&mut tx, named, Some(*id)).await?;
+            found.is_some_and(|found| found.role.is_some() || *role == Role::SuperAdmin)
+        }
+    };
+    if belongs {
+        return Ok((named, tx));
+    }
+    tx.rollback().await?;
+    Ok((INSTALLATION, wall::begin_within(&app.db, INSTALLATION).await?))
 }
 
 impl Held {
@@ -222,7 +245,6 @@ fn tenant_of(principal: &Principal, operation: &OperationDefinition, variables: 
 #[cfg(test)]
 mod tests {
     use async_graphql::parser::parse_query;
-    use rules::access::Role;
     use rules::id::UserId;
 
     use super::*;

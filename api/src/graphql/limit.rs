@@ -19,6 +19,9 @@ pub(crate) const DEFAULT_PAGE: u64 = 20;
 /// What a field counts for that asks the database again, once for every row that it stands on.
 const LOOK_UP_COST: u64 = 10;
 
+/// What `nextRuns` and `previewSchedule` count for when it is not said how many: as many times as they tell.
+pub(crate) const DEFAULT_RUNS: u64 = 5;
+
 /// Lists of the schema within lists of the schema that introspection may open; what tools send needs three.
 const INTROSPECTION_LISTS: usize = 3;
 
@@ -228,12 +231,17 @@ impl Ruler<'_> {
     }
 
     fn field(&mut self, field: &Field, page: u64) -> Measure {
-        let own_page = self.page_of(field).unwrap_or(DEFAULT_PAGE);
+        let own_page = self.size_of(field, "first").unwrap_or(DEFAULT_PAGE);
         let inner = self.set(&field.selection_set.node, own_page);
         // `edges` and `nodes` are the lists of a connection, whose field has the size.
         let name = field.name.node.as_str();
         let times = if matches!(name, "edges" | "nodes") { page } else { 1 };
-        let own = if matches!(name, "actions" | "attempts" | "log" | "why") { LOOK_UP_COST } else { 1 };
+        let own = match name {
+            "actions" | "attempts" | "history" | "log" | "why" => LOOK_UP_COST,
+            // Each time is sought.
+            "nextRuns" | "previewSchedule" => 1 + self.size_of(field, "count").unwrap_or(DEFAULT_RUNS),
+            _ => 1,
+        };
         let is_list = matches!(name, "fields" | "inputFields" | "interfaces" | "possibleTypes");
         Measure {
             depth: inner.depth + 1,
@@ -261,9 +269,9 @@ impl Ruler<'_> {
         measure
     }
 
-    /// The size of the page that a field asks for. What is no size is refused later, by the field.
-    fn page_of(&self, field: &Field) -> Option<u64> {
-        let value = field.get_argument("first")?.node.clone();
+    /// How much a field asks for in this argument. What is no size is refused later, by the field.
+    fn size_of(&self, field: &Field, argument: &str) -> Option<u64> {
+        let value = field.get_argument(argument)?.node.clone();
         let of_variable = |name: Name| {
             let value = self.variables.get(&name).or_else(|| self.defaults.get(&name));
             Ok::<_, std::convert::Infallible>(value.cloned().unwrap_or_default())
@@ -316,6 +324,20 @@ mod tests {
         assert!(of("id kind state queue why { code } attempts { error }").is_ok());
         let again = "log { nodes { seq } } attempts { error } why { code } actions { state }";
         assert!(of(again).is_err());
+    }
+
+    #[test]
+    fn each_time_that_is_sought_counts() {
+        let of = |fields: &str| {
+            let query = format!("query($n: Int) {{ schedules(first: 100) {{ nodes {{ {fields} }} }} }}");
+            judge(&query, serde_json::json!({"n": 49}))
+        };
+        assert!(of("id nextRuns history(first: 20) { nodes { status } }").is_ok());
+        assert!(of("nextRuns(count: 48)").is_ok() && of("nextRuns(count: $n)").is_err());
+        let previews =
+            |n: usize| (0..n).map(|i| format!("p{i}: previewSchedule(count: 100) ")).collect::<String>();
+        assert!(judge(&format!("{{ {} }}", previews(20)), serde_json::json!({})).is_ok());
+        assert!(of(&previews(1)).is_err());
     }
 
     #[test]

@@ -10,17 +10,20 @@ use std::sync::Arc;
 use async_graphql::Context;
 use async_graphql::dataloader::{DataLoader, Loader};
 use async_graphql::futures_util::future::BoxFuture;
+use chrono::{DateTime, Utc};
 use jobs::awaited::{self, NodeWaits};
 use jobs::dag::log::{self, Line};
 use jobs::db::{Postgres, Slice, wall};
+use jobs::firing::{self, Firing};
 use jobs::listener::notice::{ActionRecord, store as notices};
 use jobs::queue::postgres::look::{self, FailedAttempt};
 use jobs::queue::postgres::why::whys;
 use rules::access::{Overall, Principal, overall};
-use rules::id::{JobId, NoticeId, RunId, TenantId};
+use rules::id::{FiringId, JobId, NoticeId, RunId, ScheduleId, TenantId};
 use rules::queue::Why;
 use sqlx::pool::PoolConnection;
 use tracing::Instrument;
+use uuid::Uuid;
 
 use crate::error::Fault;
 use crate::state::App;
@@ -44,6 +47,19 @@ pub(super) struct WaitsOf(pub(super) TenantId, pub(super) RunId);
 /// What became of the actions of a notice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct ActionsOf(pub(super) TenantId, pub(super) NoticeId);
+
+/// A page of what came of a schedule's firings: those before this one, at most so many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct HistoryOf(
+    pub(super) TenantId,
+    pub(super) ScheduleId,
+    pub(super) Option<FiringId>,
+    pub(super) i64,
+);
+
+/// The database's clock: one time for all rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct ClockNow;
 
 /// What looks up for one request.
 pub(super) struct LookUp {
@@ -159,6 +175,37 @@ impl Loader<LogOf> for LookUp {
             found.extend(lines.into_iter().map(|(run, slice)| (LogOf(tenant, run, after, limit), slice)));
         }
         Ok(found)
+    }
+}
+
+impl Loader<HistoryOf> for LookUp {
+    type Value = Slice<Firing>;
+    type Error = Arc<jobs::Error>;
+
+    async fn load(&self, keys: &[HistoryOf]) -> Result<HashMap<HistoryOf, Self::Value>, Self::Error> {
+        // Rows of one list ask for the same page of their histories.
+        let mut pages: HashMap<(TenantId, Option<FiringId>, i64), Vec<Uuid>> = HashMap::new();
+        for HistoryOf(tenant, schedule, before, limit) in keys {
+            pages.entry((*tenant, *before, *limit)).or_default().push(schedule.0);
+        }
+        let mut found = HashMap::new();
+        for ((tenant, before, limit), schedules) in pages {
+            let mut conn = self.within(tenant).await?;
+            let all = firing::by_schedules(&mut conn, tenant, &schedules, before, limit).await?;
+            found.extend(all.into_iter().map(|(of, slice)| (HistoryOf(tenant, of, before, limit), slice)));
+        }
+        Ok(found)
+    }
+}
+
+impl Loader<ClockNow> for LookUp {
+    type Value = DateTime<Utc>;
+    type Error = Arc<jobs::Error>;
+
+    async fn load(&self, keys: &[ClockNow]) -> Result<HashMap<ClockNow, Self::Value>, Self::Error> {
+        let mut conn = self.app.db.acquire().await.map_err(jobs::Error::from)?;
+        let now = jobs::schedule::now(&mut conn).await?;
+        Ok(keys.iter().map(|key| (*key, now)).collect())
     }
 }
 

@@ -40,8 +40,10 @@ pub(crate) struct Queue {
     dead: i64,
     /// Since when the oldest ready job may be claimed.
     oldest_ready_at: Option<DateTime<Utc>>,
-    /// Workers seen lately that serve its pool.
+    /// Workers seen within half a minute that serve its pool: one that was killed counts until then.
     workers: i64,
+    /// For how many seconds the longest silent of these gave no sign of life. They give one every ten seconds.
+    silent_s: Option<i64>,
 }
 
 impl From<QueueDepth> for Queue {
@@ -59,6 +61,7 @@ impl From<QueueDepth> for Queue {
             dead: q.dead,
             oldest_ready_at: q.oldest_ready_at,
             workers: q.workers,
+            silent_s: q.silent_s,
         }
     }
 }

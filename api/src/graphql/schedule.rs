@@ -12,7 +12,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::page::Page;
-use super::schedule_view::{Firing, Schedule, ScheduleInput, ScheduleStatus, count_of, upcoming};
+use super::schedule_view::{Firing, Schedule, ScheduleInput, ScheduleStatus, count_of};
 use super::scope::{Scope, app, enter, parse, trace_parent};
 use crate::audit;
 use crate::auth::SignedIn;
@@ -110,7 +110,7 @@ impl ScheduleQuery {
         let now = schedule::now(&mut *app(ctx).db.acquire().await?).await?;
         let when = When::read(&draft, now).map_err(SaveError::Faults)?;
         let timing = when.timing().map_err(|fault| SaveError::Faults(vec![fault]))?;
-        Ok(upcoming(&timing, now, count))
+        Ok(timing.upcoming(now, count))
     }
 }
 

@@ -3,20 +3,18 @@
 use async_graphql::connection::Connection;
 use async_graphql::{ComplexObject, Context, Enum, ID, InputObject, Json, Result, SimpleObject};
 use chrono::{DateTime, Utc};
-use jobs::db::wall;
 use jobs::firing::{self, FiringState};
 use jobs::schedule::{self, Counts};
 use rules::id::{FiringId, ScheduleId, TenantId};
-use rules::schedule::{PREVIEW_MAX, Timing};
+use rules::schedule::PREVIEW_MAX;
 use serde_json::Value;
 use uuid::Uuid;
 
+use super::limit::DEFAULT_RUNS;
+use super::loader::{ClockNow, HistoryOf, look_up};
 use super::page::Page;
-use super::scope::{app, parse};
+use super::scope::parse;
 use crate::error::Fault;
-
-/// How many of the next runs are told unless said otherwise.
-const NEXT_RUNS: i32 = 5;
 
 /// What is done about ticks that were missed: those that no scheduler fired within a minute of their time.
 #[derive(Enum, Clone, Copy, PartialEq, Eq, Default)]
@@ -161,9 +159,8 @@ impl Schedule {
     ) -> Result<Vec<DateTime<Utc>>, Fault> {
         let count = count_of(count)?;
         let timing = self.row.when()?.timing().map_err(|fault| jobs::Error::internal(fault.message))?;
-        let mut conn = app(ctx).db.acquire().await?;
-        let now = schedule::now(&mut conn).await?;
-        Ok(upcoming(&timing, now, count))
+        let now = look_up(ctx, ClockNow).await?;
+        Ok(now.map(|now| timing.upcoming(now, count)).unwrap_or_default())
     }
 
     /// What came of its firings, the latest tick first.
@@ -176,9 +173,8 @@ impl Schedule {
         let page = Page::<Uuid>::read("scheduleHistory", first, after.as_deref())?;
         let id = parse::<ScheduleId>(&self.id, "id")?;
         let tenant = TenantId(self.row.tenant_id);
-        let mut conn = app(ctx).db.acquire().await?;
-        wall::enter(&mut conn, tenant).await?;
-        let rows = firing::by_schedule(&mut conn, tenant, id, page.after.map(FiringId), page.limit()).await?;
+        let asked = HistoryOf(tenant, id, page.after.map(FiringId), page.limit());
+        let rows = look_up(ctx, asked).await?.unwrap_or_else(|| Vec::new().into());
         page.try_of(rows, |f| f.id, Firing::try_from)
     }
 }
@@ -314,14 +310,9 @@ pub(crate) struct ScheduleInput {
 /// # Errors
 /// [`Fault::BadInput`] beyond its bounds.
 pub(crate) fn count_of(count: Option<i32>) -> Result<usize, Fault> {
-    let count = count.unwrap_or(NEXT_RUNS);
+    let count = count.unwrap_or(DEFAULT_RUNS as i32);
     match usize::try_from(count) {
         Ok(count) if (1..=PREVIEW_MAX).contains(&count) => Ok(count),
         _ => Err(Fault::BadInput(format!("`count` is {count}; it must lie between 1 and {PREVIEW_MAX}"))),
     }
-}
-
-/// The next ticks after a time.
-pub(crate) fn upcoming(timing: &Timing, now: DateTime<Utc>, count: usize) -> Vec<DateTime<Utc>> {
-    std::iter::successors(timing.next_after(now), |tick| timing.next_after(*tick)).take(count).collect()
 }

@@ -10,13 +10,14 @@ use governor::middleware::StateInformationMiddleware;
 use governor::{Quota, RateLimiter};
 use rules::access::Principal;
 
-use super::known::Known;
+use super::known::{Known, OTHERS};
 use super::limit::{RateLimit, RateLimits};
 use super::standing::{Standing, Standings};
 use crate::error::Fault;
 
 /// How many addresses, users or keys one limit tells apart: some five megabytes. Whoever comes when so many have
-/// asked within the limit's window shares one count with all others who do.
+/// asked within the limit's window shares one count with their neighbours who do: of an address those of its /32 in
+/// IPv6, and of its /16 in IPv4, of which there is room for a bounded number, too; of a user or key all others.
 const MAX_KNOWN: usize = 100_000;
 
 /// How often those are forgotten at most who have all of their requests again, once there is no room for others.
@@ -35,10 +36,15 @@ struct Meter {
 }
 
 impl Meter {
-    fn new(name: &'static str, what: &'static str, limit: RateLimit) -> Option<Self> {
+    fn new(
+        name: &'static str,
+        what: &'static str,
+        limit: RateLimit,
+        together: fn(u128) -> u128,
+    ) -> Option<Self> {
         let RateLimit::Of { requests, window } = limit else { return None };
         let quota = Quota::with_period(window / requests.get())?.allow_burst(requests);
-        let limiter = RateLimiter::new(quota, Known::new(MAX_KNOWN), DefaultClock::default());
+        let limiter = RateLimiter::new(quota, Known::new(MAX_KNOWN, together), DefaultClock::default());
         let (requests, window_s) = (requests.get(), window.as_secs());
         Some(Self { name, what, requests, window_s, limiter, swept: Mutex::default() })
     }
@@ -95,9 +101,9 @@ impl Meters {
     /// With these limits.
     pub(crate) fn new(limits: &RateLimits) -> Self {
         Self {
-            address: Meter::new("address", "requests from this address", limits.address),
-            user: Meter::new("user", "requests of this user", limits.user),
-            key: Meter::new("key", "requests of this API key", limits.key),
+            address: Meter::new("address", "requests from this address", limits.address, neighbours),
+            user: Meter::new("user", "requests of this user", limits.user, |_| OTHERS),
+            key: Meter::new("key", "requests of this API key", limits.key, |_| OTHERS),
         }
     }
 
@@ -139,12 +145,20 @@ fn network(address: IpAddr) -> u128 {
     }
 }
 
+/// The network whose clients are counted together for whom there is no room: whoever holds very many addresses holds
+/// them there. No client's own network has its first bit.
+fn neighbours(network: u128) -> u128 {
+    const FIRST_BIT: u128 = 1 << 127;
+    let narrow = if network >> 32 == 0xffff { 16 } else { 96 };
+    FIRST_BIT | ((network >> narrow) << narrow)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn meter(text: &str) -> Meter {
-        Meter::new("key", "requests of this API key", text.parse().unwrap()).unwrap()
+        Meter::new("key", "requests of this API key", text.parse().unwrap(), |_| OTHERS).unwrap()
     }
 
     #[test]
@@ -171,6 +185,16 @@ mod tests {
     }
 
     #[test]
+    fn who_holds_many_networks_holds_them_in_one() {
+        let of = |text: &str| neighbours(network(text.parse().unwrap()));
+        assert_eq!(of("2001:db8:1::1"), of("2001:db8:ffff:7::1"));
+        assert_ne!(of("2001:db8:1::1"), of("2001:db9:1::1"));
+        assert_eq!(of("192.0.2.1"), of("192.0.99.1"));
+        assert_ne!(of("192.0.2.1"), of("192.1.2.1"));
+        assert_ne!(of("192.0.2.1"), of("::1"));
+    }
+
+    #[test]
     fn who_has_all_requests_again_makes_room() {
         let meter = meter("1000/1");
         for of in 0..MAX_KNOWN as u128 {
@@ -184,6 +208,6 @@ mod tests {
 
     #[test]
     fn what_is_off_counts_nothing() {
-        assert!(Meter::new("key", "", RateLimit::Off).is_none());
+        assert!(Meter::new("key", "", RateLimit::Off, |_| OTHERS).is_none());
     }
 }

@@ -52,19 +52,25 @@ impl<T> IntoIterator for Slice<T> {
 pub(crate) struct Filling<T> {
     slice: Slice<T>,
     bytes: usize,
+    most: usize,
 }
 
 impl<T> Default for Filling<T> {
     fn default() -> Self {
-        Self { slice: Vec::new().into(), bytes: 0 }
+        Self::one_of(1)
     }
 }
 
 impl<T> Filling<T> {
+    /// One of so many that are filled for the same answer, and share [`PAGE_BYTES`].
+    pub(crate) fn one_of(many: usize) -> Self {
+        Self { slice: Vec::new().into(), bytes: 0, most: PAGE_BYTES / many.max(1) }
+    }
+
     /// Adds a row of so many bytes, unless the slice is full; tells whether it was added.
     pub(crate) fn put(&mut self, row: T, bytes: usize) -> bool {
         self.bytes = self.bytes.saturating_add(bytes);
-        self.slice.cut |= self.bytes > PAGE_BYTES && !self.slice.rows.is_empty();
+        self.slice.cut |= self.bytes > self.most && !self.slice.rows.is_empty();
         if !self.slice.cut {
             self.slice.rows.push(row);
         }

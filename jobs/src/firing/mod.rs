@@ -9,4 +9,4 @@ pub mod store;
 
 pub use end::{failed, job_died, run_ended};
 pub use list::FiringState;
-pub use store::{Firing, by_schedule, get};
+pub use store::{Firing, by_schedule, by_schedules, get};

@@ -1,13 +1,16 @@
 //! The statements of firings.
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, Utc};
+use futures::TryStreamExt;
 use rules::id::{FiringId, JobId, RunId, ScheduleId, TenantId};
 use serde::Serialize;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::FiringState;
-use crate::db::MAX_FETCHED;
+use crate::db::{Filling, MAX_FETCHED, Slice};
 use crate::{Error, Result};
 
 /// A firing as people see it.
@@ -180,21 +183,46 @@ pub async fn by_schedule(
     schedule: ScheduleId,
     before: Option<FiringId>,
     limit: i64,
-) -> Result<Vec<Firing>> {
-    let rows = sqlx::query_as!(
+) -> Result<Slice<Firing>> {
+    let mut found = by_schedules(conn, tenant, &[schedule.0], before, limit).await?;
+    Ok(found.remove(&schedule).unwrap_or_else(|| Vec::new().into()))
+}
+
+/// The same page of the firings of several schedules, which share the bytes of one page. A schedule without any has none.
+///
+/// # Errors
+/// Unavailable when nobody answers.
+pub async fn by_schedules(
+    conn: &mut PgConnection,
+    tenant: TenantId,
+    schedules: &[Uuid],
+    before: Option<FiringId>,
+    limit: i64,
+) -> Result<HashMap<ScheduleId, Slice<Firing>>> {
+    let mut rows = sqlx::query_as!(
         Firing,
-        r#"select id, schedule_id, trigger_type, tick_at, state, attempt, run_id, asked_by, fired_at, started_at, ended_at,
-            (extract(epoch from ended_at - started_at) * 1000)::bigint as duration_ms, missed, missed_until, result
-        from schedule_firing where tenant_id = $1 and schedule_id = $2 and ($3::uuid is null or id < $3)
-        order by id desc limit $4"#,
+        r#"select f.id, f.schedule_id, f.trigger_type, f.tick_at, f.state, f.attempt, f.run_id, f.asked_by, f.fired_at,
+            f.started_at, f.ended_at, (extract(epoch from f.ended_at - f.started_at) * 1000)::bigint as duration_ms,
+            f.missed, f.missed_until, f.result
+        from unnest($2::uuid[]) s(id)
+        cross join lateral (
+            select * from schedule_firing x
+            where x.tenant_id = $1 and x.schedule_id = s.id and ($3::uuid is null or x.id < $3)
+            order by x.id desc limit $4) f
+        order by f.schedule_id, f.id desc"#,
         tenant.0,
-        schedule.0,
+        schedules,
         before.map(|f| f.0),
         limit.clamp(1, MAX_FETCHED)
     )
-    .fetch_all(conn)
-    .await?;
-    Ok(rows)
+    .fetch(conn);
+    let mut found: HashMap<ScheduleId, Filling<Firing>> = HashMap::new();
+    while let Some(firing) = rows.try_next().await? {
+        let bytes = firing.result.as_ref().map_or(0, String::len);
+        let of = ScheduleId(firing.schedule_id);
+        found.entry(of).or_insert_with(|| Filling::one_of(schedules.len())).put(firing, bytes);
+    }
+    Ok(found.into_iter().map(|(schedule, filling)| (schedule, filling.into())).collect())
 }
 
 /// Lets a firing wait again that ended because this job of its died: whoever redrives the job wants its run. A job that

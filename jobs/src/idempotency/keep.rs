@@ -20,6 +20,12 @@ pub const KEPT_S: i32 = 24 * 3600;
 /// The largest answer that is kept, in bytes. Mutations answer with one thing, or a hundred small ones.
 pub const ANSWER_BYTES_MAX: usize = 256 * 1024;
 
+/// The most keys of one who asks in one tenant that are kept: above that the oldest are forgotten before their time.
+pub const KEYS_OF_ONE_MAX: i64 = 100_000;
+
+/// The most bytes of answers that are kept for one who asks in one tenant; the oldest go first, as they are sealed.
+pub const ANSWERS_OF_ONE_BYTES_MAX: i64 = 64 * 1024 * 1024;
+
 /// A request under a key.
 #[derive(Debug, Clone, Copy)]
 pub struct Asked<'a> {

@@ -3,5 +3,8 @@
 mod keep;
 mod store;
 
-pub use keep::{ANSWER_BYTES_MAX, Asked, Found, HELD_S, KEPT_S, begin, keep, release};
-pub use store::{BATCH, done, remove_old};
+pub use keep::{
+    ANSWER_BYTES_MAX, ANSWERS_OF_ONE_BYTES_MAX, Asked, Found, HELD_S, KEPT_S, KEYS_OF_ONE_MAX, begin, keep,
+    release,
+};
+pub use store::{BATCH, done, remove_excess, remove_old};

@@ -4,7 +4,7 @@ use rules::id::TenantId;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::keep::{Asked, HELD_S, KEPT_S};
+use super::keep::{ANSWERS_OF_ONE_BYTES_MAX, Asked, HELD_S, KEPT_S, KEYS_OF_ONE_MAX};
 use crate::db::violates;
 use crate::{Error, Result};
 
@@ -112,6 +112,31 @@ pub async fn remove_old(conn: &mut PgConnection) -> Result<u64> {
             select id from idempotency_key where created_at <= now() - $1::integer * interval '1 second'
             order by created_at limit $2 for update skip locked))",
         KEPT_S,
+        BATCH
+    )
+    .execute(conn)
+    .await?;
+    Ok(gone.rows_affected())
+}
+
+/// Removes keys of those who have more than [`KEYS_OF_ONE_MAX`] in a tenant, or answers of more than
+/// [`ANSWERS_OF_ONE_BYTES_MAX`], the oldest of each, and tells how many. Reads all keys: for now and then.
+///
+/// # Errors
+/// Unavailable when nobody answers.
+pub async fn remove_excess(conn: &mut PgConnection) -> Result<u64> {
+    let gone = sqlx::query!(
+        "with heavy as materialized (
+            select tenant_id, principal from idempotency_key group by tenant_id, principal
+            having count(*) > $1 or sum(octet_length(answer)) > $2)
+        delete from idempotency_key where id = any(array(
+            select x.id from heavy h cross join lateral (
+                select k.id, row_number() over newest as nth, sum(coalesce(octet_length(k.answer), 0)) over newest as bytes
+                from idempotency_key k where k.tenant_id = h.tenant_id and k.principal = h.principal
+                window newest as (order by k.created_at desc, k.id desc)) x
+            where x.nth > $1 or x.bytes > $2 limit $3))",
+        KEYS_OF_ONE_MAX,
+        ANSWERS_OF_ONE_BYTES_MAX,
         BATCH
     )
     .execute(conn)

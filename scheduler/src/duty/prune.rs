@@ -102,7 +102,9 @@ impl Outlived {
             Self::UniqueKeys => unique_keys(conn).await,
             Self::Workers => workers(conn, UNSEEN_S).await,
             Self::Logins => forget_logins(conn, BATCH).await,
-            Self::IdempotencyKeys => idempotency::remove_old(conn).await,
+            Self::IdempotencyKeys => {
+                Ok(idempotency::remove_old(conn).await? + idempotency::remove_excess(conn).await?)
+            }
             Self::DeadLetters => dead_letters(conn, config.dead_letter_keep_days).await,
             Self::Notices => {
                 remove_notices(conn, config.notice_keep_days, config.dead_letter_keep_days).await

@@ -45,6 +45,10 @@ impl House {
         sqlx::query_scalar(query).fetch_one(&mut self.database.connect().await).await.unwrap()
     }
 
+    async fn value_of(&self, query: &'static str) -> i32 {
+        sqlx::query_scalar(query).fetch_one(&mut self.database.connect().await).await.unwrap()
+    }
+
     async fn departments(&self) -> i64 {
         self.value("select count(*) from department").await
     }
@@ -232,4 +236,55 @@ async fn a_client_that_leaves_and_an_api_that_dies_keep_no_key() {
         .await;
     assert_eq!(code(&house.make("k", "d").await).1, "");
     assert_eq!(house.departments().await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_strangers_key_is_not_kept_with_the_tenant_that_they_name() {
+    let house = House::open().await;
+    let eve = house.door.user("eve@example.org", "USER").await;
+    house
+        .run(
+            "create table seen (tenant_id uuid);
+            create function see() returns trigger language plpgsql security definer as
+                'begin insert into seen values (new.tenant_id); return new; end';
+            create trigger see after insert on idempotency_key for each row execute function see()",
+        )
+        .await;
+    let answer = house.ask(&eve, "k", MAKE, json!({"t": house.acme, "n": "d"})).await;
+    assert_eq!(code(&answer).1, "NOT_FOUND", "{answer:?}");
+    assert_eq!(house.make("k", "d").await.status, 200);
+    let of = async |whose: &'static str| house.value(whose).await;
+    assert_eq!(
+        of("select count(*) from seen where tenant_id = (select id from tenant)").await,
+        1,
+        "the member's alone"
+    );
+    assert_eq!(of("select count(*) from seen").await, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_sends_very_many_loses_their_own_oldest_keys() {
+    use jobs::idempotency::{ANSWERS_OF_ONE_BYTES_MAX, KEYS_OF_ONE_MAX, remove_excess};
+    let house = House::open().await;
+    house.make("k", "d").await;
+    let mut conn = house.database.connect().await;
+    let many = "insert into idempotency_key (id, tenant_id, principal, key, fingerprint, held_until, done_at, created_at, answer)
+        select gen_random_uuid(), (select id from tenant), $1, 'k' || n, '', now(), now(), now() - n * interval '10 ms',
+            case when $3 > 0 then convert_to(repeat('x', $3), 'UTF8') end
+        from generate_series(1, $2) n";
+    let answer_bytes = 200_000;
+    let answers = i32::try_from(ANSWERS_OF_ONE_BYTES_MAX / answer_bytes).unwrap();
+    let keys = i32::try_from(KEYS_OF_ONE_MAX).unwrap();
+    for (who, count, bytes) in [("user:1", keys + 7, 0), ("user:2", answers + 5, answer_bytes as i32)] {
+        sqlx::query(many).bind(who).bind(count).bind(bytes).execute(&mut conn).await.unwrap();
+    }
+    assert_eq!(remove_excess(&mut conn).await.unwrap(), 7 + 5);
+    assert_eq!(remove_excess(&mut conn).await.unwrap(), 0);
+    let left =
+        "select array_agg(c order by c) from (select count(*) c from idempotency_key group by principal) x";
+    let left: Vec<i64> = sqlx::query_scalar(left).fetch_one(&mut conn).await.unwrap();
+    assert_eq!(left, [1, i64::from(answers), KEYS_OF_ONE_MAX]);
+    let oldest = "select max(substr(key, 2)::int) from idempotency_key where principal = 'user:1'";
+    assert_eq!(house.value_of(oldest).await, keys, "the oldest went");
+    assert!(was_replayed(&house.make("k", "d").await), "another's stay");
 }

@@ -31,6 +31,40 @@ async fn the_next_runs_are_told_before_a_schedule_is_saved() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn each_schedule_of_a_list_has_its_own_history_and_next_runs() {
+    let stage = Stage::new().await;
+    let run = "mutation($t: ID!, $id: ID!) { runSchedule(tenant: $t, id: $id) { id } }";
+    for (n, seconds) in [60, 3_600, 86_400].into_iter().enumerate() {
+        let id = stage.schedule(json!({"intervalSeconds": seconds})).await;
+        for _ in 0..n {
+            stage.admin.ok(run, json!({"t": stage.tenant, "id": id})).await;
+        }
+    }
+    let list = "query($t: ID!, $a: String) { schedules(tenant: $t, first: 100) { nodes { id intervalSeconds nextRunAt nextRuns(count: 2)
+        history(first: 1, after: $a) { nodes { id } pageInfo { hasNextPage endCursor } } } } }";
+    let told = stage.admin.ok(list, json!({"t": stage.tenant})).await["schedules"]["nodes"].clone();
+    for (schedule, firings) in told.as_array().unwrap().iter().zip([2, 1, 0]) {
+        let history = &schedule["history"];
+        assert_eq!(history["nodes"].as_array().unwrap().len(), firings.min(1), "{schedule}");
+        assert_eq!(history["pageInfo"]["hasNextPage"], firings > 1, "{schedule}");
+        let all = stage.history(&schedule["id"]).await;
+        assert_eq!(all.len(), firings, "{schedule}");
+        assert_eq!(schedule["nextRuns"][0], schedule["nextRunAt"], "{schedule}");
+        assert_eq!(schedule["nextRuns"].as_array().unwrap().len(), 2, "{schedule}");
+    }
+    let after = told[0]["history"]["pageInfo"]["endCursor"].clone();
+    let rest =
+        stage.admin.ok(list, json!({"t": stage.tenant, "a": after})).await["schedules"]["nodes"].clone();
+    let next = &rest[0]["history"];
+    assert_eq!(
+        (next["nodes"].as_array().unwrap().len(), &next["pageInfo"]["hasNextPage"]),
+        (1, &json!(false))
+    );
+    assert_ne!(next["nodes"][0]["id"], told[0]["history"]["nodes"][0]["id"]);
+    stage.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_clone_is_disabled_and_a_deleted_one_fires_no_more() {
     let stage = Stage::new().await;
     let id = stage.schedule(json!({"cron": "@hourly", "workflowConfig": {"a": 1}, "retryAttempts": 3})).await;

@@ -1,6 +1,6 @@
 //! Cron lines: read by croner, and walked by days, so that every search ends.
 
-use chrono::{DateTime, Datelike};
+use chrono::{DateTime, Datelike, Utc};
 use croner::Cron;
 use croner::parser::{CronParser, Seconds, Year};
 use jiff::tz::TimeZone;
@@ -55,7 +55,11 @@ impl CronTimes {
 
     /// The first tick after a time, both in seconds since 1970; none when none comes within the horizon.
     pub(super) fn next_after(&self, time: i64) -> Option<i64> {
-        let end = time.saturating_add(HORIZON_DAYS * DAY_S);
+        self.next_until(time, time.saturating_add(HORIZON_DAYS * DAY_S))
+    }
+
+    /// The first tick after a time and before another.
+    pub(super) fn next_until(&self, time: i64, end: i64) -> Option<i64> {
         let mut after = time;
         while after + 1 < end {
             let stretch = Stretch::at(&self.zone, after.saturating_add(1));
@@ -121,6 +125,10 @@ impl CronTimes {
         let mut day = from.div_euclid(DAY_S);
         let mut second = from.rem_euclid(DAY_S);
         while day * DAY_S + second <= to {
+            if let Some((_, next)) = self.unnamed_month(day) {
+                (day, second) = (next, 0);
+                continue;
+            }
             if self.holds_on(day)
                 && let Some(found) = self.first_of_day(second)
             {
@@ -139,6 +147,10 @@ impl CronTimes {
         let mut day = to.div_euclid(DAY_S);
         let mut second = to.rem_euclid(DAY_S);
         while day * DAY_S + second >= from {
+            if let Some((first, _)) = self.unnamed_month(day) {
+                (day, second) = (first - 1, DAY_S - 1);
+                continue;
+            }
             if self.holds_on(day)
                 && let Some(found) = self.last_of_day(second)
             {
@@ -149,9 +161,22 @@ impl CronTimes {
         None
     }
 
+    /// Of a month that the line does not name, the first day and that of the next month; none of any other. A line that
+    /// names one month is sought month by month, and not day by day.
+    fn unnamed_month(&self, day: i64) -> Option<(i64, i64)> {
+        let date = date_of(day)?;
+        if self.cron.pattern.month_match(date.month()).unwrap_or(false) {
+            return None;
+        }
+        let first = day - i64::from(date.day0());
+        // No month is longer than this, and none half as short.
+        let within_next = first + 31;
+        Some((first, within_next - i64::from(date_of(within_next)?.day0())))
+    }
+
     /// Whether the line names this day, counted from 1970.
     fn holds_on(&self, day: i64) -> bool {
-        let Some(date) = DateTime::from_timestamp(day.saturating_mul(DAY_S), 0) else { return false };
+        let Some(date) = date_of(day) else { return false };
         let pattern = &self.cron.pattern;
         pattern.month_match(date.month()).unwrap_or(false)
             && pattern.day_match(date.year(), date.month(), date.day()).unwrap_or(false)
@@ -186,6 +211,10 @@ impl CronTimes {
         }
         None
     }
+}
+
+fn date_of(day: i64) -> Option<DateTime<Utc>> {
+    DateTime::from_timestamp(day.saturating_mul(DAY_S), 0)
 }
 
 /// Refuses what a line can say and would mean something else than it says.

@@ -197,3 +197,39 @@ fn a_wrong_line_names_its_field_the_reason_and_the_remedy() {
         assert!(CronTimes::read(line, TimeZone::UTC).is_ok(), "{line}");
     }
 }
+
+#[test]
+fn many_that_are_rare_are_sought_within_one_horizon() {
+    use crate::schedule::{HORIZON_DAYS, Timing};
+    let of = |line: &str| {
+        Timing(super::super::timing::Kind::Cron(Box::new(CronTimes::read(line, TimeZone::UTC).unwrap())))
+    };
+    let now = DateTime::from_timestamp(1_790_000_000, 0).unwrap();
+    // Each is 28 years after the one before it: a hundred of them would be sought for three thousand years.
+    let found = of("0 0 29 2 +MON").upcoming(now, 100);
+    assert!((1..=2).contains(&found.len()), "{found:?}");
+    assert!(found.iter().all(|tick| (*tick - now).num_days() <= HORIZON_DAYS), "{found:?}");
+    assert_eq!(of("0 0 29 2 *").upcoming(now, 100).len(), 10);
+    assert!(of("0 0 30 2 *").upcoming(now, 100).is_empty());
+    assert_eq!(of("* * * * *").upcoming(now, 100).len(), 100);
+}
+
+#[test]
+fn a_month_that_is_not_named_is_passed_over_whole() {
+    for line in ["0 0 29 2 *", "30 5 1 3 *", "0 0 31 12 *", "0 12 * 1,6 *", "0 0 L 2 *"] {
+        let times = CronTimes::read(line, TimeZone::UTC).unwrap();
+        let day = |day: i64| (times.unnamed_month(day), date_of(day).unwrap());
+        for at in 20_000..22_000 {
+            let (passed, date) = day(at);
+            let Some((first, next)) = passed else { continue };
+            assert!(first <= at && at < next, "{line} {date}");
+            assert_eq!(
+                (date_of(first).unwrap().day0(), date_of(next).unwrap().day0()),
+                (0, 0),
+                "{line} {date}"
+            );
+            assert!((28..=31).contains(&(next - first)), "{line} {date}");
+            assert!((first..next).all(|day| !times.holds_on(day)), "{line} {date}");
+        }
+    }
+}

@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, SubsecRound, Utc};
 
+use super::HORIZON_DAYS;
 use super::cron::CronTimes;
 
 /// When a schedule is due.
@@ -27,6 +28,20 @@ impl Timing {
     pub fn next_from(&self, time: DateTime<Utc>) -> Option<DateTime<Utc>> {
         let whole = time.trunc_subsecs(0) == time;
         self.next(time.timestamp() - i64::from(whole)).and_then(moment)
+    }
+
+    /// The next ticks after a time, so many at most. Those of a cron line are sought for [`HORIZON_DAYS`] in all, so that
+    /// many that are rare cost no more than one that never comes.
+    pub fn upcoming(&self, time: DateTime<Utc>, count: usize) -> Vec<DateTime<Utc>> {
+        let end = time.timestamp().saturating_add(HORIZON_DAYS * 86_400);
+        let next = |after: i64| match &self.0 {
+            Kind::Cron(cron) => cron.next_until(after, end),
+            Kind::Every(..) | Kind::Once(_) => self.next(after),
+        };
+        std::iter::successors(next(time.timestamp()), |tick| next(*tick))
+            .take(count)
+            .filter_map(moment)
+            .collect()
     }
 
     /// The last tick before a time, and not before another.

@@ -87,7 +87,7 @@ pub async fn page(conn: &mut PgConnection, id: RunId, after: i32, limit: i64) ->
     Ok(found.remove(&id).unwrap_or_else(|| Vec::new().into()))
 }
 
-/// The same page of the logs of several runs, each bounded as if it were alone. A run without such lines has none.
+/// The same page of the logs of several runs, which share the bytes of one page. A run without such lines has none.
 ///
 /// # Errors
 /// Unavailable when nobody answers.
@@ -120,7 +120,7 @@ pub async fn pages(
             output: row.output,
         };
         let bytes = kept::bytes(&line.entry) + line.output.as_ref().map_or(0, kept::bytes);
-        found.entry(RunId(row.run_id)).or_default().put(line, bytes);
+        found.entry(RunId(row.run_id)).or_insert_with(|| Filling::one_of(runs.len())).put(line, bytes);
     }
     Ok(found.into_iter().map(|(run, filling)| (run, filling.into())).collect())
 }

@@ -32,8 +32,10 @@ pub struct QueueDepth {
     pub dead: i64,
     /// Since when the oldest ready one may be claimed.
     pub oldest_ready_at: Option<DateTime<Utc>>,
-    /// Workers seen lately that serve its pool.
+    /// Workers seen within [`SEEN_WITHIN_S`] that serve its pool: one that was killed counts until then.
     pub workers: i64,
+    /// For how many seconds the longest silent of these gave no sign of life; more than ten say that it may be gone.
+    pub silent_s: Option<i64>,
 }
 
 /// Every queue with its depth, by name.
@@ -46,10 +48,13 @@ pub async fn queues(conn: &mut PgConnection) -> Result<Vec<QueueDepth>> {
         r#"select q.id, q.name, p.name as pool, q.paused_at, q.paused_by,
             coalesce(r.n, 0) as "ready!", coalesce(s.n, 0) as "scheduled!", coalesce(b.n, 0) as "blocked!",
             coalesce(l.n, 0) as "leased!", coalesce(d.n, 0) as "dead!", r.oldest as oldest_ready_at,
-            (select count(*) from job_worker w where q.pool_id = any(w.pools) and w.seen_at > now() - $1::integer * interval '1 second') as "workers!"
+            coalesce(w.n, 0) as "workers!", w.silent_s
         from job_queue q
         join job_pool p on p.id = q.pool_id
         left join (select queue_id, count(*) as n, min(ready_at) as oldest from job_ready group by queue_id) r on r.queue_id = q.id
+        left join lateral (
+            select count(*) as n, extract(epoch from now() - min(x.seen_at))::bigint as silent_s from job_worker x
+            where q.pool_id = any(x.pools) and x.seen_at > now() - $1::integer * interval '1 second') w on true
         left join (select queue_id, count(*) as n from job_scheduled group by queue_id) s on s.queue_id = q.id
         left join (select queue_id, count(*) as n from job_blocked group by queue_id) b on b.queue_id = q.id
         left join (select queue_id, count(*) as n from job_lease group by queue_id) l on l.queue_id = q.id
