@@ -10,7 +10,7 @@ use sqlx::Connection;
 use tests::{Database, wait};
 use uuid::Uuid;
 
-use crate::queue::{ack, expire_leases, failed, noop, put, state, take};
+use crate::queue::{ack, expire_leases, failed, noop, put, rescue_all, state, take};
 
 #[tokio::test]
 async fn exhausted_attempts_end_among_the_dead_with_every_error_and_can_be_redriven() {
@@ -52,7 +52,7 @@ async fn a_lost_lease_can_settle_nothing() {
     let id = put(&mut conn, noop("contested")).await;
     let lost = take(&mut conn, 1).await.remove(0);
     expire_leases(&mut conn).await;
-    assert_eq!(rescue::rescue(&mut conn).await.unwrap().count, 1);
+    assert_eq!(rescue_all(&mut conn).await.count, 1);
     let held = take(&mut conn, 1).await.remove(0);
     assert_eq!((held.id, held.attempt, held.crashes), (id, 1, 1));
 
@@ -77,7 +77,7 @@ async fn a_job_under_which_workers_keep_dying_is_quarantined() {
         let taken = take(&mut conn, 1).await;
         assert_eq!(taken[0].attempt, 1, "a crash is not an attempt");
         expire_leases(&mut conn).await;
-        let rescued = rescue::rescue(&mut conn).await.unwrap();
+        let rescued = rescue_all(&mut conn).await;
         assert_eq!(rescued.dead.len(), usize::from(crash == MAX_CRASHES));
     }
     assert_eq!(state(&mut conn, id).await, "DEAD");
@@ -89,25 +89,26 @@ async fn a_job_under_which_workers_keep_dying_is_quarantined() {
 }
 
 #[tokio::test]
-async fn whoever_is_not_the_one_to_rescue_is_told_of_no_doomed_job() {
+async fn one_at_a_time_rescues_and_what_is_doomed_is_ended_by_who_asks_for_it() {
     let database = Database::new().await;
     let (mut one, mut other) = (database.connect().await, database.connect().await);
     let id = put(&mut one, noop("poison")).await;
     for _ in 1..MAX_CRASHES {
         take(&mut one, 1).await;
         expire_leases(&mut one).await;
-        rescue::rescue(&mut one).await.unwrap();
+        rescue_all(&mut one).await;
     }
     take(&mut one, 1).await;
     expire_leases(&mut one).await;
     let (mut first, mut second) = (one.begin().await.unwrap(), other.begin().await.unwrap());
-    assert_eq!(rescue::doomed(&mut first).await.unwrap(), Some(vec![id.0]));
-    assert_eq!(rescue::doomed(&mut second).await.unwrap(), None);
-    assert_eq!(rescue::rescue(&mut second).await.unwrap().count, 0);
+    assert_eq!(rescue::rescue(&mut first).await.unwrap().unwrap().count, 0, "it is not to run again");
+    assert!(rescue::rescue(&mut second).await.unwrap().is_none());
+    assert_eq!(rescue::doomed(&mut first).await.unwrap(), [id.0]);
     second.rollback().await.unwrap();
-    assert_eq!(rescue::rescue(&mut first).await.unwrap().dead.len(), 1, "it has the right already");
+    assert_eq!(rescue::rescue_ending(&mut first, &[id.0]).await.unwrap().dead.len(), 1);
+    assert_eq!(rescue::rescue_ending(&mut other, &[id.0]).await.unwrap().count, 0, "another is at it");
     first.commit().await.unwrap();
-    assert_eq!(rescue::doomed(&mut other).await.unwrap(), Some(Vec::new()));
+    assert_eq!(rescue::doomed(&mut other).await.unwrap(), Vec::<i64>::new());
 }
 
 #[tokio::test]

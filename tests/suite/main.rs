@@ -45,6 +45,7 @@ mod orders;
 mod pages;
 mod plans;
 mod queue;
+mod rescue;
 mod schedule;
 mod scheduler;
 mod tidy;

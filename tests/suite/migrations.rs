@@ -18,7 +18,7 @@ fn name(database: &Database) -> String {
 #[tokio::test]
 async fn a_migration_that_somebodys_work_and_it_wait_for_is_tried_again() {
     let database = Database::empty().await;
-    let patient = format!("alter database {} set deadlock_timeout = '10s'", name(&database));
+    let patient = format!("alter database {} set deadlock_timeout = '2s'", name(&database));
     run(&mut Postgres::shared().await.keeper().connect().await.unwrap(), &patient).await;
     let db = database.pool().await;
     let mut worker = database.connect().await;
@@ -26,10 +26,11 @@ async fn a_migration_that_somebodys_work_and_it_wait_for_is_tried_again() {
     run(&mut worker, "begin; create table job (held integer)").await;
     let holder = "select l.pid, (l.classid::bigint << 32) | l.objid::bigint from pg_locks l
         where l.locktype = 'advisory' and l.granted and l.database = (select oid from pg_database where datname = current_database())
-            and exists (select from pg_locks w where w.pid = l.pid and not w.granted)";
+            and $1 = any(pg_blocking_pids(l.pid))";
+    let work: i32 = sqlx::query_scalar("select pg_backend_pid()").fetch_one(&mut worker).await.unwrap();
     let meeting = async {
         let (pid, lock): (i32, i64) = wait::value("the migration waits for the work", || async {
-            sqlx::query_as(holder).fetch_optional(&db).await.unwrap()
+            sqlx::query_as(holder).bind(work).fetch_optional(&db).await.unwrap()
         })
         .await;
         // And the work for the migration: for the lock that only one who migrates has.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jobs::db::PgConnection;
-use jobs::queue::postgres::{control, promote, rescue};
+use jobs::queue::postgres::{control, promote};
 use jobs::queue::{Attempt, NewJob, Taker, enqueue, settle, settle_and_take};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -12,7 +12,7 @@ use rules::id::{JobId, WorkerId};
 use rules::queue::{Change, Kind, MAX_CRASHES, Outcome, Pool, State};
 use tests::Database;
 
-use crate::queue::{ack, noop, take};
+use crate::queue::{ack, noop, rescue_all, take};
 
 /// Makes the queue as new.
 const EMPTY: &str = "truncate job, job_ready, job_scheduled, job_blocked, job_key, job_lease, job_unique, job_attempt, job_dead, job_history";
@@ -293,7 +293,7 @@ impl Side {
     }
 
     async fn rescue(&mut self) {
-        let rescued = rescue::rescue(&mut self.conn).await.unwrap();
+        let rescued = rescue_all(&mut self.conn).await;
         assert_eq!(usize::try_from(rescued.count).unwrap(), self.expired.len());
         for id in std::mem::take(&mut self.expired) {
             let known = self.model.jobs.get_mut(&id).unwrap();

@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use jobs::db::PgConnection;
 use jobs::payload::noop::Noop;
 use jobs::queue::postgres::claim::{Want, claim};
+use jobs::queue::postgres::rescue::{self, Rescued};
 use jobs::queue::postgres::{ack, control, look, promote};
 use jobs::queue::{Ack, Attempt, NewJob, enqueue, settle};
 use rules::id::{JobId, TenantId, WorkerId};
@@ -49,6 +50,17 @@ pub(crate) fn failed() -> Outcome {
 
 pub(crate) async fn state(conn: &mut PgConnection, id: JobId) -> String {
     look::job(conn, id, None).await.unwrap().state
+}
+
+/// Takes back whatever ran out, as a worker does.
+pub(crate) async fn rescue_all(conn: &mut PgConnection) -> Rescued {
+    let mut all = rescue::rescue(conn).await.unwrap().expect("nobody else is at it");
+    let doomed = rescue::doomed(conn).await.unwrap();
+    let ended = rescue::rescue_ending(conn, &doomed).await.unwrap();
+    all.count += ended.count;
+    all.dead.extend(ended.dead);
+    all.woken.extend(ended.woken);
+    all
 }
 
 pub(crate) async fn expire_leases(conn: &mut PgConnection) {

@@ -168,7 +168,7 @@ async fn the_work_of_a_lost_worker_is_taken_over_and_its_late_result_refused() {
     let away = "update job_lease set lease_until = now() - interval '1 second'";
     assert_eq!(sqlx::query(away).execute(&mut *tx).await.unwrap().rows_affected(), 1);
     // The worker may be looking for expired leases just now; one does it at a time.
-    while rescue(&mut tx).await.unwrap().count == 0 {
+    while rescue(&mut tx).await.unwrap().is_none() {
         tokio::task::yield_now().await;
     }
     tx.commit().await.unwrap();
@@ -261,11 +261,9 @@ async fn a_kind_without_a_handler_waits_for_a_worker_that_has_one() {
     let database = Database::new().await;
     let mut conn = database.connect().await;
     let handled = workers::handled();
-    let waiting: Vec<&str> =
-        Kind::ALL.iter().filter(|kind| !handled.contains(kind)).map(|kind| kind.as_str()).collect();
-    if waiting.is_empty() {
-        println!("every kind has a handler in this version: only the register was looked at");
-    }
+    // What a later version has enqueued, and what this one knows and does not handle, if there is any.
+    let known = Kind::ALL.iter().filter(|kind| !handled.contains(kind)).map(|kind| kind.as_str());
+    let waiting: Vec<&str> = known.chain(["later.kind"]).collect();
     sqlx::query(
         "with j as (
             insert into job (pool_id, queue_id, priority, max_attempts, kind, payload)

@@ -25,6 +25,7 @@ mod perform;
 mod pool;
 mod registry;
 mod renew;
+mod rescue;
 mod settle;
 mod upkeep;
 

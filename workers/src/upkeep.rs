@@ -7,14 +7,13 @@ use chrono::{DateTime, Utc};
 use jobs::dag::patrol::left_behind;
 use jobs::db::CALL_TIMEOUT;
 use jobs::db::patience::{Patience, bounded, jitter};
-use jobs::metrics;
 use jobs::queue::postgres::promote::{BATCH, Promoted, promote};
-use jobs::queue::postgres::rescue::{doomed, rescue};
 use tokio_util::sync::CancellationToken;
 
 use crate::context::Context;
 use crate::due::Due;
 use crate::handle;
+use crate::rescue;
 use crate::settle::make_history;
 
 /// How often every due entry is looked for, not only those after the last promotion: a transaction that
@@ -106,35 +105,10 @@ async fn look_around(context: &Context) -> jobs::Result<()> {
     })
     .await?;
     if left.leases {
-        bounded(CALL_TIMEOUT, rescue_once(context)).await?;
+        bounded(CALL_TIMEOUT, rescue::run(context)).await?;
     }
     if left.runs {
         bounded(CALL_TIMEOUT, handle::upkeep(context)).await?;
     }
-    Ok(())
-}
-
-/// Takes expired leases back, and tells whoever waits for a job that turned out to be poison.
-async fn rescue_once(context: &Context) -> jobs::Result<()> {
-    let mut tx = jobs::db::begin(&context.db).await?;
-    let Some(doomed) = doomed(&mut tx).await? else { return Ok(()) };
-    handle::before_deaths(&mut tx, &doomed).await?;
-    let rescued = rescue(&mut tx).await?;
-    let woken = handle::jobs_died(&mut tx, &rescued.dead).await?;
-    tx.commit().await?;
-    if rescued.count > 0 {
-        metrics::leases_expired(u64::from(rescued.count.unsigned_abs()));
-        for dead in &rescued.dead {
-            metrics::job_died(&dead.kind);
-            handle::tell_death(dead);
-        }
-        tracing::warn!(
-            jobs = rescued.count,
-            poison = rescued.dead.len(),
-            "took back jobs of workers that died or lost touch"
-        );
-    }
-    context.wake.pools(&rescued.woken);
-    context.wake.send(&woken);
     Ok(())
 }

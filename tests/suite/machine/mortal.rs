@@ -67,7 +67,7 @@ pub(crate) async fn expire(db: &PgPool, host: &str) {
         format!(
             "update job_lease set {past}, crashes = 0 where pool_id in (select id from job_pool where name like '%@{host}')"
         ),
-        "select job_rescue_v2(1000, 5)".to_owned(),
+        "select job_rescue_living_v1(1000, 5)".to_owned(),
     ] {
         run(db, &statement).await;
     }

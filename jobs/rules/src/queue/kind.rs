@@ -5,31 +5,52 @@ use std::str::FromStr;
 
 use super::pool::{Class, Home, Pool};
 
-/// What a job does. The wire name is stored: a variant may be renamed, its text never.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Kind {
+/// Makes the enum, the list of its variants and their wire names from one list, so that none can be left out of another.
+macro_rules! kinds {
+    ($($(#[$meaning:meta])* $kind:ident = $wire:literal,)*) => {
+        /// What a job does. The wire name is stored: a variant may be renamed, its text never.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Kind {
+            $($(#[$meaning])* $kind,)*
+        }
+
+        impl Kind {
+            /// Every kind.
+            pub const ALL: [Self; [$($wire),*].len()] = [$(Self::$kind),*];
+
+            /// The name on the wire and in the database.
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$kind => $wire,)*
+                }
+            }
+        }
+    };
+}
+
+kinds! {
     /// Executes one node of a run.
-    RunNode,
+    RunNode = "run.node",
     /// Lets a run move on by what lies in its inbox.
-    RunAdvance,
+    RunAdvance = "run.advance",
     /// Ends the waiting of a node whose time has come.
-    RunWake,
+    RunWake = "run.wake",
     /// Takes a notice through its listener's transform and fans its actions out.
-    ListenerEvent,
+    ListenerEvent = "listener.event",
     /// Performs one action of a listener for one notice.
-    ListenerAction,
+    ListenerAction = "listener.action",
     /// Starts the run of one firing of a schedule.
-    ScheduleFire,
+    ScheduleFire = "schedule.fire",
     /// Writes a batch of audit entries.
-    AuditFlush,
+    AuditFlush = "audit.flush",
     /// Performs one operation on a machine.
-    MachineOperate,
+    MachineOperate = "machine.operate",
     /// Compares every machine of a host with what is recorded.
-    HostReconcile,
+    HostReconcile = "host.reconcile",
     /// Checks one machine's health.
-    HealthCheck,
+    HealthCheck = "health.check",
     /// Does nothing: for benchmarks and for a look at the queue itself.
-    Noop,
+    Noop = "queue.noop",
 }
 
 /// A queue: one of the first migration, a host's, or one made at run time.
@@ -61,38 +82,6 @@ pub enum Priority {
 pub struct UnknownKind(pub String);
 
 impl Kind {
-    /// Every kind.
-    pub const ALL: [Self; 11] = [
-        Self::RunNode,
-        Self::RunAdvance,
-        Self::RunWake,
-        Self::ListenerEvent,
-        Self::ListenerAction,
-        Self::ScheduleFire,
-        Self::AuditFlush,
-        Self::MachineOperate,
-        Self::HostReconcile,
-        Self::HealthCheck,
-        Self::Noop,
-    ];
-
-    /// The name on the wire and in the database.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::RunNode => "run.node",
-            Self::RunAdvance => "run.advance",
-            Self::RunWake => "run.wake",
-            Self::ListenerEvent => "listener.event",
-            Self::ListenerAction => "listener.action",
-            Self::ScheduleFire => "schedule.fire",
-            Self::AuditFlush => "audit.flush",
-            Self::MachineOperate => "machine.operate",
-            Self::HostReconcile => "host.reconcile",
-            Self::HealthCheck => "health.check",
-            Self::Noop => "queue.noop",
-        }
-    }
-
     /// Where jobs of this kind are executed.
     pub const fn home(self) -> Home {
         match self {
@@ -135,6 +124,24 @@ impl Kind {
             Self::MachineOperate => Some("destroy the machine, or let the operation end"),
             Self::HealthCheck => Some("switch the machine's checks off"),
             Self::HostReconcile | Self::Noop => None,
+        }
+    }
+
+    /// What to do in place of redriving a dead job of this kind, where its death already ended what it was for: brought
+    /// back, it would find that ended, do nothing and call it done.
+    pub const fn instead_of_redriving(self) -> Option<&'static str> {
+        match self {
+            Self::RunNode => Some("its node has failed; start the workflow again"),
+            Self::MachineOperate => Some("its operation has failed; ask for it again"),
+            Self::RunAdvance
+            | Self::RunWake
+            | Self::ListenerEvent
+            | Self::ListenerAction
+            | Self::ScheduleFire
+            | Self::AuditFlush
+            | Self::HostReconcile
+            | Self::HealthCheck
+            | Self::Noop => None,
         }
     }
 

@@ -115,8 +115,17 @@ pub async fn resume(conn: &mut PgConnection, queue: &str) -> Result<()> {
 /// pools to wake after the commit.
 ///
 /// # Errors
-/// NotFound when it is not among the dead, Conflict when another live job holds its uniqueness key.
+/// NotFound when it is not among the dead, Conflict when another live job holds its uniqueness key or its death ended
+/// what it was for.
 pub async fn redrive(conn: &mut PgConnection, id: JobId, attempts: u16) -> Result<Vec<i32>> {
+    let kind = sqlx::query_scalar!("select kind from job_dead where job_id = $1", id.0)
+        .fetch_optional(&mut *conn)
+        .await?;
+    if let Some(instead) = kind.and_then(|kind| kind.parse::<Kind>().ok()?.instead_of_redriving()) {
+        return Err(Error::conflict(format!(
+            "job {id} cannot be redriven: {instead}, and discard this dead letter"
+        )));
+    }
     let attempts = i16::try_from(attempts.max(1)).unwrap_or(i16::MAX);
     let row = sqlx::query!(
         r#"select became as "became!", woken as "woken!" from job_redrive_v1($1, $2)"#,

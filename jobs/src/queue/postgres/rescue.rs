@@ -20,37 +20,51 @@ pub struct Rescued {
     pub woken: Vec<i32>,
 }
 
-/// The jobs that the next [`rescue`] of this transaction lets die; nothing is written, so that whoever needs to hold
-/// something before they do still can. None when another process is at it: what it holds is not to be waited for.
-/// The right to rescue is this transaction's until its end.
+/// Takes expired leases of jobs back that are to run again, by the database's clock alone, and waits for nobody.
+/// None when another process is at it: the scan grows with dead rows, so one at a time is enough. The right to
+/// rescue is this transaction's until its end.
 ///
 /// # Errors
 /// Unavailable when nobody answers.
-pub async fn doomed(conn: &mut PgConnection) -> Result<Option<Vec<i64>>> {
+pub async fn rescue(conn: &mut PgConnection) -> Result<Option<Rescued>> {
     if !alone(conn).await? {
         return Ok(None);
     }
-    let rows = sqlx::query_scalar!(
-        "select job_id from job_lease where lease_until < now() and crashes + 1 >= $1",
+    let row = sqlx::query!(
+        r#"select rescued as "rescued!", woken as "woken!" from job_rescue_living_v1($1, $2)"#,
+        BATCH,
         MAX_CRASHES
     )
-    .fetch_all(conn)
+    .fetch_one(&mut *conn)
     .await?;
-    Ok(Some(rows))
+    Ok(Some(Rescued { count: row.rescued, dead: Vec::new(), woken: row.woken }))
 }
 
-/// Takes expired leases back, by the database's clock alone. Returns nothing when another process is at
-/// it: the scan grows with dead rows, so one at a time is enough.
+/// The jobs that are not to run again although their leases ran out, since too many workers died under them or they
+/// were to be cancelled. Those are for [`rescue_ending`].
 ///
 /// # Errors
 /// Unavailable when nobody answers.
-pub async fn rescue(conn: &mut PgConnection) -> Result<Rescued> {
-    if !alone(conn).await? {
-        return Ok(Rescued::default());
-    }
+pub async fn doomed(conn: &mut PgConnection) -> Result<Vec<i64>> {
+    let rows = sqlx::query_scalar!(
+        "select job_id from job_lease where lease_until < now() and (cancel_requested or crashes + 1 >= $1) limit $2",
+        MAX_CRASHES,
+        i64::from(BATCH)
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows)
+}
+
+/// Ends the [`doomed`] among these, whose order keys it waits for: whoever calls it bounds the wait
+/// ([`hurry`](super::ack::hurry)) and holds before what must be held before a job dies.
+///
+/// # Errors
+/// Interrupted when a key was held for too long, Unavailable when nobody answers.
+pub async fn rescue_ending(conn: &mut PgConnection, jobs: &[i64]) -> Result<Rescued> {
     let row = sqlx::query!(
-        r#"select rescued as "rescued!", died as "died!", woken as "woken!" from job_rescue_v2($1, $2)"#,
-        BATCH,
+        r#"select rescued as "rescued!", died as "died!", woken as "woken!" from job_rescue_ending_v1($1, $2)"#,
+        jobs,
         MAX_CRASHES
     )
     .fetch_one(&mut *conn)
