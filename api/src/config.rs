@@ -108,6 +108,21 @@ pub struct Limits {
     pub password_checks: usize,
     /// Requests of one address, user or API key.
     pub rates: RateLimits,
+    /// How long a WebSocket may take to say who it is.
+    pub live_init: Duration,
+    /// How often the client of a WebSocket is asked whether it is there. One that has said nothing for two of these is
+    /// gone.
+    pub live_breath: Duration,
+    /// WebSockets of this process. Others are told to come back.
+    pub live_connections: usize,
+    /// Streams of events of this process, which hold connections that requests need, too.
+    pub live_streams: usize,
+    /// Live connections of one user or key, at this process.
+    pub live_connections_each: usize,
+    /// Subscriptions of one connection.
+    pub subscriptions: usize,
+    /// Subscriptions of one user or key, at this process.
+    pub subscriptions_each: usize,
 }
 
 impl Default for Limits {
@@ -131,6 +146,13 @@ impl Default for Limits {
             login_window: Duration::from_secs(15 * 60),
             password_checks: 2,
             rates: RateLimits::default(),
+            live_init: Duration::from_secs(10),
+            live_breath: Duration::from_secs(20),
+            live_connections: 4096,
+            live_streams: 512,
+            live_connections_each: 100,
+            subscriptions: 100,
+            subscriptions_each: 1_000,
         }
     }
 }

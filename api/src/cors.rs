@@ -49,6 +49,13 @@ impl fmt::Display for BadOrigin {
     }
 }
 
+impl Origins {
+    /// Whether this is one of them.
+    pub(crate) fn names(&self, origin: &HeaderValue) -> bool {
+        self.0.contains(origin)
+    }
+}
+
 impl FromStr for Origins {
     type Err = BadOrigin;
 

@@ -16,6 +16,7 @@ mod keys;
 mod measure;
 mod probe;
 mod rate;
+mod realtime;
 mod request_id;
 mod router;
 mod server;

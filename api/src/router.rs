@@ -14,12 +14,12 @@ use tower_http::set_header::SetResponseHeaderLayer;
 
 use crate::error::{Fault, fault_problem, panic_problem, problem};
 use crate::state::App;
-use crate::{cors, graphql, measure, probe, rate, request_id, webhook};
+use crate::{cors, graphql, measure, probe, rate, realtime, request_id, webhook};
 
 /// The whole door. A request passes the layers from the last to the first.
 pub fn router(app: App) -> Router {
     let doors = Router::new()
-        .route("/graphql", post(graphql::handle))
+        .route("/graphql", post(graphql::handle).fallback(realtime::upgrade))
         .route("/hooks/{tenant}/{path}", post(webhook::handle))
         .route("/livez", get(probe::livez))
         .route("/readyz", get(probe::readyz))

@@ -22,6 +22,7 @@ use tokio_util::task::TaskTracker;
 use tower::Service;
 
 use crate::config::Limits;
+use crate::realtime::{self, Lasting};
 use crate::router::{figures, router};
 use crate::state::App;
 
@@ -50,9 +51,16 @@ pub async fn serve(listener: TcpListener, app: App, shutdown: CancellationToken)
         let (app, drained) = (app.clone(), drained.clone());
         tokio::spawn(async move { app.audit.run(&app.db, app.wake(), drained).await })
     };
+    let feeding = tokio::spawn(realtime::feed(app.clone(), drained.clone()));
+    let drain = limits.drain;
     let served = run_until(listener, router(app.clone()), limits, shutdown, || app.start_draining()).await;
+    // Those that left hyper's hands were told at the same moment as the others.
+    if tokio::time::timeout(drain, app.live.stopped()).await.is_err() {
+        tracing::warn!("live connections were cut: they outlasted the drain");
+    }
     // What the last requests told is handed on before the process ends.
     drained.cancel();
+    feeding.await.map_err(jobs::Error::internal)?;
     flushing.await.map_err(jobs::Error::internal)?;
     served
 }
@@ -176,11 +184,14 @@ async fn run(
 ) {
     let activity: Arc<Activity> = Arc::default();
     let counted = Arc::clone(&activity);
+    let cut = CancellationToken::new();
+    let cutting = cut.clone();
     let service = hyper::service::service_fn(move |request: Request<Incoming>| {
         let mut router = router.clone();
-        let under_way = UnderWay::of(&counted);
+        let under_way = Arc::new(UnderWay::of(&counted));
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(Peer(peer));
+        request.extensions_mut().insert(Lasting { _under_way: under_way.clone(), cut: cutting.clone() });
         async move {
             poll_fn(|cx| Service::<Request>::poll_ready(&mut router, cx)).await?;
             let response = router.call(request).await;
@@ -188,11 +199,12 @@ async fn run(
             response
         }
     });
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let mut connection = pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
     let ended = tokio::select! {
         ended = connection.as_mut() => Some(ended),
         () = idle(&activity, limits.head_timeout) => None,
         () = stop.cancelled() => None,
+        () = cut.cancelled() => return,
     };
     let ended = match ended {
         Some(ended) => ended,
@@ -202,6 +214,7 @@ async fn run(
             tokio::select! {
                 ended = connection.as_mut() => ended,
                 () = idle(&activity, limits.head_timeout) => return,
+                () = cut.cancelled() => return,
             }
         }
     };

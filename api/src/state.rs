@@ -16,6 +16,7 @@ use crate::config::ApiConfig;
 use crate::graphql::ApiSchema;
 use crate::probe::Readiness;
 use crate::rate::Meters;
+use crate::realtime::Live;
 
 /// The API's state; cheap to clone.
 #[derive(Clone)]
@@ -36,6 +37,7 @@ pub struct Parts {
     pub(crate) readiness: Readiness,
     pub(crate) audit: Buffer,
     pub(crate) rates: Meters,
+    pub(crate) live: Live,
     draining: AtomicBool,
 }
 
@@ -57,6 +59,7 @@ impl App {
             readiness: Readiness::default(),
             audit: Buffer::default(),
             rates: Meters::new(&config.limits.rates),
+            live: Live::new(&config.limits),
             draining: AtomicBool::new(false),
             db,
             wake,
@@ -87,9 +90,10 @@ impl App {
         &self.0.keyring
     }
 
-    /// Tells the probes that the process is about to end.
+    /// Tells the probes that the process is about to end, and live connections to go elsewhere.
     pub fn start_draining(&self) {
         self.0.draining.store(true, Ordering::Relaxed);
+        self.0.live.stop();
     }
 
     /// Whether the process is about to end.

@@ -1,7 +1,7 @@
 //! The heart: how what `rules` decides is kept in Postgres.
 //!
 //! Imports go downward only: `error` ← `config, metrics, trace, shutdown` ← `db` ← `tenant, access, seal,
-//! lease, workflow, idempotency` ← `queue` ← `payload` ← `awaited, firing` ← `host, department, machine` ← `health` ←
+//! lease, workflow, idempotency` ← `queue` ← `event` ← `payload` ← `awaited, firing` ← `host, department, machine` ← `health` ←
 //! `dag` ← `listener, schedule, audit, retention` ← `doctor`.
 
 pub mod access;
@@ -13,6 +13,7 @@ pub mod db;
 pub mod department;
 pub mod doctor;
 pub mod error;
+pub mod event;
 pub mod firing;
 pub mod health;
 pub mod host;

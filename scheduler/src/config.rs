@@ -28,6 +28,9 @@ pub const HEALTH_KEEP_DAYS: i32 = 7;
 /// For how many days firings of schedules that ended are kept, unless configured otherwise: as long as the runs that
 /// they started.
 pub const FIRING_KEEP_DAYS: i32 = 30;
+/// For how many hours events are kept for those who connect again, unless configured otherwise: a night, and the
+/// morning after.
+pub const EVENT_KEEP_HOURS: i32 = 24;
 
 /// For how many days ahead the history has partitions, unless configured otherwise: without any scheduler
 /// for so long, finished jobs still find their day.
@@ -57,6 +60,8 @@ pub struct SchedulerConfig {
     pub health_keep_days: i32,
     /// For how many days firings of schedules that ended are kept.
     pub firing_keep_days: i32,
+    /// For how many hours events are kept for those who connect again.
+    pub event_keep_hours: i32,
     /// For how many days ahead partitions are made; 7 at least.
     pub history_ahead_days: i32,
     /// For how many whole months audit entries are kept.
@@ -75,6 +80,7 @@ impl Default for SchedulerConfig {
             dead_letter_keep_days: DEAD_LETTER_KEEP_DAYS,
             health_keep_days: HEALTH_KEEP_DAYS,
             firing_keep_days: FIRING_KEEP_DAYS,
+            event_keep_hours: EVENT_KEEP_HOURS,
             history_ahead_days: HISTORY_AHEAD_DAYS,
             audit_keep_months: AUDIT_KEEP_MONTHS,
             lease: Duration::from_secs(LEASE_S),
@@ -84,7 +90,8 @@ impl Default for SchedulerConfig {
 
 impl SchedulerConfig {
     /// Reads `HISTORY_KEEP_DAYS`, `RUN_KEEP_DAYS`, `NOTICE_KEEP_DAYS`, `OPERATION_KEEP_DAYS`,
-    /// `DEAD_LETTER_KEEP_DAYS`, `HEALTH_KEEP_DAYS`, `FIRING_KEEP_DAYS`, `HISTORY_AHEAD_DAYS`, `AUDIT_KEEP_MONTHS` and `SCHEDULER_LEASE_S`.
+    /// `DEAD_LETTER_KEEP_DAYS`, `HEALTH_KEEP_DAYS`, `FIRING_KEEP_DAYS`, `EVENT_KEEP_HOURS`,
+    /// `HISTORY_AHEAD_DAYS`, `AUDIT_KEEP_MONTHS` and `SCHEDULER_LEASE_S`.
     pub fn read(reader: &mut Reader<'_>) -> Self {
         Self {
             history_keep_days: reader.number("HISTORY_KEEP_DAYS", HISTORY_KEEP_DAYS, 1..=3650),
@@ -94,6 +101,7 @@ impl SchedulerConfig {
             dead_letter_keep_days: reader.number("DEAD_LETTER_KEEP_DAYS", DEAD_LETTER_KEEP_DAYS, 1..=3650),
             health_keep_days: reader.number("HEALTH_KEEP_DAYS", HEALTH_KEEP_DAYS, 1..=3650),
             firing_keep_days: reader.number("FIRING_KEEP_DAYS", FIRING_KEEP_DAYS, 1..=3650),
+            event_keep_hours: reader.number("EVENT_KEEP_HOURS", EVENT_KEEP_HOURS, 1..=720),
             history_ahead_days: reader.number("HISTORY_AHEAD_DAYS", HISTORY_AHEAD_DAYS, 7..=60),
             audit_keep_months: reader.number("AUDIT_KEEP_MONTHS", AUDIT_KEEP_MONTHS, 1..=240),
             lease: reader.seconds("SCHEDULER_LEASE_S", LEASE_S, 3..=300),

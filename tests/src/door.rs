@@ -190,7 +190,13 @@ impl Client {
     /// The same client, at another door of the same installation.
     #[must_use]
     pub fn to(&self, door: &Door) -> Self {
-        Self { at: door.address, ..self.clone() }
+        self.at(door.address)
+    }
+
+    /// The same client, at another process of the same installation.
+    #[must_use]
+    pub fn at(&self, address: SocketAddr) -> Self {
+        Self { at: address, ..self.clone() }
     }
 
     /// The headers that tell who asks, for a request that is sent by hand.
@@ -209,7 +215,22 @@ impl Client {
         let body = json!({"query": query, "variables": variables}).to_string();
         let mut headers = vec![("content-type", "application/json")];
         headers.extend(self.headers.iter().map(|(n, v)| (*n, v.as_str())));
-        http::send(self.at, "POST", "/graphql", &headers, body.as_bytes()).await
+        let listens = query.starts_with("subscription");
+        if listens {
+            headers.push(("accept", "text/event-stream"));
+        }
+        let mut answer = http::send(self.at, "POST", "/graphql", &headers, body.as_bytes()).await;
+        // Of a subscription what it is answered with first, which is all for one that is refused.
+        let first = answer.text.split_once("data: ").and_then(|(_, rest)| rest.split_once('\n'));
+        if let Some(first) = first.filter(|_| listens).map(|(first, _)| first.to_owned()) {
+            answer.text = first;
+        }
+        answer
+    }
+
+    /// Where it asks.
+    pub fn address(&self) -> SocketAddr {
+        self.at
     }
 
     /// The data of an operation that succeeds.

@@ -14,7 +14,7 @@ const DEPTH: usize = 5;
 /// How many rows of a list are asked for.
 const ROWS: i64 = 5;
 
-const INTROSPECTION: &str = "{ __schema { queryType { name } mutationType { name } types {
+const INTROSPECTION: &str = "{ __schema { queryType { name } mutationType { name } subscriptionType { name } types {
     name kind enumValues { name } inputFields { name defaultValue type { ...t } }
     fields { name args { name defaultValue type { ...t } } type { ...t } } } } }
     fragment t on __Type { kind name ofType { kind name ofType { kind name ofType { kind name ofType { name } } } } }";
@@ -31,7 +31,7 @@ pub struct Operations {
 pub struct Operation {
     /// Its name.
     pub name: String,
-    /// `query` or `mutation`.
+    /// `query`, `mutation` or `subscription`.
     pub kind: &'static str,
     /// Its arguments.
     pub args: Vec<Arg>,
@@ -60,7 +60,9 @@ impl Operations {
         let types = schema["types"].as_array().expect("types");
         let types = types.iter().map(|t| (text(&t["name"]), t.clone())).collect();
         let mut this = Self { types, all: Vec::new() };
-        for (kind, root) in [("query", "queryType"), ("mutation", "mutationType")] {
+        let roots =
+            [("query", "queryType"), ("mutation", "mutationType"), ("subscription", "subscriptionType")];
+        for (kind, root) in roots {
             let fields = this.types[&text(&schema[root]["name"])]["fields"].clone();
             for field in fields.as_array().expect("fields") {
                 let args = args(&field["args"]);

@@ -1,6 +1,7 @@
 //! Starts the built `millrace` as a real process, to be signalled and killed.
 
 use std::fs::{self, File};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::Duration;
@@ -114,6 +115,18 @@ impl Millrace {
             );
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
+    }
+
+    /// Where it says that it listens. It needs `LOG_FORMAT=json`.
+    ///
+    /// # Panics
+    /// When it does not say so.
+    pub async fn listening(&mut self) -> SocketAddr {
+        self.printed("\"listening\"").await;
+        let log = self.log();
+        let line = log.lines().find(|line| line.contains("\"listening\"")).expect("it was printed");
+        let line: serde_json::Value = serde_json::from_str(line).expect("a line of JSON");
+        line["address"].as_str().expect("an address").parse().expect("an address")
     }
 
     /// Sends a signal.

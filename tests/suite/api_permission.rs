@@ -10,8 +10,16 @@ use crate::api_tenancy::graph;
 const OPEN: [&str; 6] =
     ["login", "loginExternal", "refreshSession", "acceptInvitation", "setupNeeded", "setUp"];
 /// Operations that need credentials and nothing more.
-const OWN: [&str; 7] =
-    ["me", "changePassword", "tenants", "validateWorkflow", "previewSchedule", "logout", "sessions"];
+const OWN: [&str; 8] = [
+    "me",
+    "changePassword",
+    "tenants",
+    "validateWorkflow",
+    "previewSchedule",
+    "logout",
+    "sessions",
+    "userEvents",
+];
 
 const NEW_KEY: &str = "mutation($t: ID!, $role: TenantRole!, $roles: [ID!], $scopes: [String!]) {
     createApiKey(tenant: $t, title: \"K\", role: $role, roles: $roles, scopes: $scopes) { secret apiKey { id roles scopes } } }";

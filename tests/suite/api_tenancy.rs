@@ -17,7 +17,7 @@ pub(crate) fn graph() -> Value {
 }
 
 /// Every operation within a tenant, with the thing that it names by id.
-const OPERATIONS: [(&str, &str); 41] = [
+const OPERATIONS: [(&str, &str); 45] = [
     ("", "query($t: ID) { members(tenant: $t) { nodes { userId } } }"),
     ("", "query($t: ID) { apiKeys(tenant: $t) { nodes { id } } }"),
     ("", "query($t: ID) { workflows(tenant: $t) { nodes { id } } }"),
@@ -86,6 +86,10 @@ const OPERATIONS: [(&str, &str); 41] = [
     ("job", "mutation($t: ID, $id: ID!) { retryJob(tenant: $t, id: $id) { id } }"),
     ("job", "mutation($t: ID, $id: ID!) { redriveDeadLetters(tenant: $t, ids: [$id]) }"),
     ("job", "mutation($t: ID, $id: ID!) { discardDeadLetters(tenant: $t, ids: [$id]) }"),
+    ("run", "subscription($t: ID, $id: ID!) { runEvents(tenant: $t, id: $id) { name } }"),
+    ("listener", "subscription($t: ID, $id: ID!) { listenerEvents(tenant: $t, id: $id) { name } }"),
+    ("machine", "subscription($t: ID, $id: ID!) { machineEvents(tenant: $t, id: $id) { name } }"),
+    ("department", "subscription($t: ID, $id: ID!) { departmentEvents(tenant: $t, id: $id) { name } }"),
 ];
 
 /// Operations that a member may not do in their own tenant either; tried by its administrator.

@@ -80,7 +80,11 @@ fn strays() -> Vec<(&'static str, Value, &'static [&'static str])> {
         ("{ ...nowhere }", json!({}), &["Unknown fragment: `nowhere`", "define it"]),
         ("query($a: Int) { __typename }", json!({}), &["Variable `$a` is not used", "use it"]),
         ("{ tenants(first: $n) { nodes { id } } }", json!({}), &["`$n` is not defined", "declare"]),
-        ("subscription { jobs { id } }", json!({}), &["there are no subscriptions here", "by a query"]),
+        (
+            "fragment f on Event { name } subscription { userEvents { ...f } }",
+            json!({}),
+            &["text/event-stream", "graphql-transport-ws"],
+        ),
         ("query a { __typename } query b { __typename }", json!({}), &["operationName"]),
         ("{ me @quickly { user { id } } }", json!({}), &["Unknown directive `quickly`", "`@include`"]),
         ("query($w: Nothing) { __typename }", json!({}), &["`Nothing`", "schema lists"]),

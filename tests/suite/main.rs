@@ -33,6 +33,7 @@ mod keyring;
 mod lease;
 mod listener;
 mod lists;
+mod live;
 mod machine;
 mod migrations;
 mod model;

@@ -85,6 +85,7 @@ impl Deed<'_> {
         }
         self.ledger.stands(key);
         self.app.audit.noted();
+        self.app.wake().stir();
         Ok(())
     }
 

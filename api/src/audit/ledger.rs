@@ -196,6 +196,13 @@ fn outcome_of(code: Option<&str>) -> Outcome {
     }
 }
 
+/// Tells of a subscription that is not allowed; that nobody is logged in is not told.
+pub(crate) fn denied(app: &App, ledger: &Ledger, caller: &Caller, field: &Field, fault: &Fault) {
+    if matches!(fault, Fault::Denied(denied) if *denied != Denied::Anonymous) {
+        app.audit.push(ledger.entry(caller, field, None, Some(fault.code_name())));
+    }
+}
+
 /// Tells that credentials were shown that are no good.
 pub(crate) fn refused_credentials(app: &App, origin: &Origin) {
     let given = Map::new();

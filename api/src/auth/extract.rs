@@ -79,6 +79,14 @@ pub(crate) async fn caller(app: &App, head: &request::Parts) -> Result<Caller, F
     Ok(Caller { principal, session: session.flatten(), origin: origin(app, head), trace_parent })
 }
 
+/// Who the credentials of a connection that lasts are of now. It asks for nothing, so nothing is counted.
+///
+/// # Errors
+/// [`Fault::BadCredentials`] when they are no good any more.
+pub(crate) async fn still(app: &App, headers: &HeaderMap) -> Result<Option<Principal>, Fault> {
+    Ok(verified(app, headers).await?.map(|(principal, _)| principal))
+}
+
 /// Who shows credentials, and the session that these are of.
 type Shown = (Principal, Option<SessionId>);
 

@@ -16,6 +16,9 @@ use crate::state::App;
 /// The name of the type of all that can be changed.
 const MUTATION: &str = "Mutation";
 
+/// The name of the type of all that can be listened to.
+const SUBSCRIPTION: &str = "Subscription";
+
 /// The gate, as an extension of the executor: no field at the root is resolved without it.
 pub(crate) struct Gate;
 
@@ -52,6 +55,14 @@ impl Keeper {
         next: NextResolve<'_>,
     ) -> ServerResult<Option<Value>> {
         let caller = ctx.data_opt::<Caller>();
+        if info.parent_type == SUBSCRIPTION {
+            // Each event passes here. Whether it may be heard was decided when its stream was made, and what was
+            // refused then was told.
+            return match admit(info.name, caller.and_then(|caller| caller.principal.as_ref())) {
+                Ok(()) => next.run(ctx, info).await,
+                Err(denied) => Err(refusal(denied, info.field, info.alias.unwrap_or(info.name).to_owned())),
+            };
+        }
         let telling = match (ctx.data_opt::<App>(), ctx.data_opt::<Ledger>(), caller) {
             (Some(app), Some(ledger), Some(caller)) => {
                 Some(Telling::of(app, ledger, caller, info.field, info.parent_type == MUTATION))

@@ -1,6 +1,7 @@
 //! Who is asking: logins, tokens, keys, and the guards on fields.
 
 mod admin;
+mod ending;
 mod external;
 mod extract;
 mod fetch;
@@ -22,12 +23,13 @@ mod token_tests;
 
 pub(crate) use admin::hashed;
 pub use admin::{Bootstrapped, bootstrap_admin, reset_admin_password};
+pub(crate) use ending::token_end;
 pub(crate) use external::External;
 pub use external::{Certificates, ExternalConfig};
 pub(crate) use extract::{
-    Caller, Origin, caller, external_subject, external_user, origin, same, unknown_subject,
+    Caller, Origin, caller, external_subject, external_user, origin, same, still, unknown_subject,
 };
-pub(crate) use gate::Gate;
+pub(crate) use gate::{Gate, admit};
 pub(crate) use guard::{MayOverall, SignedIn, principal};
 pub(crate) use one_time::{OneTime, Purpose, hash_of};
 pub(crate) use operation::{Needs, listed, needs};

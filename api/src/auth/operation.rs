@@ -163,6 +163,12 @@ pub(crate) const OPERATIONS: &[(&str, Needs)] = &[
     ("queueAllVMHealthChecks", Needs::Tenant(HealthExecute)),
     ("triggerHealthCheckRound", Needs::Tenant(HealthExecute)),
     ("setHealthCheck", Needs::Tenant(HealthUpdate)),
+    // What happens, while it happens.
+    ("runEvents", Needs::Tenant(WorkflowRead)),
+    ("machineEvents", Needs::Tenant(MachineRead)),
+    ("listenerEvents", Needs::Tenant(ListenerRead)),
+    ("departmentEvents", Needs::Tenant(DepartmentRead)),
+    ("userEvents", Needs::Credentials),
 ];
 
 static BY_NAME: LazyLock<HashMap<&'static str, Needs>> =
@@ -201,10 +207,10 @@ mod tests {
 
     /// Every operation of the schema, by name.
     async fn in_schema() -> BTreeSet<String> {
-        let query = "{ __schema { queryType { fields { name } } mutationType { fields { name } } } }";
+        let query = "{ __schema { queryType { fields { name } } mutationType { fields { name } } subscriptionType { fields { name } } } }";
         let told = crate::graphql::schema(true).execute(query).await.data.into_json().unwrap();
         let of = |root: &str| told["__schema"][root]["fields"].as_array().unwrap().clone();
-        let fields = of("queryType").into_iter().chain(of("mutationType"));
+        let fields = of("queryType").into_iter().chain(of("mutationType")).chain(of("subscriptionType"));
         fields.map(|f| f["name"].as_str().unwrap().to_owned()).collect()
     }
 

@@ -107,6 +107,11 @@ impl Fault {
         }
     }
 
+    /// The name of its code, as clients read it.
+    pub(crate) fn code_name(&self) -> &'static str {
+        self.code().as_str()
+    }
+
     /// The HTTP status of a request that this fault ended before any field was resolved.
     pub(crate) fn status(&self) -> StatusCode {
         self.code().status()

@@ -1,4 +1,4 @@
-//! Chooses between the two media types of GraphQL over HTTP.
+//! Chooses among the media types of GraphQL over HTTP.
 
 use axum::http::{HeaderMap, HeaderValue, header};
 
@@ -9,14 +9,19 @@ pub(crate) enum Media {
     GraphqlResponse,
     /// `application/json`: a well-formed request is answered with 200, whatever became of it.
     Json,
+    /// `text/event-stream`: each answer as it comes, after the protocol of graphql-sse.
+    EventStream,
 }
 
+/// The header value of answers that come as they are made.
+pub(crate) const STREAM: HeaderValue = HeaderValue::from_static("text/event-stream; charset=utf-8");
+
 impl Media {
-    /// The header value.
+    /// The header value of an answer that is whole. One that never began to stream is told as JSON.
     pub(crate) fn content_type(self) -> HeaderValue {
         HeaderValue::from_static(match self {
             Self::GraphqlResponse => "application/graphql-response+json; charset=utf-8",
-            Self::Json => "application/json; charset=utf-8",
+            Self::Json | Self::EventStream => "application/json; charset=utf-8",
         })
     }
 }
@@ -42,6 +47,7 @@ fn read(wish: &str) -> Option<(Media, f32)> {
     let mut parts = wish.split(';').map(str::trim);
     let media = match parts.next()?.to_ascii_lowercase().as_str() {
         "application/graphql-response+json" => Media::GraphqlResponse,
+        "text/event-stream" => Media::EventStream,
         "application/json" | "application/*" | "*/*" => Media::Json,
         _ => return None,
     };
@@ -86,6 +92,7 @@ mod tests {
             negotiated("application/graphql-response+json;q=0.5, application/json"),
             Some(Media::Json)
         );
+        assert_eq!(negotiated("text/event-stream"), Some(Media::EventStream));
         assert_eq!(negotiated("text/html"), None);
         assert_eq!(negotiated("application/json;q=0"), None);
     }

@@ -9,7 +9,7 @@ use crate::error::Fault;
 use crate::keys;
 
 /// What the body of a request holds.
-pub(super) struct Params {
+pub(crate) struct Params {
     pub(super) query: String,
     pub(super) operation_name: Option<String>,
     pub(super) variables: Variables,
@@ -20,14 +20,15 @@ impl Params {
     ///
     /// # Errors
     /// [`Fault::Validation`] naming what is wrong with it; [`Fault::NotPersisted`] for a document that is not taken.
-    pub(super) fn read(bytes: &[u8], documents: &Documents) -> Result<Self, Fault> {
-        let bad = |told: &str| Fault::Validation(told.to_owned());
-        let body = keys::read(bytes).map_err(|e| match e.classify() {
-            Category::Data => bad(&format!("the body is refused: {e}; send the key once")),
-            Category::Io | Category::Syntax | Category::Eof => {
-                bad(&format!("the body is no JSON: {e}; send JSON"))
-            }
-        })?;
+    pub(crate) fn read(bytes: &[u8], documents: &Documents) -> Result<Self, Fault> {
+        Self::of(read_json(bytes)?, documents)
+    }
+
+    /// What a body that was read holds.
+    ///
+    /// # Errors
+    /// As [`Params::read`].
+    pub(crate) fn of(body: Value, documents: &Documents) -> Result<Self, Fault> {
         let Value::Object(mut body) = body else {
             return Err(bad("the body must be one JSON object; several operations at once are not taken"));
         };
@@ -58,4 +59,21 @@ impl Params {
         let query = documents.find(text, id)?;
         Ok(Self { query, operation_name, variables })
     }
+}
+
+/// Reads JSON in which each key stands once.
+///
+/// # Errors
+/// [`Fault::Validation`] with the reason.
+pub(crate) fn read_json(bytes: &[u8]) -> Result<Value, Fault> {
+    keys::read(bytes).map_err(|e| match e.classify() {
+        Category::Data => bad(&format!("the body is refused: {e}; send the key once")),
+        Category::Io | Category::Syntax | Category::Eof => {
+            bad(&format!("the body is no JSON: {e}; send JSON"))
+        }
+    })
+}
+
+fn bad(told: &str) -> Fault {
+    Fault::Validation(told.to_owned())
 }

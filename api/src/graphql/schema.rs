@@ -1,11 +1,12 @@
 //! Puts the domains together.
 
-use async_graphql::{EmptySubscription, MergedObject, Schema};
+use async_graphql::{MergedObject, Schema};
 
 use super::apikey::{ApiKeyMutation, ApiKeyQuery};
 use super::audit::AuditQuery;
 use super::deadletter::{DeadLetterMutation, DeadLetterQuery};
 use super::department::{DepartmentMutation, DepartmentQuery};
+use super::event::EventSubscription;
 use super::health::{HealthMutation, HealthQuery};
 use super::host::{HostMutation, HostQuery};
 use super::invitation::{InvitationMutation, InvitationQuery};
@@ -77,7 +78,7 @@ pub(crate) struct Mutation(
 );
 
 /// The schema of the API.
-pub(crate) type ApiSchema = Schema<Query, Mutation, EmptySubscription>;
+pub(crate) type ApiSchema = Schema<Query, Mutation, EventSubscription>;
 
 /// How deeply the executor may recurse; above every depth that `limit` lets pass, so that it never speaks.
 const RECURSION: usize = 48;
@@ -87,7 +88,7 @@ const DIRECTIVES: usize = 4;
 
 /// The schema. When it is not open to introspection, errors do not suggest names from it either.
 pub(crate) fn schema(open: bool) -> ApiSchema {
-    let builder = Schema::build(Query::default(), Mutation::default(), EmptySubscription)
+    let builder = Schema::build(Query::default(), Mutation::default(), EventSubscription)
         .extension(Gate)
         .limit_recursive_depth(RECURSION)
         .limit_directives(DIRECTIVES);

@@ -29,6 +29,11 @@ pub(crate) struct Scope {
 }
 
 impl Scope {
+    /// All that the principal holds in the tenant.
+    pub(crate) fn may(&self) -> Permissions {
+        self.may
+    }
+
     /// Refuses to give somebody more than the giver holds: a right to make roles or keys must not be a way
     /// to every other right.
     ///

@@ -115,6 +115,20 @@ impl Meters {
         charge(self.address.as_ref(), network(address), Some(told))
     }
 
+    /// Counts an operation that came over a connection which lasts, as the request that it would be alone: by address,
+    /// and by who sends it.
+    ///
+    /// # Errors
+    /// [`Fault::RateLimited`] when it is one too many.
+    pub(crate) fn charge_operation(
+        &self,
+        address: IpAddr,
+        principal: Option<&Principal>,
+    ) -> Result<(), Fault> {
+        charge(self.address.as_ref(), network(address), None)?;
+        principal.map_or(Ok(()), |principal| self.charge(principal, &Extensions::new()))
+    }
+
     /// Counts a request by who sends it, once that is known.
     ///
     /// # Errors

@@ -7,6 +7,7 @@ pub mod access;
 pub mod apikey;
 pub mod audit;
 pub mod dag;
+pub mod event;
 pub mod health;
 pub mod id;
 pub mod kept;

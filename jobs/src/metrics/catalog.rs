@@ -153,6 +153,11 @@ pub(super) const AUTH_FAILURES: Metric =
     counter("millrace_auth_failures_total", &["reason"], "Refused credentials by reason.");
 pub(super) const RATE_LIMITED: Metric =
     counter("millrace_rate_limited_total", &["limit"], "Requests refused by a limit on their rate.");
+pub(super) const LIVE_PARTED: Metric = counter(
+    "millrace_live_parted_total",
+    &["reason"],
+    "Live connections that the API ended, by reason: slow, expired, access_changed, restarting.",
+);
 pub(super) const DB_POOL: Metric = gauge(
     "millrace_db_pool_connections",
     &["state"],
@@ -285,6 +290,7 @@ pub const CATALOG: &[Metric] = &[
     ERRORS,
     AUTH_FAILURES,
     RATE_LIMITED,
+    LIVE_PARTED,
     DB_POOL,
     DB_POOL_WAIT,
     SCHEDULER_LEADER,

@@ -160,6 +160,11 @@ pub fn auth_failure(reason: &'static str) {
     counter!(c::AUTH_FAILURES.name, "reason" => reason).increment(1);
 }
 
+/// A live connection was ended by us.
+pub fn live_parted(reason: &'static str) {
+    counter!(c::LIVE_PARTED.name, "reason" => reason).increment(1);
+}
+
 /// A request came too soon after others.
 pub fn rate_limited(limit: &'static str) {
     counter!(c::RATE_LIMITED.name, "limit" => limit).increment(1);

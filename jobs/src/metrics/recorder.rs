@@ -118,6 +118,7 @@ mod tests {
         record::error("NOT_FOUND", "Low");
         record::auth_failure("bad_password");
         record::rate_limited("login");
+        record::live_parted("slow");
         record::scheduler_leader(true);
         record::duty("report", true, MS);
         record::queue(&record::QueueFigures {

@@ -14,6 +14,12 @@ use crate::queue::Enqueued;
 /// The channel on which processes wake each other.
 const CHANNEL: &str = "millrace_wake";
 
+/// The channel on which processes say that there are new events.
+pub(crate) const NEWS: &str = "millrace_event";
+
+/// What is said there. Which events there are is read from their log.
+const STIRRED: &str = "news";
+
 /// How many hints may wait for a slow loop before it is told to look everywhere instead.
 const HINTS: usize = 128;
 
@@ -35,6 +41,7 @@ pub enum Hint {
 pub struct Wake {
     here: broadcast::Sender<Hint>,
     elsewhere: Notifier,
+    news: Notifier,
 }
 
 impl Wake {
@@ -44,12 +51,20 @@ impl Wake {
         Self {
             here: broadcast::Sender::new(HINTS),
             elsewhere: Notifier::start(db.clone(), CHANNEL, ended.clone()),
+            news: Notifier::start(db.clone(), NEWS, ended.clone()),
         }
     }
 
     /// Tells the others what has not been told yet: for the end of a process.
     pub async fn flush(&self) {
         self.elsewhere.flush().await;
+        self.news.flush().await;
+    }
+
+    /// Says to the API that there may be new events to tell. Call it after a commit that changed a run, a machine,
+    /// a listener or a department; what is forgotten is told a second later.
+    pub fn stir(&self) {
+        self.news.send(STIRRED.to_owned());
     }
 
     /// Tells of new jobs. Call it after the commit: before it nobody could see them.

@@ -1,10 +1,11 @@
 //! What has ended goes once nobody needs it: runs with their logs, notices with what became of them, operations
-//! on machines, machines that were destroyed, and what checks found.
+//! on machines, machines that were destroyed, what checks found, and events.
 
 mod store;
 
 pub use store::{
-    FIRING_BATCH, HEALTH_BATCH, LEFT_BEHIND_BATCH, LETTER_BATCH, MACHINE_BATCH, NOTICE_BATCH,
-    OPERATION_BATCH, RUN_BATCH, allow_removal, forget_removals, remove_firings, remove_health_results,
-    remove_left_behind, remove_letters, remove_machines, remove_notices, remove_operations, remove_runs,
+    EVENT_BATCH, FIRING_BATCH, HEALTH_BATCH, LEFT_BEHIND_BATCH, LETTER_BATCH, MACHINE_BATCH, NOTICE_BATCH,
+    OPERATION_BATCH, RUN_BATCH, allow_removal, forget_removals, remove_events, remove_firings,
+    remove_health_results, remove_left_behind, remove_letters, remove_machines, remove_notices,
+    remove_operations, remove_runs,
 };

@@ -26,6 +26,9 @@ pub const HEALTH_BATCH: i64 = 5_000;
 /// How many firings of schedules one call removes at most: there are many, and each is small.
 pub const FIRING_BATCH: i64 = 5_000;
 
+/// How many events one call removes at most.
+pub const EVENT_BATCH: i64 = 5_000;
+
 /// How long a removal is remembered after the last of what it left behind, in seconds: a job that began
 /// before it may add to that for as long as a transaction may last.
 const REMOVAL_GRACE_S: i32 = 600;
@@ -175,6 +178,32 @@ pub async fn remove_firings(conn: &mut PgConnection, keep_days: i32) -> Result<u
         FIRING_BATCH
     );
     removed(removal.execute(conn)).await
+}
+
+/// Removes events that were told more than this many hours ago, oldest first, and tells how many; with them, notes
+/// from where on whoever asks for what came before may have missed some.
+///
+/// # Errors
+/// Unavailable when nobody answers.
+pub async fn remove_events(conn: &mut PgConnection, keep_hours: i32) -> Result<u64> {
+    let row = sqlx::query!(
+        r#"with old as (
+            delete from event where ctid = any(array(
+                select e.ctid from (select ctid, at from event order by xid limit $2) e
+                where e.at < now() - $1::integer * interval '1 hour'))
+            returning xid
+        ),
+        noted as (
+            update event_floor set xid = greatest(xid, (select xid from old order by xid desc limit 1))
+            where exists (select from old)
+        )
+        select count(*) as "removed!" from old"#,
+        keep_hours,
+        EVENT_BATCH
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(row.removed.unsigned_abs())
 }
 
 /// Removes at most `limit` notices, and as many buffered events, of listeners that are gone, and tells how

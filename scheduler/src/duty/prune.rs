@@ -1,15 +1,16 @@
 //! Takes away what was outlived: uniqueness keys, workers that are gone, failed logins, idempotency keys, dead letters,
 //! notices, ended runs, letters to runs that are gone, ended operations on machines, machines that were
-//! destroyed, what checks of them found, firings of schedules, what listeners left behind.
+//! destroyed, what checks of them found, firings of schedules, events, what listeners left behind.
 
 use jobs::access::store::forget_logins;
 use jobs::db::PgConnection;
 use jobs::idempotency;
 use jobs::queue::postgres::prune::{BATCH, DEAD_LETTER_BATCH, dead_letters, unique_keys, workers};
 use jobs::retention::{
-    FIRING_BATCH, HEALTH_BATCH, LEFT_BEHIND_BATCH, LETTER_BATCH, MACHINE_BATCH, NOTICE_BATCH,
-    OPERATION_BATCH, RUN_BATCH, allow_removal, forget_removals, remove_firings, remove_health_results,
-    remove_left_behind, remove_letters, remove_machines, remove_notices, remove_operations, remove_runs,
+    EVENT_BATCH, FIRING_BATCH, HEALTH_BATCH, LEFT_BEHIND_BATCH, LETTER_BATCH, MACHINE_BATCH, NOTICE_BATCH,
+    OPERATION_BATCH, RUN_BATCH, allow_removal, forget_removals, remove_events, remove_firings,
+    remove_health_results, remove_left_behind, remove_letters, remove_machines, remove_notices,
+    remove_operations, remove_runs,
 };
 use jobs::{Result, metrics};
 
@@ -38,13 +39,14 @@ enum Outlived {
     Machines,
     HealthResults,
     Firings,
+    Events,
     LeftBehind,
 }
 
 impl Outlived {
     /// Dead letters before the notices that they need, runs before the letters to them, operations before their
     /// machines.
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 14] = [
         Self::UniqueKeys,
         Self::Workers,
         Self::Logins,
@@ -57,6 +59,7 @@ impl Outlived {
         Self::Machines,
         Self::HealthResults,
         Self::Firings,
+        Self::Events,
         Self::LeftBehind,
     ];
 
@@ -75,6 +78,7 @@ impl Outlived {
             Self::Machines => "machines",
             Self::HealthResults => "health_results",
             Self::Firings => "firings",
+            Self::Events => "events",
             Self::LeftBehind => "left_behind",
         }
     }
@@ -92,6 +96,7 @@ impl Outlived {
             Self::Machines => MACHINE_BATCH.unsigned_abs(),
             Self::HealthResults => HEALTH_BATCH.unsigned_abs(),
             Self::Firings => FIRING_BATCH.unsigned_abs(),
+            Self::Events => EVENT_BATCH.unsigned_abs(),
             // Of notices or of events there may be less than a batch: only nothing says that no more is.
             Self::LeftBehind => 1,
         }
@@ -118,6 +123,7 @@ impl Outlived {
             Self::Machines => remove_machines(conn, config.operation_keep_days).await,
             Self::HealthResults => remove_health_results(conn, config.health_keep_days).await,
             Self::Firings => remove_firings(conn, config.firing_keep_days).await,
+            Self::Events => remove_events(conn, config.event_keep_hours).await,
             Self::LeftBehind => match remove_left_behind(conn, LEFT_BEHIND_BATCH).await? {
                 0 => {
                     forget_removals(conn).await?;

@@ -6,12 +6,13 @@ use sqlx::{AssertSqlSafe, PgConnection};
 use tests::Database;
 
 /// Tables that hold nothing of a tenant's, or nothing of it but ids, kinds, keys and times.
-const OPEN: [(&str, &str); 19] = [
+const OPEN: [(&str, &str); 20] = [
     ("_sqlx_migrations", "what was migrated; the roles may read it and no more"),
     (
         "app_user",
         "users belong to the installation; membership, which is behind the wall, says where they belong",
     ),
+    ("event_floor", "up to which transaction events were removed: one number"),
     ("health_slot", "which checks are being made, of the whole installation: ids and times"),
     ("host", "hosts are the installation's; machines of all tenants stand on them"),
     ("job_blocked", "where jobs are: ids, kinds, order keys, times; the queue's functions move them"),

@@ -15,7 +15,7 @@ async fn count(conn: &mut PgConnection, table: &str) -> i64 {
 }
 
 async fn installations(conn: &mut PgConnection, table: &str) -> i64 {
-    if !["audit_intake", "job"].contains(&table) {
+    if !["audit_intake", "event", "job"].contains(&table) {
         return 0;
     }
     let nil = "'00000000-0000-0000-0000-000000000000'";
@@ -55,7 +55,8 @@ async fn a_statement_that_forgets_its_tenant_finds_what_was_entered_and_no_more(
         let acmes = count(&mut tx, &table).await;
         jobs::db::wall::enter_all(&mut tx).await.unwrap();
         assert_eq!(count(&mut tx, &table).await, all, "`{table}` of all");
-        // What was noted of logins and the like is the installation's, and so is the job that carries it.
+        // What was noted of logins and the like is the installation's, and so are the job that carries it and what
+        // happened to accounts.
         let nobodys = installations(&mut owner, &table).await;
         assert_eq!(acmes + others + nobodys, all, "`{table}` of one and the other");
         // The other has its own row, the membership of who made it, and the note of that.
@@ -112,6 +113,14 @@ async fn nothing_is_put_into_anothers_room_and_no_wall_is_taken_down() {
         "update _sqlx_migrations set success = true".to_owned(),
         "select job_history_drop_v1(1)".to_owned(),
         "select audit_confine_v1()".to_owned(),
+        "select event_confine_v1()".to_owned(),
+        format!(
+            "insert into event (tenant_id, topic, topic_id, name, data) values ('{acme}', 'RUN', '{id}', 'made up', '{{}}')"
+        ),
+        "update event set name = 'changed'".to_owned(),
+        "delete from event".to_owned(),
+        "truncate event".to_owned(),
+        "update event_floor set xid = '0'".to_owned(),
     ];
     let days: Vec<String> = sqlx::query_scalar(
         "select inhrelid::regclass::text from pg_inherits where inhparent = 'job_history'::regclass",

@@ -129,6 +129,7 @@ async fn end(
     told: &[Enqueued],
 ) -> Result<Handled> {
     tx.commit().await?;
+    context.wake.stir();
     context.wake.pools(woken);
     context.wake.send(told);
     Ok(Handled::Settled)

@@ -74,6 +74,7 @@ pub(crate) async fn reconcile(context: &Context, attempt: &Attempt) -> Result<Ha
             return Ok(Handled::Outcome(Outcome::Released));
         }
         tx.commit().await?;
+        context.wake.stir();
     }
     let mut tx = jobs::db::begin(&context.db).await?;
     jobs::host::store::listed(&mut tx, hold.id).await?;

@@ -53,6 +53,7 @@ pub(crate) async fn event(context: &Context, attempt: &Attempt) -> Result<Handle
     let enqueued = fan_out(&mut tx, attempt, tenant, &payload, &enabled).await?;
     let woken = finish(&mut tx, attempt, began.elapsed()).await?;
     tx.commit().await?;
+    context.wake.stir();
     context.wake.send(&enqueued);
     context.wake.pools(&woken);
     if dropped {
@@ -154,6 +155,7 @@ pub(crate) async fn action(context: &Context, attempt: &Attempt) -> Result<Handl
     notices::settle_action(&mut tx, notice_id, replay, action_id, state, run, None).await?;
     let woken = finish(&mut tx, attempt, began.elapsed()).await?;
     tx.commit().await?;
+    context.wake.stir();
     context.wake.send(&enqueued);
     context.wake.pools(&woken);
     Ok(Handled::Settled)

@@ -123,6 +123,7 @@ async fn look_after(context: &Context, run: RunId) -> Result<()> {
 }
 
 fn tell(context: &Context, moved: &Moved) {
+    context.wake.stir();
     context.wake.send(&moved.enqueued);
     if moved.stopping {
         context.wake.hint(Hint::Cancelled);

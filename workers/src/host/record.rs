@@ -38,9 +38,12 @@ pub(crate) struct Record {
 impl Record {
     /// Begins to write for whoever asks.
     pub(crate) fn start(db: &PgPool, wake: &Wake) -> Self {
-        let (db_begin, db_end, db_read, wake) = (db.clone(), db.clone(), db.clone(), wake.clone());
+        let (db_begin, db_end, db_read) = (db.clone(), db.clone(), db.clone());
+        let (at_begin, wake) = (wake.clone(), wake.clone());
         Self {
-            begin: Gather::start(Duration::ZERO, move |asked| begin(db_begin.clone(), asked).boxed()),
+            begin: Gather::start(Duration::ZERO, move |asked| {
+                begin(db_begin.clone(), at_begin.clone(), asked).boxed()
+            }),
             end: Gather::start(Duration::ZERO, move |asked| end(db_end.clone(), wake.clone(), asked).boxed()),
             recorded: Gather::start(READ_APART, move |asked| recorded(db_read.clone(), asked).boxed()),
         }
@@ -89,9 +92,11 @@ impl Record {
     }
 }
 
-async fn begin(db: PgPool, beginnings: Vec<Beginning>) -> Result<Vec<Begun>> {
+async fn begin(db: PgPool, wake: Wake, beginnings: Vec<Beginning>) -> Result<Vec<Begun>> {
     let mut conn = db.acquire().await?;
-    store::begin(&mut conn, &beginnings).await
+    let begun = store::begin(&mut conn, &beginnings).await?;
+    wake.stir();
+    Ok(begun)
 }
 
 async fn end(db: PgPool, wake: Wake, endings: Vec<Ending>) -> Result<Vec<Settled>> {
@@ -102,6 +107,7 @@ async fn end(db: PgPool, wake: Wake, endings: Vec<Ending>) -> Result<Vec<Settled
     let told =
         if awaited.is_empty() { Vec::new() } else { awaited::operations_ended(&mut tx, &awaited).await? };
     tx.commit().await?;
+    wake.stir();
     wake.send(&told);
     Ok(settled)
 }

@@ -1,0 +1,25 @@
+//! What happens, told while it happens: one look at the log for the whole process, and whoever listens.
+//!
+//! `feed` reads what is new and hands it to `hub`, which hands it to each `hearing`; that one first makes up for
+//! what was missed. A `line` is the connection that it all goes through: it ends when whoever holds it is too slow,
+//! may not hear it any more, or the process stops. `socket` with `talk`, and `stream`, are the two forms of it.
+
+mod feed;
+mod hearing;
+mod hub;
+mod line;
+mod live;
+mod message;
+mod origin;
+mod seats;
+mod socket;
+mod stream;
+mod talk;
+mod watch;
+
+pub(crate) use feed::run as feed;
+pub(crate) use hearing::{Hearing, Hears, Told};
+pub(crate) use line::{Lasting, Line};
+pub(crate) use live::Live;
+pub(crate) use socket::upgrade;
+pub(crate) use stream::{STREAM_COMPLETE, answer, stream_next};

@@ -1,0 +1,117 @@
+//! Answers a subscription as a stream of server-sent events, each operation on a connection of its own, after the
+//! protocol of graphql-sse.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::http::{HeaderValue, Response, header, request};
+use futures::StreamExt;
+use futures::stream::{BoxStream, unfold};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Interval, interval};
+
+use super::line::{Lasting, Line, Parting};
+use super::watch::watch;
+use crate::auth::Caller;
+use crate::error::Fault;
+use crate::graphql::{Prepared, STREAM, body_of};
+use crate::state::App;
+
+/// How often a line without meaning is sent, by which either end notices that the other is gone.
+const BREATH: Duration = Duration::from_secs(15);
+
+/// How long the last words of a stream that we end may take to be read, before its connection is cut.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// Answers a subscription whose client takes a stream.
+///
+/// # Errors
+/// The fault of a request that is refused before any of it is executed.
+pub(crate) fn answer(
+    app: &App,
+    head: &request::Parts,
+    prepared: Prepared,
+    caller: Caller,
+) -> Result<Response<Body>, Fault> {
+    prepared.admit_subscription(app, &caller)?;
+    let room = app.live.stream_room()?;
+    let line = app.live.open(caller.clone(), &app.config.limits)?;
+    let lasting = head.extensions.get::<Lasting>().cloned();
+    // Whoever does not read is cut off: what stands in the way of the last words is what nobody reads.
+    let (ended, cut) = (line.end_of(), lasting.as_ref().map(|lasting| lasting.cut.clone()));
+    let weak = Arc::downgrade(&line);
+    tokio::spawn(watch(app.clone(), weak.clone(), head.headers.clone()));
+    tokio::spawn(async move {
+        ended.cancelled().await;
+        tokio::time::sleep(LAST_WORDS).await;
+        // It is there as long as its body is.
+        if let (Some(_), Some(cut)) = (weak.upgrade(), cut) {
+            cut.cancel();
+        }
+    });
+    let answers =
+        app.schema.execute_stream(prepared.into_request(app, caller).data(Arc::clone(&line))).boxed();
+    let breath = interval(BREATH);
+    let told = Telling { answers, line, breath, over: false, _lasting: lasting, _room: room };
+    let body = Body::from_stream(unfold(told, async |mut telling| {
+        telling.next().await.map(|bytes| (Ok::<_, Infallible>(bytes), telling))
+    }));
+    let mut response = Response::new(body);
+    response.headers_mut().insert(header::CONTENT_TYPE, STREAM);
+    // A proxy that gathers an answer before it hands it on would hold back what happens.
+    response.headers_mut().insert("x-accel-buffering", HeaderValue::from_static("no"));
+    Ok(response)
+}
+
+/// The word that a stream is complete.
+pub(crate) const STREAM_COMPLETE: &str = "event: complete\ndata: \n\n";
+
+/// One answer of a stream. JSON has no line breaks outside its texts, and none within.
+pub(crate) fn stream_next(body: &str) -> String {
+    format!("event: next\ndata: {body}\n\n")
+}
+
+/// A stream under way.
+struct Telling {
+    answers: BoxStream<'static, async_graphql::Response>,
+    line: Arc<Line>,
+    breath: Interval,
+    over: bool,
+    _lasting: Option<Lasting>,
+    _room: OwnedSemaphorePermit,
+}
+
+impl Telling {
+    /// The next that is sent; none at the end.
+    async fn next(&mut self) -> Option<Bytes> {
+        if self.over {
+            return None;
+        }
+        tokio::select! {
+            biased;
+            why = self.line.ended() => {
+                self.over = true;
+                // Without `complete`: the client connects again.
+                Some(parting(why))
+            }
+            answer = self.answers.next() => Some(match answer {
+                Some(response) => {
+                    let (body, _) = body_of(response);
+                    Bytes::from(stream_next(&body.to_string()))
+                }
+                None => {
+                    self.over = true;
+                    Bytes::from_static(STREAM_COMPLETE.as_bytes())
+                }
+            }),
+            _ = self.breath.tick() => Some(Bytes::from_static(b":\n\n")),
+        }
+    }
+}
+
+/// Why a stream ends, for people who read it.
+fn parting(why: Parting) -> Bytes {
+    Bytes::from(format!(": {}\n\n", why.reason()))
+}

@@ -1,0 +1,187 @@
+//! Reads the log of events by what is visible in Postgres' snapshots.
+
+use chrono::{DateTime, Utc};
+use rules::event::{Cursor, Snapshot, Topic, TopicKind};
+use rules::id::TenantId;
+use serde_json::Value;
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use crate::{Error, Result};
+
+/// The most events that one call reads.
+pub const MAX_EVENTS: i32 = 500;
+
+/// One event.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Event {
+    /// Its number. Of one topic a later event has a higher one.
+    pub seq: i64,
+    /// When its transaction began, by the database's clock.
+    pub at: DateTime<Utc>,
+    /// Whose it is; nil for that of a user's account.
+    pub tenant: TenantId,
+    /// What it is about.
+    pub topic: Topic,
+    /// The department of the machine that it is about.
+    pub department: Option<Uuid>,
+    /// What happened.
+    pub name: String,
+    /// What there is to tell of it.
+    pub data: Value,
+}
+
+/// Some of what is new.
+#[derive(Debug)]
+pub struct Page {
+    /// Up to where was looked.
+    pub upto: Snapshot,
+    /// What is new, by `seq`; as many as were asked for when there may be more.
+    pub events: Vec<Event>,
+}
+
+/// What all tenants' events come to between two snapshots, from behind `seq` on; up to the present moment unless one
+/// is given. For the feed of a process, which tells each only to whom it may be told.
+///
+/// # Errors
+/// Internal when what is stored does not read back; Unavailable when nobody answers.
+pub async fn feed(
+    conn: &mut PgConnection,
+    after: &Snapshot,
+    seq: i64,
+    upto: Option<&Snapshot>,
+) -> Result<Page> {
+    let rows = sqlx::query!(
+        r#"select upto as "upto!", seq, at, tenant_id, topic, topic_id, department_id, name, data
+        from event_feed_v1($1, $2, $3, $4)"#,
+        after.as_str(),
+        seq,
+        upto.map(Snapshot::as_str),
+        MAX_EVENTS
+    )
+    .fetch_all(conn)
+    .await?;
+    let seen = rows.first().map(|row| row.upto.parse().map_err(Error::internal)).transpose()?;
+    let upto = seen.ok_or_else(|| Error::internal("the feed told of no snapshot"))?;
+    let mut events = Vec::new();
+    for row in rows {
+        let (Some(seq), Some(at), Some(tenant), Some(topic), Some(id), Some(name), Some(data)) =
+            (row.seq, row.at, row.tenant_id, row.topic, row.topic_id, row.name, row.data)
+        else {
+            continue;
+        };
+        let topic = topic_of(&topic, id)?;
+        events.push(Event {
+            seq,
+            at,
+            tenant: TenantId(tenant),
+            topic,
+            department: row.department_id,
+            name,
+            data,
+        });
+    }
+    Ok(Page { upto, events })
+}
+
+/// The present moment.
+///
+/// # Errors
+/// Unavailable when nobody answers.
+pub async fn now(conn: &mut PgConnection) -> Result<Snapshot> {
+    let row = sqlx::query!(r#"select pg_current_snapshot()::text as "now!""#).fetch_one(conn).await?;
+    row.now.parse().map_err(Error::internal)
+}
+
+/// What a topic's events come to from a cursor up to a snapshot, each with the cursor behind it: the first
+/// [`MAX_EVENTS`]. Under the API's role that of the tenant that was entered.
+///
+/// # Errors
+/// As [`feed`].
+pub async fn replay(
+    conn: &mut PgConnection,
+    tenant: TenantId,
+    topic: Topic,
+    from: &Cursor,
+    upto: &Snapshot,
+) -> Result<Vec<(Event, Cursor)>> {
+    // First the rest of what the cursor had begun to show, then what came after it.
+    let rows = sqlx::query!(
+        r#"select seq, at, topic, topic_id, department_id, name, data,
+            pg_visible_in_snapshot(xid, $4::text::pg_snapshot) as "begun!"
+        from event
+        where tenant_id = $1 and (topic_id = $2 or department_id = $2) and topic <> all('{KEY,TENANT}')
+            and xid >= pg_snapshot_xmin($3::text::pg_snapshot)
+            and not pg_visible_in_snapshot(xid, $3::text::pg_snapshot)
+            and (not pg_visible_in_snapshot(xid, $4::text::pg_snapshot) or seq > $5)
+            and pg_visible_in_snapshot(xid, $6::text::pg_snapshot)
+        order by pg_visible_in_snapshot(xid, $4::text::pg_snapshot) desc, seq
+        limit $7"#,
+        tenant.0,
+        topic.id,
+        from.base.as_str(),
+        from.upto.as_str(),
+        from.seq,
+        upto.as_str(),
+        i64::from(MAX_EVENTS)
+    )
+    .fetch_all(conn)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            let cursor = if row.begun {
+                Cursor { seq: row.seq, ..from.clone() }
+            } else {
+                Cursor { base: from.upto.clone(), upto: upto.clone(), seq: row.seq }
+            };
+            let event = Event {
+                seq: row.seq,
+                at: row.at,
+                tenant,
+                topic: topic_of(&row.topic, row.topic_id)?,
+                department: row.department_id,
+                name: row.name,
+                data: row.data,
+            };
+            Ok((event, cursor))
+        })
+        .collect()
+}
+
+fn topic_of(word: &str, id: Uuid) -> Result<Topic> {
+    let kind = TopicKind::from_word(word);
+    let kind =
+        kind.ok_or_else(|| Error::internal(format!("events are about `{word}`, which nobody knows")))?;
+    Ok(Topic { kind, id })
+}
+
+/// Whether all that came after a cursor is still there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kept {
+    /// It is.
+    All,
+    /// Some of it may have been removed.
+    Gone,
+    /// The cursor is of a moment that this database has not seen: it was restored since, or is another.
+    Unknown,
+}
+
+/// Whether all that came after a cursor is still there.
+///
+/// # Errors
+/// Unavailable when nobody answers.
+pub async fn kept(conn: &mut PgConnection, cursor: &Cursor) -> Result<Kept> {
+    let row = sqlx::query!(
+        r#"select (select f.xid from event_floor f) >= pg_snapshot_xmin($1::text::pg_snapshot) as "gone!",
+            pg_snapshot_xmax($2::text::pg_snapshot) > pg_snapshot_xmax(pg_current_snapshot()) as "unknown!""#,
+        cursor.base.as_str(),
+        cursor.upto.as_str()
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(match (row.unknown, row.gone) {
+        (true, _) => Kept::Unknown,
+        (false, true) => Kept::Gone,
+        (false, false) => Kept::All,
+    })
+}

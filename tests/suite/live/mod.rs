@@ -1,0 +1,8 @@
+//! What is told while it happens: the log that it is read from, and those who listen.
+
+mod again;
+mod doors;
+mod ends;
+mod limits;
+mod listen;
+mod log;
