@@ -72,3 +72,16 @@ end $$;
 
 -- What a machine's snapshots are found by when it is destroyed or shown, the failed ones too.
 create index machine_snapshot_machine on machine_snapshot (machine_id, created_at);
+
+-- An attempt of a firing that an executable of before begins has another job than the one before it, and it does not
+-- say which: nobody must look for the old one then.
+create function schedule_firing_job_v1() returns trigger
+language plpgsql as $$
+begin
+    new.job_id := null;
+    return new;
+end $$;
+
+create trigger attempt_begun before update of attempt on schedule_firing for each row
+    when (new.attempt is distinct from old.attempt and new.job_id is not distinct from old.job_id)
+    execute function schedule_firing_job_v1();

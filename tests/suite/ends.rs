@@ -267,7 +267,12 @@ async fn handing_back_and_snoozing_cost_no_attempt() {
         settle(&mut conn, &[ack(&taken[0], outcome)]).await.unwrap();
         promote::promote(&mut conn, None).await.unwrap();
     }
-    assert_eq!(take(&mut conn, 1).await[0].attempt, 1);
+    let taken = take(&mut conn, 1).await;
+    assert_eq!(taken[0].attempt, 1);
+    let later = Outcome::Snooze { after: Duration::from_secs(3_600) };
+    settle(&mut conn, &[ack(&taken[0], later)]).await.unwrap();
+    let why = look::why(&mut conn, id).await.unwrap();
+    assert!(matches!(why, Some(Why::PutOff(_))), "{why:?}");
 }
 
 #[tokio::test]

@@ -11,8 +11,9 @@ use jobs::{Code, Result};
 use crate::context::Context;
 use crate::handle;
 
-/// How long doomed jobs are ended one by one before the next look: each may wait for a lock for a quarter of a second.
-const ROUND: Duration = Duration::from_secs(5);
+/// How long doomed jobs are ended one by one before the next look: each may wait for a lock for a quarter of a second,
+/// and what falls due meanwhile waits for the end of the round.
+const ROUND: Duration = Duration::from_millis(500);
 
 /// Takes expired leases back. Somebody's lock on an order key or on a machine keeps only the jobs waiting that end and
 /// need it, until the next look.

@@ -98,7 +98,7 @@ pub(crate) struct JobAttempt {
 /// Why a job waits.
 #[derive(SimpleObject)]
 pub(crate) struct WhyWaiting {
-    /// QUEUE_PAUSED, NOT_DUE, RETRYING, KEY_BUSY, HOST_DRAINING, HOST_NOT_HELD, HOST_UNREACHABLE, HOST_DEGRADED, HOST_STRANGER,
+    /// QUEUE_PAUSED, NOT_DUE, RETRYING, PUT_OFF, KEY_BUSY, HOST_DRAINING, HOST_NOT_HELD, HOST_UNREACHABLE, HOST_DEGRADED, HOST_STRANGER,
     /// NO_WORKER, KIND_UNKNOWN, IN_LINE or RUNNING.
     code: &'static str,
     /// The same in words.
@@ -179,7 +179,7 @@ impl From<Why> for WhyWaiting {
             since: None,
         };
         match why {
-            Why::NotDue(time) | Why::Retrying(time) => told.until = Some(time),
+            Why::NotDue(time) | Why::Retrying(time) | Why::PutOff(time) => told.until = Some(time),
             Why::KeyBusy(head) => told.behind = Some(head.into()),
             Why::InLine(ahead) => told.ahead = Some(ahead),
             Why::HostDown(down) => (told.host, told.since) = (Some(down.host), down.since),

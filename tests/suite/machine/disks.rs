@@ -162,6 +162,17 @@ async fn a_disk_on_which_a_guest_has_run_is_not_taken_back() {
     assert_eq!(host.disks(), disks, "a disk was deleted on which a guest has run");
     assert_eq!(disks.len(), 1);
     hands.stop().await;
+    // Nor does an empty one take its place, where definitions are lost and the folder is not mounted.
+    host.set_memory(16 * 1024);
+    host.lose_machines();
+    host.unmount();
+    let hands = stage.serve_at("a", ELSEWHERE, &host).await;
+    stage.becomes(machine, "ABSENT").await;
+    let start = stage.ask(machine, Action::Start).await;
+    let error = stage.ended(start).await.error.unwrap_or_default();
+    assert!(error.contains("its disk is not on this host's storage"), "{error}");
+    assert_eq!(host.disks(), [], "an empty disk took the place of one on which a guest has run");
+    hands.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

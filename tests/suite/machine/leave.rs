@@ -36,6 +36,8 @@ async fn a_drained_host_starts_nothing_until_it_is_resumed() {
     let hands = stage.hold("a", &host).await;
     let (machine, made) = stage.create("web", "a").await;
     stage.ended(made).await;
+    let (crashed, made) = stage.create("crashed", "a").await;
+    stage.ended(made).await;
     drain(&stage, "a", true).await;
     let suspend = stage.ask(machine, Action::Suspend).await;
     let mut conn = stage.conn().await;
@@ -56,6 +58,11 @@ async fn a_drained_host_starts_nothing_until_it_is_resumed() {
     };
     assert_eq!(create(&mut conn, &new).await.unwrap_err().code, Code::Conflict);
     assert_eq!(stage.operation(suspend).await.state, "WAITING");
+    // What waits keeps nobody from knowing what the machine is.
+    let other = stage.ask(crashed, Action::Suspend).await;
+    host.crash_guest(crashed);
+    stage.becomes(crashed, "CRASHED").await;
+    assert_eq!(stage.operation(other).await.state, "WAITING");
     drain(&stage, "a", false).await;
     hands.wake.hint(Hint::Resumed);
     assert_eq!(stage.ended(suspend).await.state, "SUCCEEDED");

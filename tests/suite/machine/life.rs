@@ -218,7 +218,7 @@ async fn a_host_that_cannot_be_reached_keeps_its_operations_waiting() {
     wait::until("it is said why", async || {
         let mut conn = db.acquire().await.unwrap();
         let waiting = jobs::machine::operation::store::why(&mut conn, machine).await.unwrap();
-        waiting.first().is_some_and(|w| matches!(w.why.code(), "HOST_UNREACHABLE" | "NOT_DUE"))
+        waiting.first().is_some_and(|w| matches!(w.why.code(), "HOST_UNREACHABLE" | "PUT_OFF"))
     })
     .await;
     // What is recorded stands: nobody knows better.

@@ -28,7 +28,7 @@ async fn a_workflow_acts_with_the_rights_of_who_saved_it() {
     let run = stage.start(&workflow, json!({ "machine": machine })).await;
     let ended = stage.ended(&run).await;
     assert_eq!(ended["status"], "FAILED", "{ended}");
-    assert!(ended["error"].as_str().unwrap().contains("gone or shut out"), "{ended}");
+    assert!(ended["error"].as_str().unwrap().contains("who saved the workflow, is disabled"), "{ended}");
     assert_eq!(stage.host.acts().into_iter().filter(|(_, act)| *act == "shut down").count(), 0);
     hands.stop().await;
     stage.door.close().await;

@@ -3,10 +3,19 @@
 use std::time::Duration;
 
 use ::scheduler::SchedulerConfig;
+use jobs::db::PgPool;
 use jobs::lease::SCHEDULER;
-use tests::{Database, Millrace, wait};
+use jobs::queue::enqueue;
+use rules::queue::Pool;
+use tests::{Database, Hands, Millrace, wait};
+use tokio_util::sync::CancellationToken;
 
 use super::clock::*;
+use crate::queue::noop;
+
+/// How soon jobs are done again after a leader's death, and how many show it.
+const BACK_WITHIN: Duration = Duration::from_secs(10);
+const SOME: i64 = 50;
 
 #[tokio::test]
 async fn of_two_schedulers_one_leads_and_hands_over_when_it_stops() {
@@ -133,10 +142,25 @@ async fn the_leader_alone_reports_and_takes_it_back() {
     .await;
 }
 
-#[tokio::test]
-async fn leaders_killed_one_after_another_are_each_replaced() {
+/// Enqueues jobs until it is told to end; tells how many were accepted.
+async fn load(db: PgPool, end: CancellationToken) -> i64 {
+    let mut conn = db.acquire().await.unwrap();
+    let mut accepted = 0;
+    while !end.is_cancelled() {
+        let jobs: Vec<_> = (0..10).map(|number| noop(&number.to_string())).collect();
+        accepted += i64::try_from(enqueue(&mut conn, &jobs).await.unwrap().len()).unwrap();
+        end.run_until_cancelled(tokio::time::sleep(Duration::from_millis(50))).await;
+    }
+    accepted
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn leaders_killed_one_after_another_are_each_replaced_and_jobs_go_on() {
     let database = Database::new().await;
     let db = database.pool().await;
+    let hands = Hands::start(&database, &[Pool::Maintenance]).await;
+    let end = CancellationToken::new();
+    let load = tokio::spawn(load(db.clone(), end.clone()));
     let start = || {
         let variables =
             [("DATABASE_URL", database.url()), ("SCHEDULER_LEASE_S", "3"), ("LOG_FORMAT", "json")];
@@ -148,6 +172,12 @@ async fn leaders_killed_one_after_another_are_each_replaced() {
         let mut standby = start();
         standby.printed("scheduler started").await;
         leading.kill();
+        // While nobody leads, too.
+        let done = count(&db, "job_history").await;
+        wait::until_within(BACK_WITHIN, "jobs are done as before", || async {
+            count(&db, "job_history").await >= done + SOME
+        })
+        .await;
         let next = next_leader(&db, &holding).await;
         assert_eq!(next.epoch, holding.epoch + 1);
         (leading, holding) = (standby, next);
@@ -161,4 +191,11 @@ async fn leaders_killed_one_after_another_are_each_replaced() {
 
     assert!(leading.stop(wait::LIMIT).await.success());
     assert_eq!(leader(&db).await, None);
+
+    end.cancel();
+    let accepted = load.await.unwrap();
+    wait::until("what was accepted is done", || async { count(&db, "job_history").await == accepted }).await;
+    hands.stop().await;
+    assert_eq!(count(&db, "job_history where attempt = 1 and crashes = 0 and outcome = 0").await, accepted);
+    assert_eq!((count(&db, "job").await, count(&db, "job_dead").await), (0, 0));
 }

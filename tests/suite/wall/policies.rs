@@ -117,6 +117,9 @@ async fn nothing_is_put_into_anothers_room_and_no_wall_is_taken_down() {
         format!(
             "insert into event (tenant_id, topic, topic_id, name, data) values ('{acme}', 'RUN', '{id}', 'made up', '{{}}')"
         ),
+        "create temp table own (id uuid, tenant_id uuid, workflow_id uuid, status text, error jsonb);
+        create trigger made_up after insert on own for each row execute function event_of_run_v1()"
+            .to_owned(),
         "update event set name = 'changed'".to_owned(),
         "delete from event".to_owned(),
         "truncate event".to_owned(),

@@ -57,7 +57,7 @@ pub(crate) async fn reconcile(context: &Context, attempt: &Attempt) -> Result<Ha
     let seen: HashMap<Uuid, &Listed> = listed.iter().map(|l| (l.machine.0, l)).collect();
     let sights: Vec<_> = recorded
         .iter()
-        .filter(|known| !known.busy)
+        .filter(|known| known.is_to_be_seen())
         .map(|known| sight(known, seen.get(&known.machine.0).map_or(&Observed::ABSENT, |l| &l.observed)))
         .collect();
     leftover::remove_foreign(context, hold, &recorded, &listed, began).await?;

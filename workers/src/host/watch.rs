@@ -68,7 +68,7 @@ async fn look_again(context: &Context, hold: &Hold, machines: &[Uuid]) -> jobs::
     let Some(permit) = hold.permit() else { return Ok(()) };
     let recorded = try_join_all(machines.iter().map(|machine| hold.record.of(*machine))).await?;
     let mut sights = Vec::new();
-    for known in recorded.iter().flatten().filter(|known| known.host == hold.id && !known.busy) {
+    for known in recorded.iter().flatten().filter(|known| known.host == hold.id && known.is_to_be_seen()) {
         let look = hold.hypervisor().look(known.machine);
         if let Ok(Ok(seen)) = tokio::time::timeout(Errand::Look.awaited_for(), look).await {
             sights.push(sight(known, &seen));

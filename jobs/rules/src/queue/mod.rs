@@ -18,4 +18,4 @@ pub use outcome::Outcome;
 pub use policy::{LEASE_MS, MAX_CRASHES, Policy, RENEW_EVERY_MS};
 pub use pool::{Class, FIRST_HOST_POOL, FIRST_OFF_QUEUE, Home, HostNo, MAX_HOSTS, Pool, UnknownPool};
 pub use state::{Change, Illegal, State};
-pub use why::{Facts, Why};
+pub use why::{Delay, Facts, Why};

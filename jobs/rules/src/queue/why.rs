@@ -6,6 +6,18 @@ use chrono::{DateTime, Utc};
 
 use super::{HostDown, Standing, State};
 
+/// Why a scheduled job stands at its time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Delay {
+    /// Whoever enqueued it asked for that.
+    #[default]
+    Asked,
+    /// It failed, and its next attempt keeps a distance.
+    Failed,
+    /// Its attempt could not be made, which is not counted as one.
+    PutOff,
+}
+
 /// What is known of a live job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Facts {
@@ -23,8 +35,8 @@ pub struct Facts {
     pub host: Option<Standing>,
     /// When it falls due.
     pub run_at: Option<DateTime<Utc>>,
-    /// It has failed before and waits for its next attempt.
-    pub retrying: bool,
+    /// Why it falls due no earlier.
+    pub delay: Delay,
     /// Ready entries that will be claimed before it, counted up to a bound.
     pub ahead: i64,
 }
@@ -38,6 +50,8 @@ pub enum Why {
     NotDue(DateTime<Utc>),
     /// It failed and will be tried again.
     Retrying(DateTime<Utc>),
+    /// What it needs was not to be had, so that its attempt was put off.
+    PutOff(DateTime<Utc>),
     /// Another job of its order key goes first.
     KeyBusy(i64),
     /// It stands in the pool of a host that begins nothing.
@@ -61,7 +75,12 @@ impl Why {
         match facts.state {
             State::Leased => Some(Self::Running),
             State::Scheduled => {
-                facts.run_at.map(|t| if facts.retrying { Self::Retrying(t) } else { Self::NotDue(t) })
+                let told = match facts.delay {
+                    Delay::Asked => Self::NotDue,
+                    Delay::Failed => Self::Retrying,
+                    Delay::PutOff => Self::PutOff,
+                };
+                facts.run_at.map(told)
             }
             // Wherever its host is: the job that goes first waits for the host.
             State::Blocked => Some(Self::KeyBusy(facts.key_head.unwrap_or_default())),
@@ -79,6 +98,7 @@ impl Why {
             Self::QueuePaused => "QUEUE_PAUSED",
             Self::NotDue(_) => "NOT_DUE",
             Self::Retrying(_) => "RETRYING",
+            Self::PutOff(_) => "PUT_OFF",
             Self::KeyBusy(_) => "KEY_BUSY",
             Self::HostDown(down) => down.code(),
             Self::NoWorker => "NO_WORKER",
@@ -96,6 +116,9 @@ impl fmt::Display for Why {
             Self::NotDue(time) => write!(f, "it is not due until {}", time.to_rfc3339()),
             Self::Retrying(time) => {
                 write!(f, "its last attempt failed; it is tried again at {}", time.to_rfc3339())
+            }
+            Self::PutOff(time) => {
+                write!(f, "what it needs was not to be had; it is looked at again at {}", time.to_rfc3339())
             }
             Self::KeyBusy(head) => write!(f, "job {head} holds its order key and goes first"),
             Self::HostDown(down) => down.fmt(f),
@@ -123,7 +146,7 @@ mod tests {
             key_head: None,
             host: None,
             run_at: None,
-            retrying: false,
+            delay: Delay::Asked,
             ahead: 0,
         }
     }
@@ -163,7 +186,9 @@ mod tests {
         let due = DateTime::UNIX_EPOCH;
         let later = Facts { run_at: Some(due), ..facts(State::Scheduled) };
         assert_eq!(Why::of(&later), Some(Why::NotDue(due)));
-        assert_eq!(Why::of(&Facts { retrying: true, ..later }), Some(Why::Retrying(due)));
+        let failed = Facts { delay: Delay::Failed, ..later.clone() };
+        assert_eq!(Why::of(&failed), Some(Why::Retrying(due)));
+        assert_eq!(Why::of(&Facts { delay: Delay::PutOff, ..later }), Some(Why::PutOff(due)));
         assert_eq!(Why::of(&Facts { key_head: Some(7), ..facts(State::Blocked) }), Some(Why::KeyBusy(7)));
         assert_eq!(Why::of(&facts(State::Leased)), Some(Why::Running));
         assert_eq!(Why::of(&facts(State::Dead)), None);

@@ -23,10 +23,20 @@ pub struct Recorded {
     pub seen: Seen,
     /// The generation of the operation that last acted.
     pub applied: i64,
-    /// Whether an operation is under way.
+    /// Whether an operation is under way or waits.
     pub busy: bool,
+    /// Whether one is under way.
+    pub acting: bool,
     /// Whether nobody knows what became of the operation that was to make it: it may never have been there.
     pub unmade: bool,
+}
+
+impl Recorded {
+    /// Whether what is seen of it is to be recorded: an operation under way does that itself, and one that waits keeps
+    /// nobody from knowing what the machine is. One that still is to be made is not missed.
+    pub fn is_to_be_seen(&self) -> bool {
+        !self.acting && !(self.busy && self.unmade)
+    }
 }
 
 /// Every machine recorded on a host and not destroyed.
@@ -38,6 +48,7 @@ pub async fn recorded(conn: &mut PgConnection, host: HostId) -> Result<Vec<Recor
         RecordedRow,
         r#"select m.id, m.host_id, m.tenant_id, m.wanted, m.seen, m.applied,
             exists (select from machine_operation o where o.machine_id = m.id and o.ended_at is null) as "busy!",
+            exists (select from machine_operation o where o.machine_id = m.id and o.ended_at is null and o.state = 'RUNNING') as "acting!",
             m.seen = 'UNKNOWN' and (m.applied = 0 or exists (
                 select from machine_operation o where o.machine_id = m.id and o.generation = m.applied and o.action in ('CREATE', 'DEFINE'))) as "unmade!"
         from machine m where m.host_id = $1 and m.destroyed_at is null order by m.id"#,
@@ -57,6 +68,7 @@ pub async fn recorded_of(conn: &mut PgConnection, machines: &[uuid::Uuid]) -> Re
         RecordedRow,
         r#"select m.id, m.host_id, m.tenant_id, m.wanted, m.seen, m.applied,
             exists (select from machine_operation o where o.machine_id = m.id and o.ended_at is null) as "busy!",
+            exists (select from machine_operation o where o.machine_id = m.id and o.ended_at is null and o.state = 'RUNNING') as "acting!",
             m.seen = 'UNKNOWN' and (m.applied = 0 or exists (
                 select from machine_operation o where o.machine_id = m.id and o.generation = m.applied and o.action in ('CREATE', 'DEFINE'))) as "unmade!"
         from machine m where m.id = any($1) and m.destroyed_at is null"#,
@@ -75,6 +87,7 @@ struct RecordedRow {
     seen: String,
     applied: i64,
     busy: bool,
+    acting: bool,
     unmade: bool,
 }
 
@@ -89,6 +102,7 @@ impl RecordedRow {
             seen: Seen::from_name(&self.seen).ok_or_else(odd)?,
             applied: self.applied,
             busy: self.busy,
+            acting: self.acting,
             unmade: self.unmade,
         })
     }

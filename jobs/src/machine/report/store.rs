@@ -225,16 +225,18 @@ pub async fn settle(conn: &mut PgConnection, endings: &[Ending]) -> Result<Vec<S
     Ok(settled)
 }
 
-/// Whether a machine was made: its creation succeeded, be it that nobody remembers, or anything else since that needs
-/// a machine that is there. From then on its disks are somebody's.
+/// Whether a machine was made: its creation succeeded, be it that nobody remembers, or came so far that its guest may have
+/// run, or anything else since succeeded that needs a machine that is there. From then on its disks are somebody's.
 ///
 /// # Errors
 /// Unavailable when nobody answers.
 pub async fn was_made(conn: &mut PgConnection, machine: MachineId) -> Result<bool> {
     let made = sqlx::query_scalar!(
         r#"select not exists (select from machine_operation o where o.machine_id = $1 and o.action = 'CREATE')
-            or exists (select from machine_operation o where o.machine_id = $1 and o.state = 'SUCCEEDED' and o.action <> 'DESTROY') as "made!""#,
-        machine.0
+            or exists (select from machine_operation o where o.machine_id = $1 and o.action <> 'DESTROY'
+                and (o.state = 'SUCCEEDED' or o.action = 'CREATE' and o.stage >= $2)) as "made!""#,
+        machine.0,
+        Stage::Acted as i16
     )
     .fetch_one(conn)
     .await?;

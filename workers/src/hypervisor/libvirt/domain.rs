@@ -17,7 +17,7 @@ use super::error::{is, mapped};
 use crate::hypervisor::act::{Act, Decision, is_stale};
 use crate::hypervisor::definition::Definition;
 use crate::hypervisor::driver::Outcome;
-use crate::hypervisor::error::{Fault, HypervisorError};
+use crate::hypervisor::error::{Class, Fault, HypervisorError};
 use crate::hypervisor::seen::{Listed, Mark, Observed, Reason, is_active};
 
 /// The machine's domain; none if the host does not know it.
@@ -191,7 +191,13 @@ pub(super) fn perform(
         }
         after = act.judge(machine, after)?;
     }
-    leave_mark(&domain, act.as_str(), machine, after, mark)
+    let marked = leave_mark(&domain, act.as_str(), machine, after, mark);
+    if decision == Decision::Do { marked.map_err(after_all) } else { marked }
+}
+
+/// That the mark could not be left says nothing of the act before it, which was done: whoever asked has to look again.
+fn after_all(error: HypervisorError) -> HypervisorError {
+    if error.class() == Class::HostLost { error } else { HypervisorError { fault: Fault::Other, ..error } }
 }
 
 fn call(domain: &Domain, act: Act, before: Observed, platform: Platform) -> Result<(), Error> {
