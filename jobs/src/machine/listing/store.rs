@@ -35,7 +35,7 @@ impl Recorded {
     /// Whether what is seen of it is to be recorded: an operation under way does that itself, and one that waits keeps
     /// nobody from knowing what the machine is. One that still is to be made is not missed.
     pub fn is_to_be_seen(&self) -> bool {
-        !self.acting && !(self.busy && self.unmade)
+        !(self.acting || self.busy && self.unmade)
     }
 }
 
