@@ -10,7 +10,6 @@ use jobs::event::{Event, Kept, MAX_EVENTS, Page, store};
 use rules::event::{Cursor, Snapshot, TopicKind};
 use rules::id::{TenantId, UserId};
 use serde_json::Value;
-use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::hub::News;
@@ -30,12 +29,14 @@ const DOUBT_AFTER: Duration = Duration::from_secs(60);
 /// How long to wait after a look that failed.
 const AGAIN_AFTER: Duration = Duration::from_millis(500);
 
+/// Events that are handed out before those who hear them may take them in.
+const AT_ONCE: usize = 64;
+
 /// Reads until the end, through every loss of the database: the place in the log is kept here, and the events there.
 pub(crate) async fn run(app: App, ended: CancellationToken) {
-    let news = Arc::new(Notify::new());
-    let heard = Arc::clone(&news);
+    let heard = app.clone();
     let listening =
-        tokio::spawn(jobs::event::listen(app.db.clone(), ended.clone(), move || heard.notify_one()));
+        tokio::spawn(jobs::event::listen(app.db.clone(), ended.clone(), move || heard.live.hub.stir()));
     // Whether the look before this one succeeded, and when.
     let mut looked: Option<Instant> = None;
     while !ended.is_cancelled() {
@@ -54,7 +55,7 @@ pub(crate) async fn run(app: App, ended: CancellationToken) {
         tokio::time::sleep(rest).await;
         tokio::select! {
             () = ended.cancelled() => {}
-            () = news.notified() => {}
+            () = app.live.hub.stirred() => {}
             () = tokio::time::sleep(about(POLL_EVERY)) => {}
         }
     }
@@ -77,6 +78,7 @@ async fn look(app: &App, in_doubt: bool, ended: &CancellationToken) -> Result<()
     let Some(after) = place.clone() else {
         *place =
             Some(bounded(CALL_TIMEOUT, async { store::now(&mut *app.db.acquire().await?).await }).await?);
+        app.live.hub.moved();
         return Ok(());
     };
     let (mut seq, mut upto) = (0, None);
@@ -91,15 +93,19 @@ async fn look(app: &App, in_doubt: bool, ended: &CancellationToken) -> Result<()
             }
         };
         let full = page.events.len() >= usize::try_from(MAX_EVENTS).unwrap_or(usize::MAX);
-        for event in page.events {
+        for (no, event) in page.events.into_iter().enumerate() {
+            if no % AT_ONCE == AT_ONCE - 1 {
+                tokio::task::yield_now().await;
+            }
             seq = event.seq;
-            let cursor = Cursor { base: after.clone(), upto: page.upto.clone(), seq }.to_string();
+            let cursor = Cursor { base: after.clone(), upto: page.upto.clone(), seq };
             let change = change_of(&event);
             app.live.hub.hand_out(&Arc::new(News { event, cursor }));
             change.into_iter().for_each(|change| app.live.changed(change));
         }
         if !full {
             *place = Some(page.upto);
+            app.live.hub.moved();
             return Ok(());
         }
         upto = Some(page.upto);
@@ -129,9 +135,13 @@ fn change_of(event: &Event) -> Option<Change> {
     match event.topic.kind {
         TopicKind::Key => Some(Change::Key(id)),
         TopicKind::Tenant => Some(Change::Tenant(TenantId(id))),
-        TopicKind::User if event.data.get("access").and_then(Value::as_str) == Some("GAINED") => None,
         TopicKind::User => {
-            let session = event.data.get("sessionId").and_then(Value::as_str);
+            // What does not read concerns the whole account.
+            let data = event.value().unwrap_or_default();
+            if data.get("access").and_then(Value::as_str) == Some("GAINED") {
+                return None;
+            }
+            let session = data.get("sessionId").and_then(Value::as_str);
             Some(Change::User(UserId(id), session.and_then(|s| s.parse().ok())))
         }
         TopicKind::Run | TopicKind::Machine | TopicKind::Listener | TopicKind::Department => None,

@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use jobs::db::{CALL_TIMEOUT, patience, wall};
-use jobs::event::{Event, Kept, MAX_EVENTS, store};
+use jobs::event::{Event, Kept, MAX_MISSED, store};
 use jobs::{Code, Error};
 use rules::access::Permissions;
 use rules::event::{Cursor, Snapshot, Topic, told_to};
 use rules::id::TenantId;
 use serde_json::{Value, json};
 
-use super::hub::{Ear, News};
+use super::hub::Ear;
 use super::line::{Line, Parting};
 use super::seats::{Of, Seat, holder};
 use crate::error::Fault;
@@ -60,9 +60,14 @@ pub(crate) struct Hearing {
     line: Arc<Line>,
     hears: Hears,
     ear: Ear,
+    /// The first word to whoever begins without a cursor.
+    joined: Option<Told>,
     /// From where on what was missed is still to be read, and up to where.
     missed: Option<(Cursor, Snapshot)>,
-    ready: VecDeque<Told>,
+    /// What was missed and is still to be told.
+    ready: VecDeque<(Event, Cursor)>,
+    /// How far the ear has heard.
+    heard: Cursor,
     _seats: [Seat; 2],
 }
 
@@ -70,8 +75,8 @@ impl Hearing {
     /// Begins to hear of a topic, from behind a cursor on or from now on. Whether that may be is decided by the caller.
     ///
     /// # Errors
-    /// Exhausted when there are too many subscriptions; Conflict for a cursor behind which something was removed;
-    /// Unavailable when nobody answers.
+    /// Exhausted when there are too many subscriptions; Conflict for a cursor behind which something was removed, or
+    /// too much came; Unavailable when nobody answers.
     pub(crate) async fn begin(
         app: &App,
         line: &Arc<Line>,
@@ -85,77 +90,118 @@ impl Hearing {
             live.seats.take(Of::OnLine(line.no()), limits.subscriptions)?,
             live.seats.take(Of::Subscriptions(whose), limits.subscriptions_each)?,
         ];
+        if let Some(after) = &after {
+            check(app, after).await?;
+        }
         // First the ear, then the look back: what falls between the two is heard.
-        let (ear, from) = live.hub.listen(&app.db, tenant, topic, line).await?;
-        let mut ready = VecDeque::new();
-        let missed = match after {
+        let shown = after.as_ref().map(|after| &after.upto);
+        let (ear, from) = live.hub.listen(&app.db, tenant, topic, line, shown).await?;
+        let heard = Cursor::whole(from.clone());
+        let (joined, missed) = match after {
             Some(after) => {
-                check(app, &after).await?;
-                Some((after, from))
+                bound(app, hears, &after, &from).await?;
+                (None, Some((after, from)))
             }
             None => {
-                let cursor = Cursor::whole(from).to_string();
-                ready.push_back(Told { cursor, topic, name: JOINED.into(), at: None, data: json!({}) });
-                None
+                let (cursor, name) = (heard.to_string(), JOINED.into());
+                (Some(Told { cursor, topic, name, at: None, data: json!({}) }), None)
             }
         };
-        Ok(Self { app: app.clone(), line: Arc::clone(line), hears, ear, missed, ready, _seats: seats })
+        let (app, line, ready) = (app.clone(), Arc::clone(line), VecDeque::new());
+        Ok(Self { app, line, hears, ear, joined, missed, ready, heard, _seats: seats })
     }
 
     /// The next event; none when the connection is to end.
     pub(crate) async fn next(&mut self) -> Option<Told> {
+        match self.hear().await {
+            Ok(told) => Some(told),
+            Err(error) => {
+                tracing::debug!(%error, "what happened cannot be told; the client is sent back");
+                self.line.end(Parting::Restarting);
+                None
+            }
+        }
+    }
+
+    async fn hear(&mut self) -> jobs::Result<Told> {
         loop {
-            if let Some(told) = self.ready.pop_front() {
-                return Some(told);
+            if let Some(joined) = self.joined.take() {
+                return Ok(joined);
+            }
+            if let Some((event, cursor)) = self.ready.pop_front() {
+                return told(&event, &cursor);
             }
             if let Some((from, upto)) = self.missed.take() {
-                if let Err(error) = self.look_back(from, upto).await {
-                    tracing::debug!(%error, "what was missed cannot be told; the client is sent back");
-                    self.line.end(Parting::Restarting);
-                    return None;
-                }
+                self.look_back(from, upto).await?;
                 continue;
             }
             match self.ear.next().await {
-                Some(news) if self.hears.is_told(&news.event) => return Some(told(&news)),
-                Some(_) => {}
-                None => {
-                    self.line.end(Parting::Slow);
-                    return None;
+                Some(news) => {
+                    self.heard = news.cursor.clone();
+                    if self.hears.is_told(&news.event) {
+                        return told(&news.event, &news.cursor);
+                    }
                 }
+                None => self.listen_anew().await?,
             }
         }
     }
 
     /// Reads some of what was missed.
     async fn look_back(&mut self, from: Cursor, upto: Snapshot) -> jobs::Result<()> {
-        let events = patience::bounded(CALL_TIMEOUT, async {
+        let missed = patience::bounded(CALL_TIMEOUT, async {
             let mut conn = self.app.db.acquire().await?;
             let Hears { tenant, topic, .. } = self.hears;
             wall::enter(&mut conn, tenant).await?;
-            let events = store::replay(&mut conn, tenant, topic, &from, &upto).await?;
+            let missed = store::replay(&mut conn, tenant, topic, &from, &upto).await?;
             // Afterwards, for it may have been removed since it was looked at last.
             match store::kept(&mut conn, &from).await? {
-                Kept::All => Ok(events),
+                Kept::All => Ok(missed),
                 Kept::Gone | Kept::Unknown => Err(gone()),
             }
         })
         .await?;
-        if events.len() >= usize::try_from(MAX_EVENTS).unwrap_or(usize::MAX) {
-            self.missed = events.last().map(|(_, cursor)| (cursor.clone(), upto));
+        if missed.more {
+            self.missed = missed.events.last().map(|(_, cursor)| (cursor.clone(), upto));
         }
-        let told = events.into_iter().filter(|(event, _)| self.hears.is_told(event));
-        self.ready.extend(told.map(|(event, cursor)| read(event, cursor.to_string())));
+        let told = missed.events.into_iter().filter(|(event, _)| self.hears.is_told(event));
+        self.ready.extend(told);
+        Ok(())
+    }
+
+    /// Listens anew where more came than waits for one, and makes up for what did not fit.
+    async fn listen_anew(&mut self) -> jobs::Result<()> {
+        let Hears { tenant, topic, .. } = self.hears;
+        let (ear, upto) = self.app.live.hub.listen(&self.app.db, tenant, topic, &self.line, None).await?;
+        self.ear = ear;
+        bound(&self.app, self.hears, &self.heard, &upto).await?;
+        let from = std::mem::replace(&mut self.heard, Cursor::whole(upto.clone()));
+        self.missed = Some((from, upto));
         Ok(())
     }
 }
 
-fn told(news: &Arc<News>) -> Told {
-    read(news.event.clone(), news.cursor.clone())
+fn told(event: &Event, cursor: &Cursor) -> jobs::Result<Told> {
+    let (name, data) = (event.name.clone(), event.value()?);
+    Ok(Told { cursor: cursor.to_string(), topic: event.topic, name, at: Some(event.at), data })
 }
 
-fn read(event: Event, cursor: String) -> Told {
-    Told { cursor, topic: event.topic, name: event.name, at: Some(event.at), data: event.data }
+/// Refuses to look back over too much.
+async fn bound(app: &App, hears: Hears, from: &Cursor, upto: &Snapshot) -> jobs::Result<()> {
+    let is_too_much = patience::bounded(CALL_TIMEOUT, async {
+        let mut conn = app.db.acquire().await?;
+        wall::enter(&mut conn, hears.tenant).await?;
+        store::is_too_much(&mut conn, hears.tenant, hears.topic, from, upto).await
+    })
+    .await?;
+    if is_too_much {
+        let told = format!(
+            "more than {MAX_MISSED} events came after `after`, which is too much to look back over; read anew how \
+             things stand, and subscribe without it"
+        );
+        return Err(Error::new(Code::Conflict, told));
+    }
+    Ok(())
 }
 
 /// Whether all that came after a cursor can still be told.

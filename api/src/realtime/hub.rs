@@ -1,22 +1,25 @@
 //! Hands each event to those who listen to what it is about.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use jobs::db::PgPool;
-use jobs::event::{Event, store};
+use jobs::event::{Event, shows_all, store};
 use jobs::{Code, Error};
-use rules::event::{Snapshot, Topic, TopicKind};
+use rules::event::{Cursor, Snapshot, Topic, TopicKind};
 use rules::id::TenantId;
 use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::{MutexGuard, mpsc};
+use tokio::sync::{MutexGuard, Notify, mpsc};
 use uuid::Uuid;
 
 use super::line::{Line, Parting};
 
-/// Events that wait for one subscription. Whose next does not fit is too slow.
+/// Events that wait for one subscription. Whose next does not fit looks back for it once these are taken in.
 const WAITING: usize = 256;
+
+/// How long taking them in may last then, before whoever hears them is too slow.
+const TAKE_IN_LIMIT: Duration = Duration::from_secs(10);
 
 /// How long somebody who begins to listen may wait for the feed's place in the log.
 const PLACE_LIMIT: Duration = Duration::from_secs(10);
@@ -26,7 +29,7 @@ const PLACE_LIMIT: Duration = Duration::from_secs(10);
 pub(crate) struct News {
     pub(crate) event: Event,
     /// Whoever has heard up to here.
-    pub(crate) cursor: String,
+    pub(crate) cursor: Cursor,
 }
 
 /// Who listens, and how far the feed has read.
@@ -34,6 +37,10 @@ pub(crate) struct News {
 pub(super) struct Hub {
     /// All that is visible in it was handed out; held while more is. None before the first look.
     place: tokio::sync::Mutex<Option<Snapshot>>,
+    /// Told when the place has moved.
+    moved: Notify,
+    /// Told when there is a reason to look at the log.
+    news: Notify,
     ears: Arc<Mutex<Ears>>,
 }
 
@@ -50,6 +57,8 @@ struct Listening {
     kind: TopicKind,
     line: Arc<Line>,
     to: mpsc::Sender<Arc<News>>,
+    /// Gone when all that waited was taken in, or nobody hears any more.
+    waits: Weak<()>,
 }
 
 /// Where one hears; listening ends when it is dropped.
@@ -58,10 +67,12 @@ pub(super) struct Ear {
     topic: Topic,
     no: u64,
     ears: Arc<Mutex<Ears>>,
+    waits: Option<Arc<()>>,
 }
 
 impl Hub {
-    /// Listens to a topic, and tells from where on: what is visible in the snapshot is not heard, and all else is.
+    /// Listens to a topic, and tells from where on: what is visible in the snapshot is not heard, and all else is. It
+    /// shows all that `shown` does, so that nobody hears again what another process has told them.
     ///
     /// # Errors
     /// Unavailable when the feed cannot read.
@@ -71,8 +82,9 @@ impl Hub {
         tenant: TenantId,
         topic: Topic,
         line: &Arc<Line>,
+        shown: Option<&Snapshot>,
     ) -> Result<(Ear, Snapshot), Error> {
-        let held = tokio::time::timeout(PLACE_LIMIT, self.place.lock()).await;
+        let held = tokio::time::timeout(PLACE_LIMIT, self.place_behind(shown)).await;
         let mut place = held
             .map_err(|_| Error::new(Code::Unavailable, "the log of events cannot be read now; try again"))?;
         let from = match &*place {
@@ -80,13 +92,45 @@ impl Hub {
             None => place.insert(store::now(&mut *db.acquire().await?).await?).clone(),
         };
         let (to, news) = mpsc::channel(WAITING);
+        let waits = Arc::new(());
         let mut ears = self.ears();
         let no = ears.next;
         ears.next += 1;
-        let listening = Listening { no, tenant, kind: topic.kind, line: Arc::clone(line), to };
+        let (line, weak) = (Arc::clone(line), Arc::downgrade(&waits));
+        let listening = Listening { no, tenant, kind: topic.kind, line, to, waits: weak };
         ears.of.entry(topic.id).or_default().push(listening);
         drop(ears);
-        Ok((Ear { news, topic, no, ears: Arc::clone(&self.ears) }, from))
+        Ok((Ear { news, topic, no, ears: Arc::clone(&self.ears), waits: Some(waits) }, from))
+    }
+
+    /// Holds the place once it shows all that another snapshot does.
+    async fn place_behind(&self, shown: Option<&Snapshot>) -> MutexGuard<'_, Option<Snapshot>> {
+        loop {
+            let moved = self.moved.notified();
+            let place = self.place.lock().await;
+            let is_before = |at: &Snapshot| shown.is_some_and(|shown| !shows_all(at, shown));
+            if !place.as_ref().is_some_and(is_before) {
+                return place;
+            }
+            drop(place);
+            self.stir();
+            moved.await;
+        }
+    }
+
+    /// There may be something new in the log.
+    pub(super) fn stir(&self) {
+        self.news.notify_one();
+    }
+
+    /// Waits until there may be.
+    pub(super) async fn stirred(&self) {
+        self.news.notified().await;
+    }
+
+    /// The place has moved.
+    pub(super) fn moved(&self) {
+        self.moved.notify_waiters();
     }
 
     /// Holds the place, so that nobody begins to listen in the middle of what is handed out.
@@ -94,7 +138,7 @@ impl Hub {
         self.place.lock().await
     }
 
-    /// Hands an event out. Waits for nobody: whoever is behind by too much is let go.
+    /// Hands an event out. Waits for nobody: whoever is behind by too much looks back for it.
     pub(super) fn hand_out(&self, news: &Arc<News>) {
         let mut ears = self.ears();
         let event = &news.event;
@@ -109,6 +153,19 @@ impl Hub {
     }
 }
 
+impl Listening {
+    /// Ends its connection when it does not take in what waits for it within the time for it.
+    fn wait_for_it(&self) {
+        let (waits, line) = (Weak::clone(&self.waits), Arc::downgrade(&self.line));
+        tokio::spawn(async move {
+            tokio::time::sleep(TAKE_IN_LIMIT).await;
+            if let (Some(_), Some(line)) = (waits.upgrade(), line.upgrade()) {
+                line.end(Parting::Slow);
+            }
+        });
+    }
+}
+
 impl Ears {
     fn tell(&mut self, topic: Topic, news: &Arc<News>) {
         let Some(listening) = self.of.get_mut(&topic.id) else { return };
@@ -120,7 +177,7 @@ impl Ears {
             match one.to.try_send(Arc::clone(news)) {
                 Ok(()) => true,
                 Err(TrySendError::Full(_)) => {
-                    one.line.end(Parting::Slow);
+                    one.wait_for_it();
                     false
                 }
                 Err(TrySendError::Closed(_)) => false,
@@ -139,14 +196,39 @@ impl Ears {
 }
 
 impl Ear {
-    /// The next event; none when its owner was too slow.
+    /// The next event; none when more came than waits for one.
     pub(super) async fn next(&mut self) -> Option<Arc<News>> {
-        self.news.recv().await
+        let news = self.news.recv().await;
+        if news.is_none() {
+            self.waits = None;
+        }
+        news
     }
 }
 
 impl Drop for Ear {
     fn drop(&mut self) {
         self.ears.lock().unwrap_or_else(PoisonError::into_inner).forget(self.topic, self.no);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn whoever_heard_more_elsewhere_waits_until_the_place_is_behind_it() {
+        let hub = Hub::default();
+        let (before, after): (Snapshot, Snapshot) = ("10:10:".parse().unwrap(), "10:12:10".parse().unwrap());
+        *hub.place().await = Some(before.clone());
+        assert_eq!(*hub.place_behind(None).await, Some(before.clone()));
+        assert_eq!(*hub.place_behind(Some(&before)).await, Some(before));
+        let looks = async {
+            hub.stirred().await;
+            *hub.place().await = Some(after.clone());
+            hub.moved();
+        };
+        let (place, ()) = tokio::join!(async { hub.place_behind(Some(&after)).await.clone() }, looks);
+        assert_eq!(place, Some(after));
     }
 }

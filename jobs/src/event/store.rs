@@ -12,6 +12,12 @@ use crate::{Error, Result};
 /// The most events that one call reads.
 pub const MAX_EVENTS: i32 = 500;
 
+/// What the events that one look back reads may come to, in bytes of their data; the one that exceeds it is the last.
+const MAX_REPLAY_BYTES: i64 = 1024 * 1024;
+
+/// The most events that may be looked back over: each page of them reads again what came since the cursor's base.
+pub const MAX_MISSED: i64 = 10_000;
+
 /// One event.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Event {
@@ -27,8 +33,18 @@ pub struct Event {
     pub department: Option<Uuid>,
     /// What happened.
     pub name: String,
+    /// What there is to tell of it, as the text of a JSON value: many wait, and each is read when it is told.
+    pub data: String,
+}
+
+impl Event {
     /// What there is to tell of it.
-    pub data: Value,
+    ///
+    /// # Errors
+    /// Internal when it is no JSON, which the database does not let happen.
+    pub fn value(&self) -> Result<Value> {
+        serde_json::from_str(&self.data).map_err(Error::internal)
+    }
 }
 
 /// Some of what is new.
@@ -52,7 +68,7 @@ pub async fn feed(
     upto: Option<&Snapshot>,
 ) -> Result<Page> {
     let rows = sqlx::query!(
-        r#"select upto as "upto!", seq, at, tenant_id, topic, topic_id, department_id, name, data
+        r#"select upto as "upto!", seq, at, tenant_id, topic, topic_id, department_id, name, data::text as data
         from event_feed_v1($1, $2, $3, $4)"#,
         after.as_str(),
         seq,
@@ -93,8 +109,17 @@ pub async fn now(conn: &mut PgConnection) -> Result<Snapshot> {
     row.now.parse().map_err(Error::internal)
 }
 
-/// What a topic's events come to from a cursor up to a snapshot, each with the cursor behind it: the first
-/// [`MAX_EVENTS`]. Under the API's role that of the tenant that was entered.
+/// Some of what was missed.
+#[derive(Debug)]
+pub struct Missed {
+    /// In their order, each with the cursor behind it.
+    pub events: Vec<(Event, Cursor)>,
+    /// Whether there may be more.
+    pub more: bool,
+}
+
+/// What a topic's events come to from a cursor up to a snapshot: the first [`MAX_EVENTS`], or fewer where they are
+/// large. Under the API's role that of the tenant that was entered.
 ///
 /// # Errors
 /// As [`feed`].
@@ -104,48 +129,97 @@ pub async fn replay(
     topic: Topic,
     from: &Cursor,
     upto: &Snapshot,
-) -> Result<Vec<(Event, Cursor)>> {
+) -> Result<Missed> {
     // First the rest of what the cursor had begun to show, then what came after it.
     let rows = sqlx::query!(
-        r#"select seq, at, topic, topic_id, department_id, name, data,
-            pg_visible_in_snapshot(xid, $4::text::pg_snapshot) as "begun!"
-        from event
-        where tenant_id = $1 and (topic_id = $2 or department_id = $2) and topic <> all('{KEY,TENANT}')
-            and xid >= pg_snapshot_xmin($3::text::pg_snapshot)
-            and not pg_visible_in_snapshot(xid, $3::text::pg_snapshot)
-            and (not pg_visible_in_snapshot(xid, $4::text::pg_snapshot) or seq > $5)
-            and pg_visible_in_snapshot(xid, $6::text::pg_snapshot)
-        order by pg_visible_in_snapshot(xid, $4::text::pg_snapshot) desc, seq
-        limit $7"#,
+        r#"select seq as "seq!", at as "at!", topic as "topic!", topic_id as "topic_id!",
+            department_id as "department_id?", name as "name!", text as "data!", begun as "begun!", counted as "counted!"
+        from (
+            select n.*, n.data::text as text, count(*) over () as counted,
+                sum(octet_length(n.data::text)) over (order by n.begun desc, n.seq) as bytes
+            from (
+                select seq, at, topic, topic_id, department_id, name, data,
+                    pg_visible_in_snapshot(xid, $4::text::pg_snapshot) as begun
+                from event
+                where tenant_id = $1 and (topic_id = $2 or department_id = $2) and topic <> all('{KEY,TENANT}')
+                    and xid >= pg_snapshot_xmin($3::text::pg_snapshot)
+                    and not pg_visible_in_snapshot(xid, $3::text::pg_snapshot)
+                    and (not pg_visible_in_snapshot(xid, $4::text::pg_snapshot) or seq > $5)
+                    and pg_visible_in_snapshot(xid, $6::text::pg_snapshot)
+                order by begun desc, seq
+                limit $7
+            ) n
+        ) p
+        where bytes - octet_length(text) < $8
+        order by begun desc, seq"#,
         tenant.0,
         topic.id,
         from.base.as_str(),
         from.upto.as_str(),
         from.seq,
         upto.as_str(),
-        i64::from(MAX_EVENTS)
+        i64::from(MAX_EVENTS),
+        MAX_REPLAY_BYTES
     )
     .fetch_all(conn)
     .await?;
-    rows.into_iter()
-        .map(|row| {
-            let cursor = if row.begun {
-                Cursor { seq: row.seq, ..from.clone() }
-            } else {
-                Cursor { base: from.upto.clone(), upto: upto.clone(), seq: row.seq }
-            };
-            let event = Event {
-                seq: row.seq,
-                at: row.at,
-                tenant,
-                topic: topic_of(&row.topic, row.topic_id)?,
-                department: row.department_id,
-                name: row.name,
-                data: row.data,
-            };
-            Ok((event, cursor))
-        })
-        .collect()
+    let counted = rows.first().map_or(0, |row| row.counted);
+    let told = i64::try_from(rows.len()).unwrap_or(i64::MAX);
+    let more = counted >= i64::from(MAX_EVENTS) || told < counted;
+    let events = rows.into_iter().map(|row| {
+        let cursor = if row.begun {
+            Cursor { seq: row.seq, ..from.clone() }
+        } else {
+            Cursor { base: from.upto.clone(), upto: upto.clone(), seq: row.seq }
+        };
+        let event = Event {
+            seq: row.seq,
+            at: row.at,
+            tenant,
+            topic: topic_of(&row.topic, row.topic_id)?,
+            department: row.department_id,
+            name: row.name,
+            data: row.data,
+        };
+        Ok((event, cursor))
+    });
+    Ok(Missed { events: events.collect::<Result<_>>()?, more })
+}
+
+/// Whether more than [`MAX_MISSED`] events of a topic came from a cursor up to a snapshot. As [`replay`].
+///
+/// # Errors
+/// Unavailable when nobody answers.
+pub async fn is_too_much(
+    conn: &mut PgConnection,
+    tenant: TenantId,
+    topic: Topic,
+    from: &Cursor,
+    upto: &Snapshot,
+) -> Result<bool> {
+    let row = sqlx::query!(
+        r#"select count(*) > $7::bigint as "too_much!"
+        from (
+            select
+            from event
+            where tenant_id = $1 and (topic_id = $2 or department_id = $2) and topic <> all('{KEY,TENANT}')
+                and xid >= pg_snapshot_xmin($3::text::pg_snapshot)
+                and not pg_visible_in_snapshot(xid, $3::text::pg_snapshot)
+                and (not pg_visible_in_snapshot(xid, $4::text::pg_snapshot) or seq > $5)
+                and pg_visible_in_snapshot(xid, $6::text::pg_snapshot)
+            limit $7::bigint + 1
+        ) n"#,
+        tenant.0,
+        topic.id,
+        from.base.as_str(),
+        from.upto.as_str(),
+        from.seq,
+        upto.as_str(),
+        MAX_MISSED
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(row.too_much)
 }
 
 fn topic_of(word: &str, id: Uuid) -> Result<Topic> {

@@ -1,6 +1,6 @@
 //! Why connections end: the process stops, the right to hear is gone, or nobody reads.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tests::{Came, Client, Database, Door, Stream, Talk};
@@ -11,6 +11,9 @@ use crate::api_identity::{join, tenant};
 /// Large events that no end of a connection holds back for somebody who does not read: what waits for a subscription
 /// and a connection, and the buffers of the kernel.
 const ENOUGH: i32 = 650;
+
+/// Longer than anybody who does not read is waited for.
+const WAITED_FOR: Duration = Duration::from_secs(14);
 
 async fn listening(client: &Client, tenant: &Value, id: &Value) -> Talk {
     let mut talk = Talk::open(client).await;
@@ -138,6 +141,14 @@ async fn whoever_does_not_read_is_let_go_and_keeps_nobody_waiting() {
             assert_eq!(heard["data"]["n"], told, "who reads hears all, in order");
             told += 1;
         }
+    }
+    // Whoever reads goes on being told while the others are waited for: it is what they have not taken in that ends them.
+    let began = Instant::now();
+    while began.elapsed() < WAITED_FOR {
+        let text = told.to_string();
+        rename(&admin, &acme, &id, &text).await;
+        assert_eq!(talk.event("departmentEvents").await["data"]["name"], text.as_str());
+        told += 1;
     }
     assert!(closed(&mut deaf_talk).await.0 != 1000);
     assert!(deaf_stream.rest().await.iter().all(|line| !line.contains("complete")));

@@ -141,3 +141,31 @@ async fn a_department_is_heard_with_its_machines_by_all_who_listen_at_any_proces
     door.close().await;
     other.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_comes_all_at_once_is_heard_whole_and_in_order() {
+    let database = Database::new().await;
+    let door = Door::open(&database).await;
+    let admin = door.admin().await;
+    let acme = tenant(&admin, "acme").await;
+    let id = department(&admin, &acme, "D").await;
+    let asked = json!({"t": acme, "id": id});
+    let mut talk = Talk::open(&admin).await;
+    talk.subscribe("1", DEPARTMENT, asked.clone()).await;
+    assert_eq!(talk.event("departmentEvents").await["name"], "joined");
+    let mut stream = Stream::open(&admin, DEPARTMENT, asked).await;
+    stream.next().await.unwrap();
+    let mut conn = database.connect().await;
+    let many = "insert into event (tenant_id, topic, topic_id, name, data)
+        select $1::text::uuid, 'DEPARTMENT', $2::text::uuid, 'n', to_jsonb(n) from generate_series(1, 3000) n";
+    let (acme_id, of) = (acme.as_str().unwrap(), id.as_str().unwrap());
+    sqlx::query(many).bind(acme_id).bind(of).execute(&mut conn).await.unwrap();
+    rename(&admin, &acme, &id, "E").await;
+    for n in 1..=3000 {
+        assert_eq!(talk.event("departmentEvents").await["data"], n);
+        assert_eq!(stream.next().await.unwrap()["data"]["departmentEvents"]["data"], n);
+    }
+    assert_eq!(talk.event("departmentEvents").await["data"]["name"], "E");
+    assert_eq!(stream.next().await.unwrap()["data"]["departmentEvents"]["data"]["name"], "E");
+    door.close().await;
+}

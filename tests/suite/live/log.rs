@@ -35,7 +35,7 @@ async fn rename(conn: &mut PgConnection, id: Uuid, name: &str) {
 
 /// The names that the events tell.
 fn names<'a>(events: impl IntoIterator<Item = &'a Event>) -> Vec<String> {
-    events.into_iter().map(|e| e.data["name"].as_str().unwrap().to_owned()).collect()
+    events.into_iter().map(|e| e.value().unwrap()["name"].as_str().unwrap().to_owned()).collect()
 }
 
 /// What is new since the place, and moves it on.
@@ -127,16 +127,20 @@ async fn whoever_stopped_anywhere_hears_the_rest_and_nothing_twice() {
         let mut tx = wall::begin_within(&api, acme).await.unwrap();
         assert_eq!(store::kept(&mut tx, &from).await.unwrap(), Kept::All);
         let rest = store::replay(&mut tx, acme, topic, &from, &upto).await.unwrap();
-        assert_eq!(names(rest.iter().map(|(event, _)| event)), all[after..], "after {after}");
+        assert_eq!(names(rest.events.iter().map(|(event, _)| event)), all[after..], "after {after}");
         // And the cursors of what was made up for are as good.
-        if let Some((_, cursor)) = rest.first() {
+        if let Some((_, cursor)) = rest.events.first() {
             let again = store::replay(&mut tx, acme, topic, cursor, &upto).await.unwrap();
-            assert_eq!(names(again.iter().map(|(event, _)| event)), all[after + 1..], "again after {after}");
+            assert_eq!(
+                names(again.events.iter().map(|(event, _)| event)),
+                all[after + 1..],
+                "again after {after}"
+            );
         }
     }
     // Under the API's role another tenant's events are not there, whatever is asked.
     let mut tx = wall::begin_within(&api, TenantId(Uuid::now_v7())).await.unwrap();
-    assert!(store::replay(&mut tx, acme, topic, &start, &upto).await.unwrap().is_empty());
+    assert!(store::replay(&mut tx, acme, topic, &start, &upto).await.unwrap().events.is_empty());
 }
 
 #[tokio::test]
@@ -158,6 +162,37 @@ async fn more_than_a_page_is_read_in_pages_of_one_moment() {
         upto = Some(page.upto);
     }
     assert_eq!(told, 1200, "what came later belongs to a later moment");
+}
+
+#[tokio::test]
+async fn what_was_missed_is_read_in_pages_that_are_not_large_and_too_much_of_it_is_not() {
+    let database = Database::new().await;
+    let mut conn = database.connect().await;
+    let acme = tenant(&mut conn, "acme").await;
+    let id = Uuid::now_v7();
+    let topic = Topic { kind: TopicKind::Run, id };
+    let start = Cursor::whole(store::now(&mut conn).await.unwrap());
+    let many = "insert into event (tenant_id, topic, topic_id, name, data)
+        select $1, 'RUN', $2, 'n', jsonb_build_object('name', n::text, 'text', repeat('x', $4)) from generate_series(1, $3) n";
+    for (count, large) in [(30, 100_000), (9_970, 0)] {
+        sqlx::query(many).bind(acme.0).bind(id).bind(count).bind(large).execute(&mut conn).await.unwrap();
+    }
+    let upto = store::now(&mut conn).await.unwrap();
+    let (mut from, mut pages) = (start.clone(), Vec::new());
+    loop {
+        let page = store::replay(&mut conn, acme, topic, &from, &upto).await.unwrap();
+        let bytes: usize = page.events.iter().map(|(event, _)| event.data.len()).sum();
+        assert!(bytes < 1024 * 1024 + 200_000, "{bytes}");
+        pages.push(page.events.len());
+        let Some((_, last)) = page.events.last().filter(|_| page.more) else { break };
+        from = last.clone();
+    }
+    assert_eq!(pages.iter().sum::<usize>(), 10_000, "{pages:?}");
+    assert!(pages[0] == 11 && pages[1] == 11 && pages[2] > 100, "{pages:?}");
+    assert!(!store::is_too_much(&mut conn, acme, topic, &start, &upto).await.unwrap());
+    sqlx::query(many).bind(acme.0).bind(id).bind(1).bind(0).execute(&mut conn).await.unwrap();
+    let upto = store::now(&mut conn).await.unwrap();
+    assert!(store::is_too_much(&mut conn, acme, topic, &start, &upto).await.unwrap());
 }
 
 #[tokio::test]
