@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::Request;
+use axum::http::Version;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
@@ -191,7 +192,9 @@ async fn run(
         let under_way = Arc::new(UnderWay::of(&counted));
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(Peer(peer));
-        request.extensions_mut().insert(Lasting { _under_way: under_way.clone(), cut: cutting.clone() });
+        // Over HTTP/2 other requests are on the same connection.
+        let cut = (request.version() != Version::HTTP_2).then(|| cutting.clone());
+        request.extensions_mut().insert(Lasting { _under_way: under_way.clone(), cut });
         async move {
             poll_fn(|cx| Service::<Request>::poll_ready(&mut router, cx)).await?;
             let response = router.call(request).await;

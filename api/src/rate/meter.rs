@@ -152,7 +152,7 @@ fn charge(meter: Option<&Meter>, of: u128, told: Option<&Standings>) -> Result<(
 }
 
 /// The network that is counted as one client: an IPv6 client owns a whole /64.
-fn network(address: IpAddr) -> u128 {
+pub(crate) fn network(address: IpAddr) -> u128 {
     match address.to_canonical() {
         IpAddr::V4(v4) => v4.to_ipv6_mapped().to_bits(),
         IpAddr::V6(v6) => v6.to_bits() >> 64 << 64,

@@ -11,4 +11,4 @@ mod standing;
 
 pub(crate) use hold::hold;
 pub use limit::{BadRateLimit, RateLimit, RateLimits};
-pub(crate) use meter::Meters;
+pub(crate) use meter::{Meters, network};

@@ -82,8 +82,8 @@ pub(crate) struct Line {
 pub(crate) struct Lasting {
     /// Counts the request as under way.
     pub(crate) _under_way: Arc<dyn Send + Sync>,
-    /// Cuts the connection at once, whatever is on its way.
-    pub(crate) cut: CancellationToken,
+    /// Cuts the connection at once, whatever is on its way; none where others share it.
+    pub(crate) cut: Option<CancellationToken>,
 }
 
 impl Line {

@@ -16,6 +16,8 @@ pub(crate) enum Of {
     Subscriptions(Uuid),
     /// Subscriptions of a connection, by its number.
     OnLine(u64),
+    /// WebSockets from a network whose clients have not said who they are.
+    Strangers(u128),
 }
 
 /// All that is held.
@@ -50,6 +52,7 @@ impl Seats {
                 Of::Connections(_) => "live connections of this user or key",
                 Of::Subscriptions(_) => "subscriptions of this user or key",
                 Of::OnLine(_) => "subscriptions on this connection",
+                Of::Strangers(_) => "live connections from this address that have not said who they are",
             };
             let told = format!("there are {most} {what} here, the most that there may be; end some");
             return Err(Error::new(Code::Exhausted, told));

@@ -14,11 +14,13 @@ use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use super::line::Line;
 use super::message::{Breach, PROTOCOL, Said, ack, read};
 use super::origin::may_open;
+use super::seats::{Of, Seat};
 use super::talk::{Talk, Upgraded};
 use super::watch::watch;
 use crate::audit::refused_credentials;
 use crate::auth::{caller, origin};
 use crate::error::{Fault, problem};
+use crate::rate::network;
 use crate::state::App;
 
 /// What is read at once, in bytes: clients say little.
@@ -29,6 +31,9 @@ const WRITE_BYTES: usize = 8 * 1024;
 
 /// The most that may wait to be written, in bytes.
 const MAX_WRITE_BYTES: usize = 8 * 1024 * 1024;
+
+/// WebSockets from one address whose clients have not said who they are yet.
+const STRANGERS: usize = 64;
 
 /// By which words of a `connection_init` a client shows credentials: those of the headers.
 const CREDENTIALS: [&str; 2] = ["authorization", "x-api-key"];
@@ -67,11 +72,16 @@ pub(crate) async fn upgrade(State(app): State<App>, mut request: Request) -> Res
     };
     let upgrading = hyper::upgrade::on(&mut request);
     let (head, _) = request.into_parts();
+    let of = Of::Strangers(network(origin(&app, &head).address));
+    let stranger = match app.live.seats.take(of, STRANGERS) {
+        Ok(stranger) => stranger,
+        Err(error) => return problem(StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
+    };
     app.live.tasks.spawn({
         let app = app.clone();
         async move {
             match upgrading.await {
-                Ok(upgraded) => serve(&app, TokioIo::new(upgraded), head).await,
+                Ok(upgraded) => serve(&app, TokioIo::new(upgraded), head, stranger).await,
                 Err(error) => tracing::debug!(%error, "a connection did not become a WebSocket"),
             }
             drop(room);
@@ -98,7 +108,7 @@ fn says(headers: &HeaderMap, name: &HeaderName, word: &str) -> bool {
 }
 
 /// Serves a connection until either end closes it.
-async fn serve(app: &App, upgraded: Upgraded, head: request::Parts) {
+async fn serve(app: &App, upgraded: Upgraded, head: request::Parts, stranger: Seat) {
     let config = WebSocketConfig::default()
         .max_message_size(Some(app.config.limits.body_bytes))
         .max_frame_size(Some(app.config.limits.body_bytes))
@@ -106,7 +116,9 @@ async fn serve(app: &App, upgraded: Upgraded, head: request::Parts) {
         .write_buffer_size(WRITE_BYTES)
         .max_write_buffer_size(MAX_WRITE_BYTES);
     let mut talk = Talk::new(WebSocketStream::from_raw_socket(upgraded, Role::Server, Some(config)).await);
-    match admit(app, &mut talk, head).await {
+    let admitted = admit(app, &mut talk, head).await;
+    drop(stranger);
+    match admitted {
         Ok(Some(line)) => talk.run(app, line).await,
         Ok(None) => {}
         Err(breach) => talk.close(breach.code(), &breach.reason()).await,

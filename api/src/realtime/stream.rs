@@ -9,7 +9,7 @@ use axum::body::{Body, Bytes};
 use axum::http::{HeaderValue, Response, header, request};
 use futures::StreamExt;
 use futures::stream::{BoxStream, unfold};
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{Mutex, OwnedSemaphorePermit};
 use tokio::time::{Interval, interval};
 
 use super::line::{Lasting, Line, Parting};
@@ -22,7 +22,8 @@ use crate::state::App;
 /// How often a line without meaning is sent, by which either end notices that the other is gone.
 const BREATH: Duration = Duration::from_secs(15);
 
-/// How long the last words of a stream that we end may take to be read, before its connection is cut.
+/// How long the last words of a stream that we end may take to be read, before its connection is cut, or over HTTP/2
+/// the stream alone is given up.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// Answers a subscription whose client takes a stream.
@@ -39,24 +40,31 @@ pub(crate) fn answer(
     let room = app.live.stream_room()?;
     let line = app.live.open(caller.clone(), &app.config.limits)?;
     let lasting = head.extensions.get::<Lasting>().cloned();
+    let (ended, cut) = (line.end_of(), lasting.as_ref().and_then(|lasting| lasting.cut.clone()));
+    tokio::spawn(watch(app.clone(), Arc::downgrade(&line), head.headers.clone()));
+    let answers =
+        app.schema.execute_stream(prepared.into_request(app, caller).data(Arc::clone(&line))).boxed();
+    let breath = interval(BREATH);
+    let telling = Telling { answers, line, breath, over: false, _lasting: lasting, _room: room };
+    let telling = Arc::new(Mutex::new(Some(telling)));
     // Whoever does not read is cut off: what stands in the way of the last words is what nobody reads.
-    let (ended, cut) = (line.end_of(), lasting.as_ref().map(|lasting| lasting.cut.clone()));
-    let weak = Arc::downgrade(&line);
-    tokio::spawn(watch(app.clone(), weak.clone(), head.headers.clone()));
+    let unread = Arc::downgrade(&telling);
     tokio::spawn(async move {
         ended.cancelled().await;
         tokio::time::sleep(LAST_WORDS).await;
         // It is there as long as its body is.
-        if let (Some(_), Some(cut)) = (weak.upgrade(), cut) {
-            cut.cancel();
+        match (unread.upgrade(), cut) {
+            (Some(_), Some(cut)) => cut.cancel(),
+            // What it holds is given back; the shell ends when it is read, or with the connection.
+            (Some(unread), None) => *unread.lock().await = None,
+            (None, _) => {}
         }
     });
-    let answers =
-        app.schema.execute_stream(prepared.into_request(app, caller).data(Arc::clone(&line))).boxed();
-    let breath = interval(BREATH);
-    let told = Telling { answers, line, breath, over: false, _lasting: lasting, _room: room };
-    let body = Body::from_stream(unfold(told, async |mut telling| {
-        telling.next().await.map(|bytes| (Ok::<_, Infallible>(bytes), telling))
+    let body = Body::from_stream(unfold(telling, async |telling| {
+        let mut held = telling.lock().await;
+        let next = held.as_mut()?.next().await;
+        drop(held);
+        next.map(|bytes| (Ok::<_, Infallible>(bytes), telling))
     }));
     let mut response = Response::new(body);
     response.headers_mut().insert(header::CONTENT_TYPE, STREAM);

@@ -116,3 +116,24 @@ async fn where_only_known_documents_are_taken_no_other_is_subscribed_to() {
     assert_eq!(talk.event("userEvents").await["name"], "joined");
     open.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_address_does_not_hold_all_places_without_saying_who_it_is() {
+    let database = Database::new().await;
+    let door = Door::open(&database).await;
+    let admin = door.admin().await;
+    let mut strangers = Vec::new();
+    for _ in 0..64 {
+        strangers.push(Talk::shake(door.address, &[]).await.unwrap_or_else(|status| panic!("{status}")));
+    }
+    assert_eq!(Talk::shake(door.address, &[]).await.err(), Some(503));
+    // Whoever says who they are makes room for another.
+    let shown: serde_json::Map<String, Value> =
+        admin.headers().iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect();
+    let mut known = strangers.remove(0);
+    known.say(json!({"type": "connection_init", "payload": shown})).await;
+    assert_eq!(known.next().await, Came::Message(json!({"type": "connection_ack"})));
+    drop(Talk::open(&admin).await);
+    drop((known, strangers));
+    door.close().await;
+}
