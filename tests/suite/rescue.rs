@@ -42,8 +42,12 @@ async fn a_held_key_keeps_only_what_ends_under_it_and_all_others_are_rescued() {
         })
         .await;
     }
-    assert_eq!(state(&mut conn, poison[1]).await, "DEAD");
-    assert_eq!(state(&mut conn, cancelled).await, "CANCELLED");
+    for (id, end) in [(poison[1], "DEAD"), (cancelled, "CANCELLED")] {
+        wait::until(&format!("{id} is {end}"), async || {
+            state(&mut database.connect().await, id).await == end
+        })
+        .await;
+    }
     assert_eq!(state(&mut conn, poison[0]).await, "LEASED", "its end needs the key");
     assert_eq!(state(&mut conn, behind[0]).await, "BLOCKED");
     lock.rollback().await.unwrap();

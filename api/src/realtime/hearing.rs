@@ -94,8 +94,15 @@ impl Hearing {
             check(app, after).await?;
         }
         // First the ear, then the look back: what falls between the two is heard.
-        let shown = after.as_ref().map(|after| &after.upto);
-        let (ear, from) = live.hub.listen(&app.db, tenant, topic, line, shown).await?;
+        // Whoever joins has read, or can read, all that is committed by now, and is not told of it.
+        let shown = match &after {
+            Some(after) => after.upto.clone(),
+            None => {
+                patience::bounded(CALL_TIMEOUT, async { store::now(&mut *app.db.acquire().await?).await })
+                    .await?
+            }
+        };
+        let (ear, from) = live.hub.listen(&app.db, tenant, topic, line, Some(&shown)).await?;
         let heard = Cursor::whole(from.clone());
         let (joined, missed) = match after {
             Some(after) => {

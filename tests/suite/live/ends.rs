@@ -51,8 +51,15 @@ async fn a_process_that_stops_sends_its_listeners_elsewhere() {
     let admin = admin.to(&other);
     rename(&admin, &acme, &id, "E").await;
     let again = json!({"t": acme, "id": id, "a": joined["cursor"]});
-    let told = Stream::open(&admin, DEPARTMENT, again).await.next().await.unwrap();
-    assert_eq!(told["data"]["departmentEvents"]["data"]["name"], "E");
+    let mut elsewhere = Stream::open(&admin, DEPARTMENT, again).await;
+    let name = |told: Option<Value>| told.unwrap()["data"]["departmentEvents"]["data"]["name"].clone();
+    let mut first = name(elsewhere.next().await);
+    // Whoever joins may have a cursor from before the department came to be, and then hears of that, too.
+    if first == "D" {
+        first = name(elsewhere.next().await);
+    }
+    assert_eq!(first, "E");
+    drop(elsewhere);
     let began = std::time::Instant::now();
     door.close().await;
     assert!(began.elapsed() < Duration::from_secs(8), "nothing is left to wait for");
