@@ -69,7 +69,9 @@ check-slim: ## build without libvirt, and see that nothing of it is linked
 	if grep libvirt <<<"$$linked"; then echo "built without libvirt, and linked with it"; exit 1; fi; \
 	echo "no libvirt in $(SLIM)/debug/millrace"
 
+# The executable is measured too, and belongs to another package than the measurements.
 bench: setup ## measure on a durable private Postgres, release build
+	cargo build $(ALL) --release --bin millrace
 	cargo bench $(ALL) --bench figures
 
 faults: build ## break everything that may break under load, and print what became of the jobs; an hour at most

@@ -47,7 +47,7 @@ impl Relocated {
 
 /// Puts a machine on another host, and with it, in the same commit, the jobs that wait for it. Where none
 /// waits, the new host is told of the machine, off. Its disks are not copied, and the snapshots that a lost
-/// host kept are forgotten. On an error roll back.
+/// host kept are forgotten; those that wait to be taken are taken where the machine is then. On an error roll back.
 ///
 /// # Errors
 /// NotFound when the tenant has no such machine or there is no such host; Conflict while the machine may run
@@ -85,9 +85,9 @@ pub async fn relocate(conn: &mut PgConnection, wish: &Relocation<'_>) -> Result<
     there.may_move().map_err(|stays| {
         Error::conflict(format!("machine `{}` stays on host `{}`: {stays}", known.name, from.name))
     })?;
-    if snapshots > 0 {
-        // They went with the host that somebody vouches has gone.
-        snapshot::store::forget(conn, machine).await?;
+    if wish.vouched {
+        // They went with the host that somebody vouches has gone. Those that wait to be taken are none of its.
+        snapshot::store::forget_taken(conn, machine).await?;
     }
     let woken = store::relocate(conn, tenant, machine, HostId(target.id)).await?;
     if !pending.is_empty() {

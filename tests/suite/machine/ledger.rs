@@ -63,14 +63,11 @@ impl Model {
                 self.snapshots.clear();
                 (Seen::Absent, true)
             }
-            Action::SnapshotCreate(_) | Action::SnapshotRevert(_) | Action::SnapshotDelete(_)
-                if seen == Seen::Absent =>
-            {
-                (seen, false)
-            }
+            Action::SnapshotRevert(_) | Action::SnapshotDelete(_) if seen == Seen::Absent => (seen, false),
             Action::SnapshotCreate(id) => {
-                self.snapshots.insert(id, seen);
-                (seen, true)
+                let taken = if seen == Seen::Absent { Seen::Off } else { seen };
+                self.snapshots.insert(id, taken);
+                (taken, true)
             }
             Action::SnapshotRevert(id) => {
                 self.snapshots.get(&id).map_or((seen, false), |taken| (*taken, true))
@@ -112,6 +109,7 @@ pub(super) async fn judge(
             if succeeds != (operation.state == "SUCCEEDED") {
                 let (action, id, error) = (operation.action, operation.id, &operation.error);
                 eprintln!("astray: {action} {id} of {machine} is {}: {error:?}", operation.state);
+                tell_all(*machine, &recorded, hosts);
                 verdict.astray += 1;
             }
             verdict.disorder += usize::from(operation.times.0 < last);
@@ -132,9 +130,21 @@ pub(super) async fn judge(
         };
         let resets = recorded.iter().filter(|o| o.action == Action::Reset && o.state == "SUCCEEDED");
         verdict.astray += resets.filter(|reset| pressed(reset.id) != 1).count();
-        verdict.astray += stray(conn, hosts, *machine, model.seen.unwrap_or(Seen::Absent)).await;
+        verdict.astray += stray(conn, hosts, *machine, &model).await;
     }
     verdict
+}
+
+/// Tells all that is known of a machine, for whoever is to find out why it is not what it should be.
+fn tell_all(machine: MachineId, recorded: &[Ended], hosts: &[(&str, Simulated)]) {
+    for Ended { id, action, generation, state, error, times: (began, ended) } in recorded {
+        eprintln!("  {generation} {action} {id} {state} {error:?} from {began:?} to {ended:?}");
+    }
+    for (name, host) in hosts {
+        for (_, act, operation) in host.acts_by_operation().iter().filter(|(of, ..)| *of == machine) {
+            eprintln!("  on {name}: {act} for {operation}");
+        }
+    }
 }
 
 /// How many acts took effect twice for one operation, and how many after those of a later one.
@@ -159,12 +169,14 @@ async fn stray(
     conn: &mut PgConnection,
     hosts: &[(&str, Simulated)],
     machine: MachineId,
-    model: Seen,
+    model: &Model,
 ) -> usize {
+    let Model { seen: model, snapshots } = model;
+    let model = model.unwrap_or(Seen::Absent);
     let row =
         sqlx::query("select h.name, m.seen from machine m join host h on h.id = m.host_id where m.id = $1")
             .bind(machine.0)
-            .fetch_one(conn)
+            .fetch_one(&mut *conn)
             .await
             .unwrap();
     let (place, recorded): (String, String) = (row.get(0), row.get(1));
@@ -176,8 +188,28 @@ async fn stray(
         if !right {
             eprintln!("astray: {machine} is {seen} on {name}, recorded {recorded} on {place}, model {model}");
         }
+        if *name == place && seen != Seen::Absent {
+            let kept = host.snapshots(machine).await.unwrap();
+            let kept: BTreeSet<SnapshotId> = kept.into_iter().filter_map(|snapshot| snapshot.id).collect();
+            let right = kept.iter().eq(snapshots.keys());
+            stray += usize::from(!right);
+            if !right {
+                eprintln!("astray: {name} keeps snapshots {kept:?} of {machine}, model {snapshots:?}");
+            }
+        }
     }
-    stray
+    let ready: Vec<Uuid> = sqlx::query_scalar(
+        "select id from machine_snapshot where machine_id = $1 and state <> 'FAILED' order by id",
+    )
+    .bind(machine.0)
+    .fetch_all(conn)
+    .await
+    .unwrap();
+    let right = ready.iter().eq(snapshots.keys().map(|id| &id.0));
+    if !right {
+        eprintln!("astray: snapshots {ready:?} of {machine} are recorded, model {snapshots:?}");
+    }
+    stray + usize::from(!right)
 }
 
 /// The operations of a machine that have ended, in the order in which they were asked for.

@@ -103,6 +103,38 @@ async fn a_machine_is_fetched_from_a_host_that_lost_its_power() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn snapshots_that_wait_are_taken_where_the_machine_is_then() {
+    let stage = Stage::new().await;
+    let (here, there) = (simulated("a"), simulated("b"));
+    let first = stage.hold("a", &here).await;
+    let second = stage.hold("b", &there).await;
+    let (known, made) = stage.create("known", "a").await;
+    stage.ended(made).await;
+    stage.done(known, Action::Stop).await;
+    stage.snapshot(known, "kept").await;
+    first.stop().await;
+    let (new, made) = stage.create("new", "a").await;
+    let (_, of_new) = stage.ask_snapshot(new, "first").await;
+    // Nothing was ever done to it: it may go, with all that waits.
+    stage.relocate(new, "b", false).await.unwrap();
+    let (_, of_known) = stage.ask_snapshot(known, "second").await;
+    stage.relocate(known, "b", true).await.unwrap();
+    for asked in [made, of_new, of_known] {
+        let ended = stage.ended(asked).await;
+        assert_eq!((ended.state.as_str(), ended.error), ("SUCCEEDED", None), "{}", ended.action);
+    }
+    let ready = |name: &str| vec![(name.to_owned(), "READY".to_owned())];
+    assert_eq!(stage.snapshots(new).await, ready("first"));
+    assert_eq!(stage.snapshots(known).await, ready("second"), "what the lost host kept is forgotten");
+    stage.done(new, Action::Stop).await;
+    for machine in [new, known] {
+        let stays = stage.relocate(machine, "a", false).await.unwrap_err().to_string();
+        assert!(stays.contains("its snapshots are kept there"), "{stays}");
+    }
+    second.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_machine_stays_where_an_operation_ended_that_nobody_saw_the_end_of() {
     let stage = Stage::new().await;
     let (here, there) = (simulated("a"), simulated("b"));

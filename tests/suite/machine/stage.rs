@@ -132,8 +132,8 @@ impl Stage {
         self.try_ask(machine, action).await.unwrap()
     }
 
-    /// Takes a snapshot of this name, and waits until it is taken.
-    pub(crate) async fn snapshot(&self, machine: MachineId, name: &str) -> SnapshotId {
+    /// Asks for a snapshot of this name.
+    pub(crate) async fn ask_snapshot(&self, machine: MachineId, name: &str) -> (SnapshotId, OperationId) {
         let name = name.parse().unwrap();
         let mut tx = jobs::db::begin(&self.database.pool().await).await.unwrap();
         let taken =
@@ -141,8 +141,21 @@ impl Stage {
         let (id, asked) = taken.unwrap();
         tx.commit().await.unwrap();
         asked.tell(&self.wake);
-        assert_eq!(self.ended(asked.operation).await.state, "SUCCEEDED");
+        (id, asked.operation)
+    }
+
+    /// Takes a snapshot of this name, and waits until it is taken.
+    pub(crate) async fn snapshot(&self, machine: MachineId, name: &str) -> SnapshotId {
+        let (id, asked) = self.ask_snapshot(machine, name).await;
+        assert_eq!(self.ended(asked).await.state, "SUCCEEDED");
         id
+    }
+
+    /// The snapshots of a machine by name, each with its state.
+    pub(crate) async fn snapshots(&self, machine: MachineId) -> Vec<(String, String)> {
+        let mut conn = self.conn().await;
+        let all = jobs::machine::snapshot::store::of_machine(&mut conn, self.tenant, machine).await.unwrap();
+        all.into_iter().map(|snapshot| (snapshot.name, snapshot.state)).collect()
     }
 
     /// Puts a machine on another host.

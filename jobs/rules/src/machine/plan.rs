@@ -97,9 +97,7 @@ pub fn plan(action: Action, facts: &Facts) -> Step {
         // Nothing is decided on nothing.
         (_, Seen::Unknown) => Step::Wait,
         (Action::Destroy, seen) => destroy(seen),
-        (Action::SnapshotCreate(_) | Action::SnapshotRevert(_) | Action::SnapshotDelete(_), Seen::Absent) => {
-            Step::Refuse(Refusal::Gone)
-        }
+        (Action::SnapshotRevert(_) | Action::SnapshotDelete(_), Seen::Absent) => Step::Refuse(Refusal::Gone),
         // It is ours and shall be there: a host that lost it is told again.
         (_, Seen::Absent) => Step::Call(Call::Define),
         (Action::Define, _) => Step::Done,

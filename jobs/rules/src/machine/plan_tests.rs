@@ -209,7 +209,8 @@ fn what_a_host_lost_is_defined_again_and_only_destroying_leaves_it_so() {
     assert_eq!(plan(Action::Stop, &facts(Seen::Absent)), Step::Call(Call::Define));
     assert_eq!(plan(Action::Destroy, &facts(Seen::Absent)), Step::Done);
     let id = SnapshotId(Uuid::nil());
-    assert_eq!(plan(Action::SnapshotCreate(id), &facts(Seen::Absent)), Step::Refuse(Refusal::Gone));
+    assert_eq!(plan(Action::SnapshotCreate(id), &facts(Seen::Absent)), Step::Call(Call::Define));
+    assert_eq!(plan(Action::SnapshotRevert(id), &facts(Seen::Absent)), Step::Refuse(Refusal::Gone));
 }
 
 /// How long one attempt may take at most on a host that does what it is told, as late as it may.

@@ -155,11 +155,14 @@ pub(super) async fn forget_failed(conn: &mut PgConnection, machine: MachineId, k
     Ok(())
 }
 
-/// Forgets every snapshot of a machine: whatever kept them is gone.
+/// Forgets the snapshots that were taken of a machine: whatever kept them is gone. Those that are still to be taken stay,
+/// for the operations that take them tell what came of them.
 ///
 /// # Errors
 /// Unavailable when nobody answers.
-pub(in crate::machine) async fn forget(conn: &mut PgConnection, machine: MachineId) -> Result<()> {
-    sqlx::query!("delete from machine_snapshot where machine_id = $1", machine.0).execute(conn).await?;
+pub(in crate::machine) async fn forget_taken(conn: &mut PgConnection, machine: MachineId) -> Result<()> {
+    sqlx::query!("delete from machine_snapshot where machine_id = $1 and state <> 'CREATING'", machine.0)
+        .execute(conn)
+        .await?;
     Ok(())
 }
