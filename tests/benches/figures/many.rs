@@ -63,11 +63,18 @@ async fn start(database: &Database, processes: usize, slots: u32) -> Vec<Millrac
         ("WORKER_SLOTS", slots.as_str()),
         ("DATABASE_CONNECTIONS", CONNECTIONS),
     ];
+    let db = database.pool().await;
+    // One that went before may still stand in the table.
+    let began: chrono::DateTime<chrono::Utc> =
+        sqlx::query_scalar("select now()").fetch_one(&db).await.unwrap();
     let workers: Vec<Millrace> =
         (0..processes).map(|_| Millrace::start(&["worker", "--pools", "maintenance"], &variables)).collect();
-    let db = database.pool().await;
     wait::until_within(WITHIN, "all serve", || async {
-        let there: i64 = sqlx::query_scalar("select count(*) from job_worker").fetch_one(&db).await.unwrap();
+        let there: i64 = sqlx::query_scalar("select count(*) from job_worker where started_at >= $1")
+            .bind(began)
+            .fetch_one(&db)
+            .await
+            .unwrap();
         usize::try_from(there).is_ok_and(|there| there == processes)
     })
     .await;
