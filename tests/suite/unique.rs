@@ -154,3 +154,20 @@ async fn a_job_whose_key_was_taken_meanwhile_is_not_redriven() {
         assert_eq!(count(&mut conn, "job_dead").await, 1, "keep {keep:?}");
     }
 }
+
+#[tokio::test]
+async fn a_redriven_job_keeps_its_key_for_as_long_as_was_promised() {
+    let database = Database::new().await;
+    let mut conn = database.connect().await;
+    let keep = Some(Duration::from_secs(3600));
+    let id = dead(&mut conn, keep).await;
+    let kept = "select keep_until::text from job_unique";
+    let promised: Option<String> = sqlx::query_scalar(kept).fetch_one(&mut conn).await.unwrap();
+    control::redrive(&mut conn, id, 1).await.unwrap();
+    let taken = take(&mut conn, 1).await;
+    settle(&mut conn, &[ack(&taken[0], Outcome::Done)]).await.unwrap();
+    let left: Option<String> = sqlx::query_scalar(kept).fetch_one(&mut conn).await.unwrap();
+    assert!(promised.is_some() && left == promised, "{left:?}, where {promised:?} was promised");
+    let again = enqueue(&mut conn, &[job(keep)]).await.unwrap();
+    assert_eq!((again[0].id, again[0].existing), (id, true));
+}

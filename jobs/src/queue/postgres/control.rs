@@ -115,8 +115,8 @@ pub async fn resume(conn: &mut PgConnection, queue: &str) -> Result<()> {
 /// pools to wake after the commit.
 ///
 /// # Errors
-/// NotFound when it is not among the dead, Conflict when another live job holds its uniqueness key or its death ended
-/// what it was for.
+/// NotFound when it is not among the dead, Conflict when another job holds its uniqueness key, live or by the time for
+/// which the key is kept, or when its death ended what it was for.
 pub async fn redrive(conn: &mut PgConnection, id: JobId, attempts: u16) -> Result<Vec<i32>> {
     let kind = sqlx::query_scalar!("select kind from job_dead where job_id = $1", id.0)
         .fetch_optional(&mut *conn)
@@ -128,7 +128,7 @@ pub async fn redrive(conn: &mut PgConnection, id: JobId, attempts: u16) -> Resul
     }
     let attempts = i16::try_from(attempts.max(1)).unwrap_or(i16::MAX);
     let row = sqlx::query!(
-        r#"select became as "became!", woken as "woken!" from job_redrive_v1($1, $2)"#,
+        r#"select became as "became!", woken as "woken!" from job_redrive_v2($1, $2)"#,
         id.0,
         attempts
     )
@@ -137,7 +137,8 @@ pub async fn redrive(conn: &mut PgConnection, id: JobId, attempts: u16) -> Resul
     match row.became.as_str() {
         "redriven" => Ok(row.woken),
         "unique_taken" => Err(Error::conflict(format!(
-            "job {id} cannot be redriven: a live job holds its uniqueness key; wait until that one has ended"
+            "job {id} cannot be redriven: another job holds its uniqueness key; wait until that one has ended and the \
+             key is no longer kept for it, or discard this dead letter"
         ))),
         _ => Err(Error::not_found(format!("job {id} is not among the dead letters"))
             .listed_in(Listing::DeadLetters)),
