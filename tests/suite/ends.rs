@@ -269,8 +269,10 @@ async fn handing_back_and_snoozing_cost_no_attempt() {
     }
     let taken = take(&mut conn, 1).await;
     assert_eq!(taken[0].attempt, 1);
-    let later = Outcome::Snooze { after: Duration::from_secs(3_600) };
-    settle(&mut conn, &[ack(&taken[0], later)]).await.unwrap();
+    let after = Duration::from_secs(3_600);
+    let mut later = ack(&taken[0], Outcome::Snooze { after });
+    later.delay = after;
+    settle(&mut conn, &[later]).await.unwrap();
     let why = look::why(&mut conn, id).await.unwrap();
     assert!(matches!(why, Some(Why::PutOff(_))), "{why:?}");
 }

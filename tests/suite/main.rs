@@ -25,6 +25,7 @@ mod demo;
 mod disk;
 mod doctor;
 mod doors;
+mod due;
 mod ends;
 mod figures;
 mod ground;

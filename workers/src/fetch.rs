@@ -1,5 +1,6 @@
 //! Claims for all pools of the process in one statement, as many as there are free slots.
 
+use std::mem;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -103,7 +104,7 @@ pub(crate) async fn run(
         if Instant::now() >= poll_at {
             fetcher.hear(Hint::Anything);
             fetcher.polling = true;
-            poll_at = Instant::now() + POLL.0 + (POLL.1 - POLL.0).mul_f64(jitter());
+            poll_at = next_poll();
         }
         let wait = match bounded(CALL_TIMEOUT, fetcher.claim_once()).await {
             Ok(Next::Again) => {
@@ -121,6 +122,8 @@ pub(crate) async fn run(
                 tracing::warn!(%error, wait_ms = wait.as_millis() as u64, "claiming failed; trying again");
                 tokio::time::sleep(wait).await;
                 fetcher.hear(Hint::Anything);
+                // What is tried next is a claim alone, however long the poll took to fail.
+                poll_at = next_poll();
                 continue;
             }
         };
@@ -134,6 +137,10 @@ pub(crate) async fn run(
             }),
         }
     }
+}
+
+fn next_poll() -> Instant {
+    Instant::now() + POLL.0 + (POLL.1 - POLL.0).mul_f64(jitter())
 }
 
 impl Fetcher {
@@ -151,12 +158,13 @@ impl Fetcher {
                 source.trail.ended(*start, sent, CALL_TIMEOUT);
             }
         }
-        let claimed = if self.polling {
+        // Once, whatever comes of it: what keeps jobs from being promoted keeps nobody from claiming those that are
+        // ready, and the upkeeper promotes in its own time.
+        let claimed = if mem::take(&mut self.polling) {
             let after = self.due.after();
             let (promoted, claimed) = poll(&mut conn, after, self.worker, &self.kinds, &wants).await?;
             self.due.promoted(&promoted, sent);
             self.context.wake.pools(&promoted.woken);
-            self.polling = false;
             claimed
         } else {
             claim(&mut conn, self.worker, &self.kinds, &wants).await?

@@ -53,7 +53,7 @@ async fn run(db: &PgPool, statement: &str) {
 /// Lets what waits for a time begin now: nothing here is shown by waiting.
 pub(crate) async fn hurry(db: &PgPool) {
     run(db, "update job_scheduled set run_at = now() where run_at > now()").await;
-    run(db, "select job_promote_v1('-infinity', 500)").await;
+    run(db, "select job_promote_v2('-infinity', 500)").await;
 }
 
 /// What the leases of a dead worker of this host come to in time: they run out. That five workers die under one
@@ -67,7 +67,7 @@ pub(crate) async fn expire(db: &PgPool, host: &str) {
         format!(
             "update job_lease set {past}, crashes = 0 where pool_id in (select id from job_pool where name like '%@{host}')"
         ),
-        "select job_rescue_living_v1(1000, 5)".to_owned(),
+        "select job_rescue_living_v2(1000, 5)".to_owned(),
     ] {
         run(db, &statement).await;
     }

@@ -35,6 +35,8 @@ pub struct Facts {
     pub host: Option<Standing>,
     /// When it falls due.
     pub run_at: Option<DateTime<Utc>>,
+    /// That time has come, by the database's clock.
+    pub due: bool,
     /// Why it falls due no earlier.
     pub delay: Delay,
     /// Ready entries that will be claimed before it, counted up to a bound.
@@ -74,7 +76,7 @@ impl Why {
         let down = facts.host.as_ref().and_then(HostDown::of);
         match facts.state {
             State::Leased => Some(Self::Running),
-            State::Scheduled => {
+            State::Scheduled if !facts.due => {
                 let told = match facts.delay {
                     Delay::Asked => Self::NotDue,
                     Delay::Failed => Self::Retrying,
@@ -82,12 +84,16 @@ impl Why {
                 };
                 facts.run_at.map(told)
             }
+            // It stands behind the head as soon as nobody holds the key; a retry is the head itself.
+            State::Scheduled if facts.delay == Delay::Asked && facts.key_head.is_some() => {
+                facts.key_head.map(Self::KeyBusy)
+            }
             // Wherever its host is: the job that goes first waits for the host.
             State::Blocked => Some(Self::KeyBusy(facts.key_head.unwrap_or_default())),
-            State::Ready if down.is_some() => down.map(Self::HostDown),
-            State::Ready if !facts.pool_served => paused.or(Some(Self::NoWorker)),
-            State::Ready if !facts.kind_known => paused.or(Some(Self::KindUnknown)),
-            State::Ready => paused.or(Some(Self::InLine(facts.ahead))),
+            State::Ready | State::Scheduled if down.is_some() => down.map(Self::HostDown),
+            State::Ready | State::Scheduled if !facts.pool_served => paused.or(Some(Self::NoWorker)),
+            State::Ready | State::Scheduled if !facts.kind_known => paused.or(Some(Self::KindUnknown)),
+            State::Ready | State::Scheduled => paused.or(Some(Self::InLine(facts.ahead))),
             State::Done | State::Cancelled | State::Dead => None,
         }
     }
@@ -146,6 +152,7 @@ mod tests {
             key_head: None,
             host: None,
             run_at: None,
+            due: false,
             delay: Delay::Asked,
             ahead: 0,
         }
@@ -188,7 +195,14 @@ mod tests {
         assert_eq!(Why::of(&later), Some(Why::NotDue(due)));
         let failed = Facts { delay: Delay::Failed, ..later.clone() };
         assert_eq!(Why::of(&failed), Some(Why::Retrying(due)));
-        assert_eq!(Why::of(&Facts { delay: Delay::PutOff, ..later }), Some(Why::PutOff(due)));
+        assert_eq!(Why::of(&Facts { delay: Delay::PutOff, ..later.clone() }), Some(Why::PutOff(due)));
+        // No time that has passed is a reason.
+        let overdue = Facts { due: true, ..later };
+        assert_eq!(Why::of(&overdue), Some(Why::InLine(0)));
+        assert_eq!(Why::of(&Facts { key_head: Some(7), ..overdue.clone() }), Some(Why::KeyBusy(7)));
+        let retry = Facts { key_head: Some(7), delay: Delay::Failed, ..overdue.clone() };
+        assert_eq!(Why::of(&retry), Some(Why::InLine(0)));
+        assert_eq!(Why::of(&Facts { pool_served: false, ..overdue }), Some(Why::NoWorker));
         assert_eq!(Why::of(&Facts { key_head: Some(7), ..facts(State::Blocked) }), Some(Why::KeyBusy(7)));
         assert_eq!(Why::of(&facts(State::Leased)), Some(Why::Running));
         assert_eq!(Why::of(&facts(State::Dead)), None);

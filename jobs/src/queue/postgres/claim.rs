@@ -105,7 +105,7 @@ pub async fn poll(
             c.ready_at as "ready_at?", c.attempt as "attempt?", c.crashes as "crashes?", c.max_attempts as "max_attempts?",
             c.kind as "kind?", c.keyed as "keyed?", c.tenant_id, c.trace_parent, c.payload as "payload?: Json<Box<RawValue>>"
         from (select set_config('synchronous_commit', 'off', true)) s,
-            job_poll_v2(coalesce($1, '-infinity'::timestamptz), $2, $3, $4, $5, $6, $7, $8, $9) c"#,
+            job_poll_v3(coalesce($1, '-infinity'::timestamptz), $2, $3, $4, $5, $6, $7, $8, $9) c"#,
         after,
         promote::BATCH,
         worker.0,

@@ -11,11 +11,11 @@ pub const BATCH: i32 = 500;
 /// What a promotion did.
 #[derive(Debug, Clone)]
 pub struct Promoted {
-    /// How many fell due. [`BATCH`] means that there may be more.
+    /// How many were moved. [`BATCH`] means that there may be more.
     pub count: i32,
     /// Their pools.
     pub woken: Vec<i32>,
-    /// The time of the last one promoted: where the next call may start.
+    /// Where the next call may start: at the last one promoted, or before the first whose order key somebody held.
     pub last: Option<DateTime<Utc>>,
     /// When the next one falls due.
     pub next: Option<DateTime<Utc>>,
@@ -23,14 +23,15 @@ pub struct Promoted {
     pub now: DateTime<Utc>,
 }
 
-/// Promotes jobs that fell due after `after`; with none, every one that is due.
+/// Promotes jobs that fell due after `after`; with none, every one that is due. It waits for nobody's lock: those whose
+/// order key another transaction holds are left for the next call.
 ///
 /// # Errors
 /// Unavailable when nobody answers.
 pub async fn promote(conn: &mut PgConnection, after: Option<DateTime<Utc>>) -> Result<Promoted> {
     let row = sqlx::query!(
         r#"select promoted as "promoted!", woken as "woken!", last_run_at, next_run_at, now() as "now!"
-        from job_promote_v1(coalesce($1, '-infinity'::timestamptz), $2)"#,
+        from job_promote_v2(coalesce($1, '-infinity'::timestamptz), $2)"#,
         after,
         BATCH
     )

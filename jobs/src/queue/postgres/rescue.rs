@@ -31,7 +31,7 @@ pub async fn rescue(conn: &mut PgConnection) -> Result<Option<Rescued>> {
         return Ok(None);
     }
     let row = sqlx::query!(
-        r#"select rescued as "rescued!", woken as "woken!" from job_rescue_living_v1($1, $2)"#,
+        r#"select rescued as "rescued!", woken as "woken!" from job_rescue_living_v2($1, $2)"#,
         BATCH,
         MAX_CRASHES
     )

@@ -29,7 +29,7 @@ pub async fn whys(conn: &mut PgConnection, ids: &[i64]) -> Result<Vec<(JobId, Wh
         r#"select j.id as "id!", j.pool_id as "pool_id!",
             case when r.job_id is not null then 'READY' when s.job_id is not null then 'SCHEDULED'
                 when b.job_id is not null then 'BLOCKED' when l.job_id is not null then 'LEASED' end as state,
-            q.paused_at is not null as "paused!", s.run_at as "run_at?", s.reason as "delay?",
+            q.paused_at is not null as "paused!", s.run_at as "run_at?", coalesce(s.run_at <= now(), false) as "due!", s.reason as "delay?",
             (select k.head_id from job_key k where k.key = j.order_key) as key_head,
             exists (select from job_worker w where j.pool_id = any(w.pools) and w.seen_at > now() - $2::integer * interval '1 second') as "served!",
             exists (select from job_worker w where j.pool_id = any(w.pools) and j.kind = any(w.kinds) and w.seen_at > now() - $2::integer * interval '1 second') as "known!",
@@ -73,6 +73,7 @@ pub async fn whys(conn: &mut PgConnection, ids: &[i64]) -> Result<Vec<(JobId, Wh
             key_head: row.key_head,
             host,
             run_at: row.run_at,
+            due: row.due,
             delay: match row.delay {
                 Some(FAILED) => Delay::Failed,
                 Some(PUT_OFF) => Delay::PutOff,
