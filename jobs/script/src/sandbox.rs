@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rhai::{AST, Dynamic, Engine, Scope};
+use rustix::time::{ClockId, clock_gettime};
 use serde_json::Value;
 
 use crate::cache::{Cache, Key};
@@ -34,6 +35,8 @@ impl std::fmt::Debug for Sandbox {
 pub struct Usage {
     /// From the first operation to the last, conversions included, compilation not.
     pub wall: Duration,
+    /// How long of that a processor worked on it, which no load of the machine lengthens.
+    pub cpu: Duration,
     /// The most heap that the script held at one time, in bytes.
     pub peak_bytes: usize,
 }
@@ -96,7 +99,7 @@ impl Sandbox {
         vars: &[(&str, Value)],
         expression: bool,
     ) -> (Result<Value, ScriptError>, Usage) {
-        let nothing = Usage { wall: Duration::ZERO, peak_bytes: 0 };
+        let nothing = Usage { wall: Duration::ZERO, cpu: Duration::ZERO, peak_bytes: 0 };
         if !alloc::installed() {
             return (Err(ScriptError::NotAccounted), nothing);
         }
@@ -144,16 +147,16 @@ impl Sandbox {
 
     fn evaluate(&self, ast: &AST, code: &str, vars: &[(&str, Value)]) -> Ran {
         guard::arm(&self.limits);
-        let begun = Instant::now();
+        let (begun, worked) = (Instant::now(), thread_cpu());
         let outcome = catch_unwind(AssertUnwindSafe(|| self.guarded(ast, code, vars)));
-        let wall = begun.elapsed();
+        let (wall, cpu) = (begun.elapsed(), thread_cpu().saturating_sub(worked));
         let (tripped, peak_bytes) = guard::disarm();
         let outcome = match (tripped, outcome) {
             (_, Err(_)) => Err(ScriptError::Panic),
             (Some(trip), Ok(outcome)) => Err(self.stopped(trip, outcome.err())),
             (None, Ok(outcome)) => outcome,
         };
-        Ran { outcome, usage: Usage { wall, peak_bytes } }
+        Ran { outcome, usage: Usage { wall, cpu, peak_bytes } }
     }
 
     fn guarded(&self, ast: &AST, code: &str, vars: &[(&str, Value)]) -> Result<Value, ScriptError> {
@@ -204,6 +207,11 @@ impl Sandbox {
             Trip::Memory => ScriptError::MemoryLimit { limit_bytes: self.limits.memory_bytes, line, column },
         }
     }
+}
+
+/// How long processors have worked on this thread.
+fn thread_cpu() -> Duration {
+    clock_gettime(ClockId::ThreadCPUTime).try_into().unwrap_or_default()
 }
 
 /// A fault of the whole script, at no place in it.

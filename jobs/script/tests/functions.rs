@@ -162,7 +162,7 @@ fn try_each(calls: &[&str], vars: &[(&str, Value)]) {
     let sandbox = Sandbox::new(limits);
     let mut faults = Vec::new();
     for call in calls {
-        let (outcome, Usage { wall, peak_bytes }) = sandbox.run_measured(call, vars);
+        let (outcome, Usage { wall, peak_bytes, .. }) = sandbox.run_measured(call, vars);
         let panicked = outcome == Err(ScriptError::Panic);
         let what = outcome.map_or_else(|error| error.to_string(), |value| value.to_string());
         let what: String = what.chars().take(60).collect();

@@ -1,8 +1,8 @@
 //! Scripts that try to take more memory than they may.
 
-use script::{Limits, Sandbox};
+use script::Limits;
 
-use crate::{End, all, attack};
+use crate::{End, Ring, all};
 
 const MEMORY: &[(&str, &str, End)] = &[
     ("text doubling", r#"let s = "a"; loop { s += s; }"#, End::TimeOrMemory),
@@ -138,10 +138,8 @@ fn of_memory() {
 #[test]
 fn of_memory_on_a_machine_five_times_as_fast() {
     // With more time, more of them meet the other limit, and further on.
-    let sandbox = Sandbox::new(Limits { time: 5 * Limits::default().time, ..Limits::default() });
-    let faults: Vec<String> = MEMORY
-        .iter()
-        .filter_map(|(name, code, expected)| attack(&sandbox, name, code, *expected, &[]))
-        .collect();
+    let ring = Ring::new(5 * Limits::default().time);
+    let faults = MEMORY.iter().filter_map(|(name, code, expected)| ring.attack(name, code, *expected, &[]));
+    let faults: Vec<String> = faults.collect();
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }

@@ -1,13 +1,13 @@
 //! Sources, inputs and outputs beyond their bounds.
 
-use script::{Limits, Sandbox};
+use script::Limits;
 use serde_json::{Value, json};
 
-use crate::{End, PATIENT, attack};
+use crate::{End, Ring};
 
 #[test]
 fn of_size() {
-    let sandbox = Sandbox::new(Limits { time: PATIENT, ..Limits::default() });
+    let ring = Ring::new(Limits::default().time);
     let large = json!("x".repeat(2 << 20));
     let mut deep = json!(1);
     for _ in 0..40 {
@@ -29,7 +29,7 @@ fn of_size() {
     ];
     let faults: Vec<String> = cases
         .iter()
-        .filter_map(|(name, code, expected, vars)| attack(&sandbox, name, code, *expected, vars))
+        .filter_map(|(name, code, expected, vars)| ring.attack(name, code, *expected, vars))
         .collect();
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
