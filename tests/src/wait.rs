@@ -7,8 +7,17 @@ use std::time::{Duration, Instant};
 /// two cores may run several suites at once.
 pub const LIMIT: Duration = Duration::from_secs(30);
 
-/// How often a condition is looked at.
-const LOOK_EVERY: Duration = Duration::from_millis(10);
+/// How often a condition is looked at, at first and after long: mostly a statement each time, and a hundred a second
+/// from each of the tests that wait cost more than what they wait for.
+const LOOK_EVERY: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(100));
+
+/// The part of the time waited so far that the next look may come late.
+const LATE: u32 = 16;
+
+/// How long until the next look, after so long a wait.
+fn pause(waited: Duration) -> Duration {
+    (waited / LATE).clamp(LOOK_EVERY.0, LOOK_EVERY.1)
+}
 
 /// Waits until the condition holds.
 ///
@@ -59,13 +68,13 @@ where
     C: FnMut() -> F,
     F: Future<Output = Option<T>>,
 {
-    let deadline = Instant::now() + limit;
+    let began = Instant::now();
     loop {
         if let Some(value) = condition().await {
             return value;
         }
-        assert!(Instant::now() < deadline, "waited {limit:?} in vain: {what}");
-        tokio::time::sleep(LOOK_EVERY).await;
+        assert!(began.elapsed() < limit, "waited {limit:?} in vain: {what}");
+        tokio::time::sleep(pause(began.elapsed())).await;
     }
 }
 
@@ -74,9 +83,9 @@ where
 /// # Panics
 /// After `limit`, naming `what`.
 pub fn until_blocking(limit: Duration, what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + limit;
+    let began = Instant::now();
     while !condition() {
-        assert!(Instant::now() < deadline, "waited {limit:?} in vain: {what}");
-        std::thread::sleep(LOOK_EVERY);
+        assert!(began.elapsed() < limit, "waited {limit:?} in vain: {what}");
+        std::thread::sleep(pause(began.elapsed()));
     }
 }

@@ -7,8 +7,7 @@ use tests::{Millrace, process};
 /// How long the story may take: a killed worker's leases alone have half a minute.
 const STORY_LIMIT: Duration = Duration::from_secs(240);
 
-#[tokio::test]
-async fn the_story_is_true() {
+pub(crate) async fn the_story_is_true() {
     let folder = tempfile::Builder::new().prefix("millrace-demo-").tempdir_in("/tmp").unwrap();
     let open = std::os::unix::fs::PermissionsExt::from_mode(0o711);
     std::fs::set_permissions(folder.path(), open).unwrap();

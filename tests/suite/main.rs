@@ -8,6 +8,7 @@
     reason = "tests report by panicking"
 )]
 
+mod ages;
 mod api_doors;
 mod api_identity;
 mod api_machine;

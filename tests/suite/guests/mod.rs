@@ -7,7 +7,7 @@ mod guest;
 #[cfg(feature = "libvirt")]
 mod halting;
 #[cfg(feature = "libvirt")]
-mod pipeline;
+pub(crate) mod pipeline;
 #[cfg(feature = "libvirt")]
 mod stage;
 #[cfg(feature = "libvirt")]

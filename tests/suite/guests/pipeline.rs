@@ -302,8 +302,7 @@ async fn cut_off(ward: &mut Ward) -> Row {
     row
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn operations_on_real_guests_come_through_what_happens() {
+pub(crate) async fn operations_on_real_guests_come_through_what_happens() {
     if !can("operations on real guests") {
         return;
     }

@@ -16,5 +16,5 @@ mod relocation;
 mod restart;
 mod schedule;
 pub(crate) mod stage;
-mod storm;
+pub(crate) mod storm;
 mod stranger;

@@ -3,4 +3,4 @@
 mod catalogue;
 mod policies;
 mod roles;
-mod walk;
+pub(crate) mod walk;

@@ -248,8 +248,7 @@ fn words(given: &Map<String, Value>) -> Vec<String> {
     words
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn no_operation_tells_a_byte_of_another_tenant() {
+pub(crate) async fn no_operation_tells_a_byte_of_another_tenant() {
     let database = Database::new().await;
     let door = Door::open(&database).await;
     let admin = door.admin().await;
