@@ -240,6 +240,12 @@ impl HypervisorHost {
         wait::until_blocking(LIMIT, "the daemon is gone", || self.daemon().is_none());
     }
 
+    /// Ends the daemon as its service would; guests go on.
+    pub fn end_daemon(&self) {
+        self.signal_daemon(Signal::TERM);
+        wait::until_blocking(LIMIT, "the daemon ends", || self.daemon().is_none());
+    }
+
     /// Stops the daemon, so that it hangs.
     pub fn stop_daemon(&self) {
         self.signal_daemon(Signal::STOP);
@@ -259,6 +265,17 @@ impl HypervisorHost {
         let shell = init.iter().filter(|(_, command)| command.starts_with("bash")).map(|(pid, _)| *pid);
         shell.for_each(|pid| kill_process(pid, Signal::USR1).expect("it is ours"));
         self.wait_for_daemon();
+    }
+
+    /// How often QEMU was started for this machine, by its log.
+    ///
+    /// # Panics
+    /// When no guest was ever started here.
+    pub fn starts(&self, machine: uuid::Uuid) -> usize {
+        let logs = fs::read_dir(self.at("log/qemu")).expect("QEMU has a log").flatten();
+        let of_machine = logs.filter(|log| log.file_name().to_string_lossy().contains(&machine.to_string()));
+        let texts = of_machine.map(|log| fs::read(log.path()).expect("it is ours"));
+        texts.map(|text| String::from_utf8_lossy(&text).matches("starting up").count()).sum()
     }
 
     /// Kills the guest of this machine, as a fault of QEMU would.

@@ -1,18 +1,13 @@
 //! A daemon that is killed, stopped, continued and started again, with libvirt's test driver behind it.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use rules::machine::{Reach, Seen};
+use rules::machine::{DEGRADED_WITHIN, Reach, Seen};
 use tests::hypervisor_host::HypervisorHost;
 use tokio::sync::broadcast::Receiver;
 use workers::hypervisor::{Class, HostEvent, Hypervisor};
 
 use super::stage::{LIMIT, can, machine, mark, open, stands};
-
-/// Within which time a host is degraded that hangs, and how much later that may be on a machine that is busy with
-/// other tests.
-const DEGRADED_WITHIN: Duration = Duration::from_secs(5);
-const BUSY: Duration = Duration::from_secs(3);
 
 /// Waits for an event, over others.
 async fn hears(events: &mut Receiver<HostEvent>, wanted: &HostEvent) {
@@ -76,7 +71,8 @@ async fn a_daemon_that_hangs_degrades_its_host_and_no_other() {
 
     hung.stop_daemon();
     let began = Instant::now();
-    // More calls than there are slots, all of which hang; and the other host answers all the while.
+    // More calls than there are slots, all of which hang; and what is asked of the other host ends before this one's daemon
+    // goes on.
     let calls = (0..20).map(|_| driver.look(definition.machine));
     let calls = futures::future::join_all(calls);
     let beside = async {
@@ -84,19 +80,19 @@ async fn a_daemon_that_hangs_degrades_its_host_and_no_other() {
             other.start(theirs.machine, mark(generation)).await.unwrap();
             other.force_off(theirs.machine, mark(generation)).await.unwrap();
         }
-        began.elapsed()
+        assert_eq!(other.standing().borrow().reach, Reach::Online);
     };
     let degrading = async {
         stands(&driver, Reach::Degraded).await;
         began.elapsed()
     };
-    let (answers, other_took, degraded_after) = tokio::join!(calls, beside, degrading);
+    let (answers, (), degraded_after) = tokio::join!(calls, beside, degrading);
     for answer in answers {
         let error = answer.unwrap_err();
         assert_ne!(error.class(), Class::Final, "{error}");
     }
-    assert!(degraded_after <= DEGRADED_WITHIN + BUSY, "it took {degraded_after:?}");
-    println!("hung: degraded after {degraded_after:?}; 6 acts on the host beside it took {other_took:?}");
+    assert!(degraded_after <= DEGRADED_WITHIN, "it took {degraded_after:?}");
+    println!("hung: degraded after {degraded_after:?}");
     let error = driver.look(definition.machine).await.unwrap_err();
     assert_eq!(error.class(), Class::HostLost, "{error}");
 
@@ -123,7 +119,7 @@ async fn a_daemon_that_hangs_while_its_connections_live_degrades_its_host() {
     let degrading = async {
         stands(&driver, Reach::Degraded).await;
         let after = began.elapsed();
-        assert!(after <= DEGRADED_WITHIN + BUSY, "it took {after:?}");
+        assert!(after <= DEGRADED_WITHIN, "it took {after:?}");
         println!("hung, with connections that live: degraded after {after:?}");
         let error = driver.look(definition.machine).await.unwrap_err();
         assert_eq!(error.class(), Class::HostLost, "{error}");

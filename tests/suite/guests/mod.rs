@@ -3,6 +3,8 @@
 #[cfg(feature = "libvirt")]
 mod daemon;
 #[cfg(feature = "libvirt")]
+mod faulted;
+#[cfg(feature = "libvirt")]
 mod guest;
 #[cfg(feature = "libvirt")]
 mod halting;
@@ -11,6 +13,10 @@ pub(crate) mod pipeline;
 #[cfg(feature = "libvirt")]
 mod stage;
 #[cfg(feature = "libvirt")]
+mod table;
+#[cfg(feature = "libvirt")]
 mod tls;
 #[cfg(feature = "libvirt")]
 mod two_hosts;
+#[cfg(feature = "libvirt")]
+mod witness;

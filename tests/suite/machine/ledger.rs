@@ -32,12 +32,12 @@ impl fmt::Display for Verdict {
 }
 
 /// One operation as it is recorded.
-struct Ended {
-    id: OperationId,
-    action: Action,
-    generation: i64,
-    state: String,
-    error: Option<String>,
+pub(crate) struct Ended {
+    pub(crate) id: OperationId,
+    pub(crate) action: Action,
+    pub(crate) generation: i64,
+    pub(crate) state: String,
+    pub(crate) error: Option<String>,
     times: (Option<chrono::DateTime<chrono::Utc>>, Option<chrono::DateTime<chrono::Utc>>),
 }
 
@@ -102,8 +102,8 @@ pub(super) async fn judge(
         verdict.operations += accepted.len();
         let ended: BTreeSet<OperationId> = recorded.iter().map(|operation| operation.id).collect();
         verdict.lost += accepted.iter().filter(|id| !ended.contains(id)).count();
+        verdict.disorder += overlapping(&recorded);
         let mut model = Model::default();
-        let mut last = None;
         for operation in recorded.iter().filter(|operation| operation.state != "SUPERSEDED") {
             let succeeds = model.apply(operation.action);
             if succeeds != (operation.state == "SUCCEEDED") {
@@ -112,14 +112,10 @@ pub(super) async fn judge(
                 tell_all(*machine, &recorded, hosts);
                 verdict.astray += 1;
             }
-            verdict.disorder += usize::from(operation.times.0 < last);
-            last = operation.times.1;
         }
-        let generations: BTreeMap<OperationId, i64> =
-            recorded.iter().map(|operation| (operation.id, operation.generation)).collect();
         for of_host in &acts {
             let of_machine = of_host.get(machine).map(Vec::as_slice).unwrap_or_default();
-            let (twice, disorder) = repeated(of_machine, &generations);
+            let (twice, disorder) = repeated(of_machine, &recorded);
             verdict.twice += twice;
             verdict.disorder += disorder;
         }
@@ -147,11 +143,16 @@ fn tell_all(machine: MachineId, recorded: &[Ended], hosts: &[(&str, Simulated)])
     }
 }
 
+/// How many of a machine's operations began before the one that was asked for before them had ended.
+pub(crate) fn overlapping(recorded: &[Ended]) -> usize {
+    let done: Vec<_> = recorded.iter().filter(|operation| operation.state != "SUPERSEDED").collect();
+    done.windows(2).filter(|pair| pair[1].times.0 < pair[0].times.1).count()
+}
+
 /// How many acts took effect twice for one operation, and how many after those of a later one.
-fn repeated(
-    acts: &[(&'static str, OperationId)],
-    generations: &BTreeMap<OperationId, i64>,
-) -> (usize, usize) {
+pub(crate) fn repeated(acts: &[(&'static str, OperationId)], recorded: &[Ended]) -> (usize, usize) {
+    let generations: BTreeMap<OperationId, i64> =
+        recorded.iter().map(|operation| (operation.id, operation.generation)).collect();
     let (mut seen, mut twice, mut disorder, mut last) = (BTreeSet::new(), 0, 0, 0);
     for (act, operation) in acts {
         twice += usize::from(!seen.insert((*act, *operation)));
@@ -213,7 +214,7 @@ async fn stray(
 }
 
 /// The operations of a machine that have ended, in the order in which they were asked for.
-async fn recorded(conn: &mut PgConnection, machine: MachineId) -> Vec<Ended> {
+pub(crate) async fn recorded(conn: &mut PgConnection, machine: MachineId) -> Vec<Ended> {
     let rows = sqlx::query(
         "select id, action, snapshot_id, generation, state, error, started_at, ended_at from machine_operation
         where machine_id = $1 and ended_at is not null order by generation, id",

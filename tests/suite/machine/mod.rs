@@ -6,7 +6,7 @@ mod disks;
 mod gap;
 mod hold;
 mod leave;
-mod ledger;
+pub(crate) mod ledger;
 mod life;
 mod locks;
 pub(crate) mod mortal;

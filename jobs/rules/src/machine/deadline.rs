@@ -14,6 +14,16 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 /// How long an operation that waits for its guest keeps its slot; after that it comes back now and then.
 pub const KEEPS_SLOT: Duration = Duration::from_secs(2);
 
+/// Within which time it is recorded that a host hangs, counted from the moment in which it did, and nothing more is begun on
+/// it.
+pub const DEGRADED_WITHIN: Duration = Duration::from_secs(5);
+
+/// How often a host is asked a small thing, and within which time it must answer. A host that hangs is known to by the end of
+/// both; what is left of [`DEGRADED_WITHIN`] is for the word of it: a statement, on a machine that may be busy.
+pub const PROBE_EVERY: Duration = Duration::from_secs(1);
+/// See [`PROBE_EVERY`].
+pub const PROBE_WITHIN: Duration = Duration::from_millis(2_500);
+
 /// When a comparison of a host with what is recorded begins no further removal; the next takes the rest.
 pub const LISTING_ENDS: Duration = Duration::from_secs(60);
 
@@ -83,5 +93,11 @@ mod tests {
             assert!(errand.awaited_for() > errand.answered_within(), "{errand:?}");
         }
         assert!(KEEPS_SLOT < PATIENCE);
+    }
+
+    #[test]
+    fn a_host_that_hangs_is_known_to_in_time_for_it_to_be_recorded() {
+        let record = Duration::from_secs(1);
+        assert!(PROBE_EVERY + PROBE_WITHIN + record <= DEGRADED_WITHIN);
     }
 }

@@ -21,7 +21,7 @@ mod plan_tests;
 
 pub use action::{Action, ActionName, OperationState, UnknownAction};
 pub use admit::{Admission, Pending, Refused, admit};
-pub use deadline::{Errand, KEEPS_SLOT, LISTING_ENDS, PATIENCE};
+pub use deadline::{DEGRADED_WITHIN, Errand, KEEPS_SLOT, LISTING_ENDS, PATIENCE, PROBE_EVERY, PROBE_WITHIN};
 pub use host::{Capacity, HostFacts, HostState, Reach};
 pub use identity::{Acquaintance, Known, free_it};
 pub use name::{BadName, MAX_NAME_CHARS, Name};

@@ -90,7 +90,12 @@ impl Line {
         let Ok(slot) = timeout_at(until, Arc::clone(&self.slots).acquire_owned()).await else {
             return busy("all calls to the host wait for an answer");
         };
-        let contact = self.take(act, CONNECT).await?;
+        let Ok(contact) = timeout_at(until, self.take(act, CONNECT)).await else {
+            // Nothing was asked yet.
+            let why = format!("`{}` cannot be connected to within {deadline:?}", self.uri);
+            return Err(HypervisorError::new(Fault::Unreachable, act).because(why));
+        };
+        let contact = contact?;
         let (spare, in_process) = (Arc::clone(&self.spare), self.uri.lives_in_process());
         let task = tokio::task::spawn_blocking(move || {
             let done = work(&contact).map_err(|error| judged(&contact, error));

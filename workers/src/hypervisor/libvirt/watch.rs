@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use rules::id::MachineId;
-use rules::machine::{Errand, Reach};
+use rules::machine::{Errand, PROBE_EVERY, PROBE_WITHIN, Reach};
 use tokio::sync::{Notify, broadcast, mpsc, watch};
 
 use super::line::{Contact, Line};
@@ -16,11 +16,6 @@ use crate::hypervisor::error::{Fault, HypervisorError};
 
 /// How long to wait before the next attempt to connect.
 const AGAIN: Duration = Duration::from_millis(500);
-
-/// How often a host that is connected is asked a small thing, and within which time it must answer: a daemon can hang
-/// whose connections live, and the driver in this process has none that could die.
-const PROBE_EVERY: Duration = Duration::from_secs(1);
-const PROBE_WITHIN: Duration = Duration::from_secs(3);
 
 /// To whom the watch tells what it hears.
 #[derive(Debug, Clone)]
@@ -113,7 +108,8 @@ pub(super) async fn run(line: Arc<Line>, in_process: bool, voices: Voices) {
     }
 }
 
-/// Asks the host again and again whether it answers, until another hypervisor does.
+/// Asks the host again and again whether it answers, until another hypervisor does: a daemon can hang whose connections
+/// live, and the driver in this process has none that could die.
 async fn probe(line: &Line, voices: &Voices) {
     let act = "probe";
     loop {
