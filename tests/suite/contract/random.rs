@@ -132,7 +132,7 @@ impl Hand {
         let before = self.models[&id].state.unwrap_or(Seen::Absent);
         let generation = self.models[&id].generation + 1;
         let mark = Mark { operation: OperationId(self.dice.id()), generation };
-        match self.dice.throw(12) {
+        match self.dice.throw(4 + TABLE.len()) {
             0 | 1 => self.define(id, before, mark).await,
             2 => self.snapshot(id, before, mark).await,
             3 => self.revert(id, before, mark).await,

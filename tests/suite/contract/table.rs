@@ -21,7 +21,7 @@ const PAUSED: Cell = Ok(Seen::Paused);
 const ABSENT: Cell = Ok(Seen::Absent);
 
 /// Rows: acts. Columns: absent, off, running, paused.
-pub(super) const TABLE: [(&str, [Cell; 4]); 8] = [
+pub(super) const TABLE: [(&str, [Cell; 4]); 9] = [
     ("start", [GONE, RUNNING, RUNNING, wrong(Seen::Paused)]),
     ("shut down", [GONE, OFF, OFF, wrong(Seen::Paused)]),
     ("force off", [ABSENT, OFF, OFF, OFF]),
@@ -30,6 +30,7 @@ pub(super) const TABLE: [(&str, [Cell; 4]); 8] = [
     ("reboot", [GONE, wrong(Seen::Off), RUNNING, wrong(Seen::Paused)]),
     ("reset", [GONE, wrong(Seen::Off), RUNNING, PAUSED]),
     ("undefine", [ABSENT, ABSENT, wrong(Seen::Running), wrong(Seen::Paused)]),
+    ("leave mark", [GONE, OFF, RUNNING, PAUSED]),
 ];
 
 pub(super) async fn perform(
@@ -47,6 +48,7 @@ pub(super) async fn perform(
         "reboot" => host.reboot(id, mark).await,
         "reset" => host.reset(id, mark).await,
         "undefine" => host.undefine(id, mark).await,
+        "leave mark" => host.leave_mark(id, mark).await,
         other => panic!("no act {other}"),
     }
 }

@@ -105,6 +105,7 @@ impl Hypervisor for Halting {
         reboot(machine: MachineId, mark: Mark) -> Observed;
         reset(machine: MachineId, mark: Mark) -> Observed;
         undefine(machine: MachineId, mark: Mark) -> Observed;
+        leave_mark(machine: MachineId, mark: Mark) -> Observed;
         snapshots(machine: MachineId) -> Vec<Snapshot>;
         take_snapshot(machine: MachineId, snapshot: SnapshotId, mark: Mark) -> Snapshot;
         revert(machine: MachineId, snapshot: SnapshotId, mark: Mark) -> Observed;

@@ -103,6 +103,7 @@ impl<H: Hypervisor> Hypervisor for Witness<H> {
         reboot();
         reset();
         undefine();
+        leave_mark();
         revert(snapshot: SnapshotId);
     }
 

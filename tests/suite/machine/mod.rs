@@ -5,6 +5,7 @@ mod command;
 mod disks;
 mod gap;
 mod hold;
+mod late;
 mod leave;
 pub(crate) mod ledger;
 mod life;

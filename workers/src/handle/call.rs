@@ -14,6 +14,8 @@ pub(crate) struct Looked {
     pub(crate) reason: Option<String>,
     /// Whether the snapshot is there that the operation names.
     pub(crate) snapshot_there: bool,
+    /// Whether the machine carries the mark of the operation or of a later one.
+    pub(crate) marked: bool,
 }
 
 /// What is to be done about the disks of a machine that is defined.
@@ -43,7 +45,8 @@ pub(crate) enum Failed {
 /// Looks at the machine, and for the snapshot where the operation names one.
 pub(crate) async fn look(hold: &Hold, task: &Task) -> Result<Looked, Failed> {
     let seen = within(Errand::Look, hold.hypervisor().look(task.machine)).await?;
-    let mut looked = Looked { seen: seen.state, reason: reason(&seen), snapshot_there: false };
+    let marked = seen.mark.is_some_and(|mark| mark.generation >= task.generation);
+    let mut looked = Looked { seen: seen.state, reason: reason(&seen), snapshot_there: false, marked };
     if let Some(id) = task.action.snapshot().filter(|_| looked.seen != Seen::Absent) {
         let all = within(Errand::Read, hold.hypervisor().snapshots(task.machine)).await?;
         looked.snapshot_there = all.iter().any(|snapshot| snapshot.id == Some(id));
@@ -63,6 +66,7 @@ pub(crate) async fn make(hold: &Hold, task: &Task, call: Call, disks: Disks) -> 
         Call::Resume => within(Errand::Act, host.resume(id, mark)).await.map(drop),
         Call::Reset => within(Errand::Act, host.reset(id, mark)).await.map(drop),
         Call::Undefine => within(Errand::Act, host.undefine(id, mark)).await.map(drop),
+        Call::Mark => within(Errand::Act, host.leave_mark(id, mark)).await.map(drop),
         Call::SnapshotCreate(snapshot) => {
             within(Errand::Copy, host.take_snapshot(id, snapshot, mark)).await.map(drop)
         }

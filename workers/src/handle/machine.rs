@@ -105,6 +105,8 @@ impl Work<'_> {
     async fn run(&mut self) -> Result<Handled> {
         let mut wait = FIRST_WAIT;
         let mut asked_at = Instant::now();
+        // Left once an attempt: a host that keeps no marks is not asked for ever.
+        let mut marked = false;
         for _ in 0..MAX_STEPS {
             let looked = match call::look(self.hold, &self.task).await {
                 Ok(looked) => looked,
@@ -113,6 +115,7 @@ impl Work<'_> {
             let facts = Facts {
                 seen: looked.seen,
                 snapshot_there: looked.snapshot_there,
+                marked: marked || looked.marked,
                 stage: self.task.stage,
                 asked_for: if self.task.stage >= Stage::Asked {
                     self.task.asked_for + asked_at.elapsed()
@@ -127,6 +130,7 @@ impl Work<'_> {
                         if step == Call::AskToStop {
                             asked_at = Instant::now();
                         }
+                        marked |= step == Call::Mark;
                         wait = FIRST_WAIT;
                     }
                     Acted::Handled(handled) => return Ok(handled),
@@ -274,7 +278,7 @@ impl Work<'_> {
                 }
             }
         }
-        let unknown = Looked { seen: Seen::Unknown, reason: None, snapshot_there: false };
+        let unknown = Looked { seen: Seen::Unknown, reason: None, snapshot_there: false, marked: false };
         let looked = call::look(self.hold, &self.task).await.unwrap_or(unknown);
         self.settle(Some(error), &looked).await
     }

@@ -19,6 +19,7 @@ pub(crate) enum Act {
     Reset,
     Undefine,
     Revert,
+    Mark,
 }
 
 /// What is to be done.
@@ -43,6 +44,7 @@ impl Act {
             Self::Reset => "reset",
             Self::Undefine => "undefine",
             Self::Revert => "revert",
+            Self::Mark => "mark",
         }
     }
 
@@ -50,9 +52,13 @@ impl Act {
     const fn is_traceless(self) -> bool {
         match self {
             Self::Reboot | Self::Reset | Self::Revert => true,
-            Self::Start | Self::ShutDown | Self::ForceOff | Self::Suspend | Self::Resume | Self::Undefine => {
-                false
-            }
+            Self::Start
+            | Self::ShutDown
+            | Self::ForceOff
+            | Self::Suspend
+            | Self::Resume
+            | Self::Undefine
+            | Self::Mark => false,
         }
     }
 
@@ -72,6 +78,8 @@ impl Act {
             (Self::ForceOff | Self::Undefine, Seen::Absent) => Ok(Decision::Reached),
             (_, Seen::Absent) => refuse(Fault::NoMachine),
             (Self::Revert, _) => Ok(Decision::Do),
+            // Whatever the state: the mark follows on any decision that is no refusal.
+            (Self::Mark, _) => Ok(Decision::Reached),
             (Self::ForceOff, state) => Ok(if is_active(state) { Decision::Do } else { Decision::Reached }),
             (Self::Undefine, state) if is_active(state) => refuse(Fault::WrongState(state)),
             (Self::Undefine, _) => Ok(Decision::Do),
@@ -101,7 +109,7 @@ impl Act {
             Self::ForceOff => !is_active(seen.state) && seen.state != Seen::Unknown,
             Self::Suspend => seen.state == Seen::Paused,
             Self::Undefine => seen.state == Seen::Absent,
-            Self::ShutDown | Self::Reboot | Self::Reset | Self::Revert => true,
+            Self::ShutDown | Self::Reboot | Self::Reset | Self::Revert | Self::Mark => true,
         };
         if is_reached {
             return Ok(seen);

@@ -134,6 +134,9 @@ pub trait Hypervisor: Send + Sync + fmt::Debug {
     /// [`Hypervisor::delete_disks`]. Absent counts as done.
     fn undefine(&self, machine: MachineId, mark: Mark) -> BoxFuture<'_, Outcome<Observed>>;
 
+    /// Leaves the mark on the machine and nothing else, so that what was ordered before it is refused from then on.
+    fn leave_mark(&self, machine: MachineId, mark: Mark) -> BoxFuture<'_, Outcome<Observed>>;
+
     /// The snapshots of a machine, by name.
     fn snapshots(&self, machine: MachineId) -> BoxFuture<'_, Outcome<Vec<Snapshot>>>;
 

@@ -77,7 +77,8 @@ impl Call {
             | Self::Suspend
             | Self::Resume
             | Self::Reset
-            | Self::Undefine => &[Errand::Act],
+            | Self::Undefine
+            | Self::Mark => &[Errand::Act],
             Self::SnapshotCreate(_) | Self::SnapshotRevert(_) | Self::SnapshotDelete(_) => &[Errand::Copy],
         }
     }

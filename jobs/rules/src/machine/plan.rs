@@ -26,6 +26,8 @@ pub struct Facts {
     pub seen: Seen,
     /// Whether the snapshot that the action names is there; false for other actions.
     pub snapshot_there: bool,
+    /// Whether the machine carries the mark of this operation or of a later one.
+    pub marked: bool,
     /// How far the operation has come.
     pub stage: Stage,
     /// How long ago the guest was asked to switch itself off, by the database's clock; zero before.
@@ -74,6 +76,8 @@ pub enum Call {
     SnapshotRevert(SnapshotId),
     /// Remove this snapshot.
     SnapshotDelete(SnapshotId),
+    /// Leave the operation's mark on it, and nothing else.
+    Mark,
 }
 
 /// Why an operation cannot be done.
@@ -93,6 +97,15 @@ pub enum Refusal {
 /// Two calls have no effect that can be seen afterwards: a reset, and going back to a snapshot. A worker
 /// that dies between one of them and its note makes it once more.
 pub fn plan(action: Action, facts: &Facts) -> Step {
+    match next(action, facts) {
+        // It ends on a machine that it did not touch. What was ordered before it and still comes, as the removal of what
+        // the machine had left there once, is refused by the mark only.
+        Step::Done | Step::Refuse(_) if !facts.marked && facts.seen != Seen::Absent => Step::Call(Call::Mark),
+        step => step,
+    }
+}
+
+fn next(action: Action, facts: &Facts) -> Step {
     match (action, facts.seen) {
         // Nothing is decided on nothing.
         (_, Seen::Unknown) => Step::Wait,
@@ -205,7 +218,8 @@ impl Call {
             | Self::Resume
             | Self::Undefine
             | Self::SnapshotCreate(_)
-            | Self::SnapshotDelete(_) => None,
+            | Self::SnapshotDelete(_)
+            | Self::Mark => None,
         }
     }
 
@@ -223,6 +237,7 @@ impl Call {
             Self::SnapshotCreate(_) => "snapshot_create",
             Self::SnapshotRevert(_) => "snapshot_revert",
             Self::SnapshotDelete(_) => "snapshot_delete",
+            Self::Mark => "mark",
         }
     }
 }

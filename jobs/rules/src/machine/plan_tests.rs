@@ -19,6 +19,7 @@ struct Host {
     snapshot: bool,
     deaf: bool,
     starts: u32,
+    marked: bool,
 }
 
 /// What is kept of an operation in the database.
@@ -38,6 +39,7 @@ fn running(seen: Seen) -> bool {
 
 impl Host {
     fn call(&mut self, call: Call) {
+        self.marked = self.seen != Seen::Absent || call == Call::Define;
         match call {
             Call::Define if self.seen == Seen::Absent => self.seen = Seen::Off,
             Call::Start if is_off(self.seen) => {
@@ -63,7 +65,8 @@ impl Host {
             | Call::Resume
             | Call::Reset
             | Call::Undefine
-            | Call::SnapshotRevert(_) => {}
+            | Call::SnapshotRevert(_)
+            | Call::Mark => {}
         }
     }
 
@@ -82,6 +85,7 @@ fn step(action: Action, host: &mut Host, kept: &mut Kept, crash: bool) -> Option
     let facts = Facts {
         seen: host.seen,
         snapshot_there: host.snapshot,
+        marked: host.marked,
         stage: kept.stage,
         asked_for: kept.asked_for,
         patience: PATIENCE,
@@ -145,7 +149,7 @@ proptest! {
         crashes in prop::collection::vec(any::<bool>(), 0..12),
         meddling in prop::collection::vec(prop::option::of(states()), 0..12),
     ) {
-        let mut host = Host { seen, snapshot: snapshot && seen != Seen::Absent, deaf, starts: 0 };
+        let mut host = Host { seen, snapshot: snapshot && seen != Seen::Absent, deaf, starts: 0, marked: false };
         let mut kept = Kept { stage: Stage::Begun, asked_for: Duration::ZERO };
         for round in 0..60 {
             let crash = crashes.get(round).copied().unwrap_or(false);
@@ -155,6 +159,7 @@ proptest! {
             match step(action, &mut host, &mut kept, crash) {
                 None => {}
                 Some(Step::Done) => {
+                    prop_assert!(host.marked || host.seen == Seen::Absent, "{action} leaves no mark on {host:?}");
                     prop_assert!(is_met(action, &host), "{action} is said to be done on {host:?}");
                     return Ok(());
                 }
@@ -167,7 +172,7 @@ proptest! {
     /// A restart starts the machine once, however often its worker dies.
     #[test]
     fn a_restart_starts_once(deaf: bool, crashes in prop::collection::vec(any::<bool>(), 0..20)) {
-        let mut host = Host { seen: Seen::Running, snapshot: false, deaf, starts: 0 };
+        let mut host = Host { seen: Seen::Running, snapshot: false, deaf, starts: 0, marked: false };
         let mut kept = Kept { stage: Stage::Begun, asked_for: Duration::ZERO };
         for round in 0..80 {
             let crash = crashes.get(round).copied().unwrap_or(false);
@@ -182,7 +187,14 @@ proptest! {
 }
 
 fn facts(seen: Seen) -> Facts {
-    Facts { seen, snapshot_there: false, stage: Stage::Begun, asked_for: Duration::ZERO, patience: PATIENCE }
+    Facts {
+        seen,
+        snapshot_there: false,
+        marked: true,
+        stage: Stage::Begun,
+        asked_for: Duration::ZERO,
+        patience: PATIENCE,
+    }
 }
 
 #[test]
@@ -204,6 +216,18 @@ fn a_deaf_guest_is_switched_off_when_patience_ends() {
 }
 
 #[test]
+fn an_operation_that_finds_its_end_reached_leaves_its_mark() {
+    for (action, seen) in
+        [(Action::Define, Seen::Off), (Action::ForceOff, Seen::Off), (Action::Suspend, Seen::Off)]
+    {
+        let unmarked = Facts { marked: false, ..facts(seen) };
+        assert_eq!(plan(action, &unmarked), Step::Call(Call::Mark), "{action}");
+    }
+    let absent = Facts { marked: false, ..facts(Seen::Absent) };
+    assert_eq!(plan(Action::Destroy, &absent), Step::Done);
+}
+
+#[test]
 fn what_a_host_lost_is_defined_again_and_only_destroying_leaves_it_so() {
     assert_eq!(plan(Action::Start, &facts(Seen::Absent)), Step::Call(Call::Define));
     assert_eq!(plan(Action::Stop, &facts(Seen::Absent)), Step::Call(Call::Define));
@@ -222,7 +246,12 @@ fn longest_attempt(action: Action, mut host: Host) -> Duration {
         if action.snapshot().is_some() && host.seen != Seen::Absent {
             taken += Errand::Read.awaited_for();
         }
-        let facts = Facts { snapshot_there: host.snapshot, stage: kept.stage, ..facts(host.seen) };
+        let facts = Facts {
+            snapshot_there: host.snapshot,
+            marked: host.marked,
+            stage: kept.stage,
+            ..facts(host.seen)
+        };
         match plan(action, &facts) {
             Step::Call(call) => {
                 taken += call.errands().iter().map(|errand| errand.awaited_for()).sum::<Duration>();
@@ -247,7 +276,13 @@ fn a_job_outlasts_all_that_its_host_may_take() {
     for name in ActionName::ALL {
         let action = Action::read(name.as_str(), Some(id)).unwrap();
         for (seen, snapshot) in Seen::ALL.into_iter().flat_map(|seen| [(seen, false), (seen, true)]) {
-            let host = Host { seen, snapshot: snapshot && seen != Seen::Absent, deaf: true, starts: 0 };
+            let host = Host {
+                seen,
+                snapshot: snapshot && seen != Seen::Absent,
+                deaf: true,
+                starts: 0,
+                marked: false,
+            };
             let takes = longest_attempt(action, host);
             assert!(takes < timeout, "{action} of one that is {seen} may take {takes:?} of {timeout:?}");
             longest = longest.max(takes);

@@ -122,6 +122,7 @@ impl Hypervisor for Clocked {
         list() -> Vec<Listed>;
         look(machine: MachineId) -> Observed;
         undefine(machine: MachineId, mark: Mark) -> Observed;
+        leave_mark(machine: MachineId, mark: Mark) -> Observed;
         snapshots(machine: MachineId) -> Vec<Snapshot>;
         take_snapshot(machine: MachineId, snapshot: SnapshotId, mark: Mark) -> Snapshot;
         revert(machine: MachineId, snapshot: SnapshotId, mark: Mark) -> Observed;

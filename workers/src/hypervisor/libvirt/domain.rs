@@ -220,8 +220,8 @@ fn call(domain: &Domain, act: Act, before: Observed, platform: Platform) -> Resu
                 UNDEFINE | sys::VIR_DOMAIN_UNDEFINE_NVRAM | sys::VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
             }
         }),
-        // Done where the snapshot is known.
-        Act::Revert => Ok(()),
+        // Done where the snapshot is known, and by the mark that follows.
+        Act::Revert | Act::Mark => Ok(()),
     }
 }
 

@@ -275,6 +275,10 @@ impl Hypervisor for Libvirt {
         self.perform(Act::Undefine, machine, mark)
     }
 
+    fn leave_mark(&self, machine: MachineId, mark: Mark) -> BoxFuture<'_, Outcome<Observed>> {
+        self.perform(Act::Mark, machine, mark)
+    }
+
     fn snapshots(&self, machine: MachineId) -> BoxFuture<'_, Outcome<Vec<Snapshot>>> {
         self.call("list snapshots", Errand::Read, move |connect| snapshot::list(connect, machine))
     }

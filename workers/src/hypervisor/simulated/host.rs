@@ -9,7 +9,7 @@ use futures::future::BoxFuture;
 use tokio::sync::{broadcast, watch};
 
 use super::readings::Readings;
-use super::world::{Load, World};
+use super::world::World;
 use crate::hypervisor::act::Act;
 use crate::hypervisor::definition::{Definition, Disk, DiskOrder};
 use crate::hypervisor::driver::{HostEvent, Hypervisor, Outcome, Standing, Trust};
@@ -86,27 +86,6 @@ impl Simulated {
     pub fn identified(self, identity: &str) -> Self {
         self.world().identity = Some(identity.to_owned());
         self
-    }
-
-    /// Lets a machine use this much processor time from now on at once, in nanoseconds.
-    pub fn burn(&self, machine: MachineId, ns: u64) {
-        self.load(machine, |load| load.burnt_ns += ns);
-    }
-
-    /// Lets a guest tell how much of its memory it uses, in KiB; none for one that does not.
-    pub fn set_guest_memory(&self, machine: MachineId, used_and_total: Option<(u64, u64)>) {
-        self.load(machine, |load| load.guest_kib = used_and_total);
-    }
-
-    /// Fills the disks of a machine, in percent.
-    pub fn fill_disks(&self, machine: MachineId, percent: u64) {
-        self.load(machine, |load| load.disk_percent = percent);
-    }
-
-    fn load(&self, machine: MachineId, change: impl FnOnce(&mut Load)) {
-        if let Some(known) = self.world().machines.get_mut(&machine) {
-            change(&mut known.load);
-        }
     }
 
     /// Makes the next call fail here; several are used one after the other.
@@ -207,7 +186,7 @@ impl Simulated {
         self.world().acts.iter().filter(|(of, ..)| *of == machine).count()
     }
 
-    fn world(&self) -> MutexGuard<'_, World> {
+    pub(super) fn world(&self) -> MutexGuard<'_, World> {
         self.world.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -259,6 +238,10 @@ impl Simulated {
     }
 
     async fn perform(&self, act: Act, machine: MachineId, mark: Mark) -> Outcome<Observed> {
+        if self.postpones(act, machine, mark) {
+            tokio::time::sleep(self.deadline).await;
+            return Err(HypervisorError::new(Fault::Deadline(self.deadline), act.as_str()).of(machine));
+        }
         let seen = self.call(act.as_str(), |world| world.perform(act, machine, mark)).await;
         self.tell(HostEvent::Changed(machine));
         seen
@@ -329,6 +312,10 @@ impl Hypervisor for Simulated {
 
     fn undefine(&self, machine: MachineId, mark: Mark) -> BoxFuture<'_, Outcome<Observed>> {
         self.perform(Act::Undefine, machine, mark).boxed()
+    }
+
+    fn leave_mark(&self, machine: MachineId, mark: Mark) -> BoxFuture<'_, Outcome<Observed>> {
+        self.perform(Act::Mark, machine, mark).boxed()
     }
 
     fn snapshots(&self, machine: MachineId) -> BoxFuture<'_, Outcome<Vec<Snapshot>>> {

@@ -66,6 +66,9 @@ pub(super) struct World {
     pub(super) crashes: VecDeque<Crash>,
     /// Where the next call of this name fails.
     pub(super) crash_at: Option<(&'static str, Crash)>,
+    /// The act of which the next call comes late, and those that are still to come.
+    pub(super) late_at: Option<Act>,
+    pub(super) late: Vec<(Act, MachineId, Mark)>,
     pub(super) deaf: BTreeSet<MachineId>,
     pub(super) is_cut: bool,
     /// Every act that took effect, with the operation that it was for and its time.
@@ -89,6 +92,8 @@ impl World {
             disks: BTreeMap::new(),
             crashes: VecDeque::new(),
             crash_at: None,
+            late_at: None,
+            late: Vec::new(),
             deaf: BTreeSet::new(),
             is_cut: false,
             acts: Vec::new(),
@@ -204,7 +209,7 @@ impl World {
                 Act::Reset => {}
                 Act::Undefine => drop(self.machines.remove(&machine)),
                 // Reverting needs the snapshot's name; see `revert`.
-                Act::Revert => {}
+                Act::Revert | Act::Mark => {}
             }
         }
         if let Some(known) = self.machines.get_mut(&machine) {
