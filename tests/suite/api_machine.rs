@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use rules::id::MachineId;
 use serde_json::{Value, json};
 use tests::{Client, Database, Door, Hands, wait};
-use workers::hypervisor::Simulated;
+use workers::hypervisor::{Hypervisor, Simulated};
 use workers::{HostConfig, WorkerConfig};
 
 use crate::api_identity::{join, tenant};
@@ -18,7 +19,7 @@ const OPERATION: &str =
     "query($t: ID!, $id: ID!) { machineOperation(tenant: $t, id: $id) { state error supersededBy } }";
 
 /// Every operation of machines within a tenant, with the thing that it names by id.
-pub(crate) const OPERATIONS: [(&str, &str); 35] = [
+pub(crate) const OPERATIONS: [(&str, &str); 39] = [
     ("", "query($t: ID) { departments(tenant: $t) { nodes { id } } }"),
     ("", "query($t: ID) { findDepartmentByName(tenant: $t, name: \"D\") { id } }"),
     ("department", "query($t: ID, $id: ID!) { department(tenant: $t, id: $id) { id } }"),
@@ -34,6 +35,7 @@ pub(crate) const OPERATIONS: [(&str, &str); 35] = [
     ("machine", "query($t: ID, $id: ID!) { machineOperations(tenant: $t, machineId: $id) { nodes { id } } }"),
     ("machine", "query($t: ID, $id: ID!) { whyMachineWaits(tenant: $t, machineId: $id) { code } }"),
     ("machine", "query($t: ID, $id: ID!) { machineSnapshots(tenant: $t, machineId: $id) { name } }"),
+    ("machine", "query($t: ID, $id: ID!) { currentSnapshot(tenant: $t, machineId: $id) { name } }"),
     (
         "department",
         "mutation($t: ID, $id: ID!) { createMachine(tenant: $t, input: {name: \"x\", os: UBUNTU, host: \"a\", departmentId: $id}) { machine { id } } }",
@@ -57,10 +59,16 @@ pub(crate) const OPERATIONS: [(&str, &str); 35] = [
     ),
     (
         "machine",
+        "mutation($t: ID, $id: ID!) { forceRestoreSnapshot(tenant: $t, machineId: $id, snapshotName: \"s\") { operation { id } } }",
+    ),
+    (
+        "machine",
         "mutation($t: ID, $id: ID!) { deleteSnapshot(tenant: $t, machineId: $id, snapshotName: \"s\") { operation { id } } }",
     ),
     ("machine", "query($t: ID, $id: ID!) { getVMHealthStatus(tenant: $t, vmId: $id) { status } }"),
     ("machine", "query($t: ID, $id: ID!) { latestVMHealthSnapshot(tenant: $t, machineId: $id) { name } }"),
+    ("machine", "query($t: ID, $id: ID!) { getLatestVMHealth(tenant: $t, machineId: $id) { name } }"),
+    ("machine", "query($t: ID, $id: ID!) { checkVMDiskSpace(tenant: $t, vmId: $id) { verdict } }"),
     ("machine", "query($t: ID, $id: ID!) { vmHealthHistory(tenant: $t, machineId: $id) { nodes { name } } }"),
     ("machine", "query($t: ID, $id: ID!) { vmHealthStats(tenant: $t, machineId: $id) { name } }"),
     ("machine", "query($t: ID, $id: ID!) { vmHealthCheckQueue(tenant: $t, machineId: $id) { name } }"),
@@ -99,16 +107,17 @@ pub(crate) async fn belongings(
     [("department", department), ("machine", machine), ("operation", operation)]
 }
 
-struct Stage {
+/// A tenant with a simulated host, behind the API.
+pub(crate) struct Stage {
     database: Database,
-    door: Door,
-    admin: Client,
-    acme: Value,
-    host: Simulated,
+    pub(crate) door: Door,
+    pub(crate) admin: Client,
+    pub(crate) acme: Value,
+    pub(crate) host: Simulated,
 }
 
 impl Stage {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let database = Database::new().await;
         let door = Door::open(&database).await;
         let admin = door.admin().await;
@@ -117,7 +126,7 @@ impl Stage {
         Self { database, door, admin, acme, host }
     }
 
-    async fn serve(&self) -> Hands {
+    pub(crate) async fn serve(&self) -> Hands {
         let config = WorkerConfig {
             hosts: vec![HostConfig {
                 name: "a".parse().unwrap(),
@@ -151,7 +160,7 @@ impl Stage {
         last
     }
 
-    async fn create(&self, name: &str) -> Value {
+    pub(crate) async fn create(&self, name: &str) -> Value {
         let input = json!({"name": name, "os": "UBUNTU", "vcpus": 1, "memoryMib": 64, "diskGib": 1});
         let made = self.admin.ok(CREATE, json!({"t": self.acme, "i": input})).await;
         assert_eq!(self.ended(&made["createMachine"]["operation"]["id"]).await["state"], "SUCCEEDED");
@@ -200,6 +209,37 @@ async fn a_machine_goes_through_its_life_over_the_api() {
     let list = "query($t: ID!, $id: ID!) { machineSnapshots(tenant: $t, machineId: $id) { name state } }";
     let all = stage.admin.ok(list, json!({"t": stage.acme, "id": id})).await;
     assert_eq!(all["machineSnapshots"], json!([{"name": "clean", "state": "READY"}]));
+    let current = "query($t: ID!, $id: ID!) { currentSnapshot(tenant: $t, machineId: $id) { id name } }";
+    let current = async || {
+        let told = stage.admin.ok(current, json!({"t": stage.acme, "id": id})).await;
+        let machine = MachineId(id.as_str().unwrap().parse().unwrap());
+        let kept = stage.host.snapshots(machine).await.unwrap();
+        let on_host = kept.iter().find(|kept| kept.is_current).and_then(|kept| kept.id);
+        assert_eq!(told["currentSnapshot"]["id"], json!(on_host.map(|id| id.0)), "what its host says");
+        told["currentSnapshot"]["name"].clone()
+    };
+    let done = async |query: &str, operation: &str, name: &str| {
+        let told = stage.admin.ok(query, json!({"t": stage.acme, "id": id, "n": name})).await;
+        assert_eq!(
+            stage.ended(&told[operation]["operation"]["id"]).await["state"],
+            "SUCCEEDED",
+            "{operation}"
+        );
+    };
+    assert_eq!(current().await, "clean");
+    done(make, "createSnapshot", "later").await;
+    assert_eq!(current().await, "later");
+    let force = "mutation($t: ID!, $id: ID!, $n: String!) { forceRestoreSnapshot(tenant: $t, machineId: $id, snapshotName: $n) { operation { id } } }";
+    done(force, "forceRestoreSnapshot", "clean").await;
+    assert_eq!(current().await, "clean");
+    done(make, "createSnapshot", "other").await;
+    let delete = "mutation($t: ID!, $id: ID!, $n: String!) { deleteSnapshot(tenant: $t, machineId: $id, snapshotName: $n) { operation { id } } }";
+    // What it was taken from is what the machine goes on from.
+    for (name, left) in [("other", json!("clean")), ("clean", Value::Null)] {
+        done(delete, "deleteSnapshot", name).await;
+        assert_eq!(current().await, left, "without `{name}`");
+    }
+    assert!(stage.host.acts().iter().any(|(_, act)| *act == "revert"));
     stage.done("destroyMachine", &id).await;
     let page = "query($t: ID!) { machines(tenant: $t) { nodes { id } } }";
     assert_eq!(stage.admin.ok(page, json!({"t": stage.acme})).await["machines"]["nodes"], json!([]));

@@ -10,6 +10,7 @@
 
 mod ages;
 mod api_doors;
+mod api_health;
 mod api_identity;
 mod api_machine;
 mod api_permission;

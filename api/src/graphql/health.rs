@@ -7,12 +7,14 @@ use jobs::health::statistics::{Statistics, statistics};
 use jobs::health::{ask, store};
 use jobs::machine::store as machines;
 use rules::access::{InTenant, Overall};
-use rules::health::{Check, INTERVAL_S};
+use rules::health::{Check, INTERVAL_S, Levels};
 use rules::id::MachineId;
 
+use super::disk_space::VmDiskSpace;
 use super::health_view::{
-    BackgroundHealthServiceStatus, HealthCheckAsked, HealthCheckName, HealthCheckQueueStats, HealthCount,
-    HealthQueueStatistics, VmHealth, VmHealthCheck, VmHealthResult, VmHealthTally,
+    BackgroundHealthServiceStatus, HealthCheckAsked, HealthCheckJobStatus, HealthCheckName,
+    HealthCheckQueueStats, HealthCount, HealthQueueStatistics, VmHealth, VmHealthCheck, VmHealthResult,
+    VmHealthTally,
 };
 use super::page::Page;
 use super::scope::{app, enter, parse, trace_parent};
@@ -53,7 +55,36 @@ impl HealthQuery {
         tenant: Option<ID>,
         machine_id: ID,
     ) -> Result<Vec<VmHealthCheck>, Fault> {
-        checks(ctx, tenant, &machine_id).await?.into_iter().map(TryInto::try_into).collect()
+        checks(ctx, tenant, &machine_id, "machineId").await?.into_iter().map(TryInto::try_into).collect()
+    }
+
+    /// The same as `latestVMHealthSnapshot`, by its other name.
+    #[graphql(guard = "SignedIn", name = "getLatestVMHealth")]
+    async fn latest_health(
+        &self,
+        ctx: &Context<'_>,
+        tenant: Option<ID>,
+        machine_id: ID,
+    ) -> Result<Vec<VmHealthCheck>, Fault> {
+        checks(ctx, tenant, &machine_id, "machineId").await?.into_iter().map(TryInto::try_into).collect()
+    }
+
+    /// How full the disks of a machine are, as far as they were written to when that was checked last, judged by these
+    /// percentages in place of those of the installation. It says nothing of a disk that failed: `getVMHealthStatus` does.
+    #[graphql(guard = "SignedIn", name = "checkVMDiskSpace")]
+    async fn disk_space(
+        &self,
+        ctx: &Context<'_>,
+        tenant: Option<ID>,
+        vm_id: ID,
+        #[graphql(desc = "From which percentage on it is a warning; 1 to 100.", default = 85)]
+        warning_threshold: i32,
+        #[graphql(desc = "From which on it is critical; not lower, to 100.", default = 95)]
+        critical_threshold: i32,
+    ) -> Result<VmDiskSpace, Fault> {
+        let levels = levels(warning_threshold, critical_threshold)?;
+        let all = checks(ctx, tenant, &vm_id, "vmId").await?;
+        VmDiskSpace::judged(all.into_iter().find(|check| check.name == Check::DiskSpace.as_str()), levels)
     }
 
     /// What checks of a machine found before, newest first.
@@ -99,9 +130,11 @@ impl HealthQuery {
         ctx: &Context<'_>,
         tenant: Option<ID>,
         machine_id: ID,
+        #[graphql(desc = "Only those that stand so.")] status: Option<HealthCheckJobStatus>,
     ) -> Result<Vec<VmHealthCheck>, Fault> {
-        let all = checks(ctx, tenant, &machine_id).await?;
-        all.into_iter().filter(|check| check.job_state.is_some()).map(TryInto::try_into).collect()
+        let all = checks(ctx, tenant, &machine_id, "machineId").await?;
+        let all: Vec<VmHealthCheck> = all.into_iter().map(TryInto::try_into).collect::<Result<_, Fault>>()?;
+        Ok(all.into_iter().filter(|check| check.stands(status)).collect())
     }
 
     /// How many of a tenant's machines are how.
@@ -216,8 +249,23 @@ impl HealthMutation {
     }
 }
 
-async fn checks(ctx: &Context<'_>, tenant: Option<ID>, machine: &ID) -> Result<Vec<store::CheckView>, Fault> {
-    let id = parse::<MachineId>(machine, "machineId")?;
+/// From which percentages on something is a warning, and critical.
+fn levels(warning: i32, critical: i32) -> Result<Levels, Fault> {
+    let read = |given: i32| u8::try_from(given).unwrap_or(0);
+    Levels::new(read(warning), read(critical)).map_err(|_| {
+        Fault::BadInput(format!(
+            "`warningThreshold` is {warning} and `criticalThreshold` {critical}; both must be 1 to 100, the second not lower"
+        ))
+    })
+}
+
+async fn checks(
+    ctx: &Context<'_>,
+    tenant: Option<ID>,
+    machine: &ID,
+    argument: &str,
+) -> Result<Vec<store::CheckView>, Fault> {
+    let id = parse::<MachineId>(machine, argument)?;
     let mut conn = app(ctx).db.acquire().await?;
     let scope = enter(ctx, &mut conn, tenant.as_ref(), InTenant::Look).await?;
     machines::get(&mut conn, Some(scope.tenant), id).await?;

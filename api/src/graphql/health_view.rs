@@ -55,6 +55,17 @@ pub(super) enum HealthVerdict {
     Unknown,
 }
 
+/// How a check stands that is to be made.
+#[derive(Enum, Clone, Copy, PartialEq, Eq)]
+pub(super) enum HealthCheckJobStatus {
+    /// It waits for its turn.
+    Pending,
+    /// It is being made.
+    Running,
+    /// It was put off for moments, or failed and is tried again.
+    RetryScheduled,
+}
+
 /// How a machine is as a whole.
 #[derive(SimpleObject)]
 pub(super) struct VmHealth {
@@ -84,6 +95,8 @@ pub(super) struct VmHealthCheck {
     job_id: Option<ID>,
     /// READY, SCHEDULED, BLOCKED or LEASED, where there is such a job.
     job_state: Option<String>,
+    /// How it stands, where there is such a job.
+    status: Option<HealthCheckJobStatus>,
     /// What it found; none before the first time.
     verdict: Option<HealthVerdict>,
     /// Why.
@@ -169,6 +182,7 @@ impl TryFrom<store::CheckView> for VmHealthCheck {
             interval_seconds: c.interval_s,
             due_at: c.due_at,
             job_id: c.job_id.map(Into::into),
+            status: c.job_state.as_deref().map(job_status).transpose()?,
             job_state: c.job_state,
             verdict: c.verdict.as_deref().map(verdict).transpose()?,
             detail: c.detail,
@@ -210,11 +224,27 @@ impl TryFrom<store::Tally> for VmHealthTally {
     }
 }
 
+impl VmHealthCheck {
+    /// Whether it has a job, and one that stands so where that is asked.
+    pub(super) fn stands(&self, status: Option<HealthCheckJobStatus>) -> bool {
+        self.status.is_some_and(|now| status.is_none_or(|wanted| now == wanted))
+    }
+}
+
+fn job_status(state: &str) -> Result<HealthCheckJobStatus, Fault> {
+    Ok(match state {
+        "READY" | "BLOCKED" => HealthCheckJobStatus::Pending,
+        "LEASED" => HealthCheckJobStatus::Running,
+        "SCHEDULED" => HealthCheckJobStatus::RetryScheduled,
+        other => return Err(odd(other).into()),
+    })
+}
+
 fn check(name: &str) -> Result<HealthCheckName, Fault> {
     Ok(name.parse::<Check>().map_err(jobs::Error::internal)?.into())
 }
 
-fn verdict(name: &str) -> Result<HealthVerdict, Fault> {
+pub(super) fn verdict(name: &str) -> Result<HealthVerdict, Fault> {
     Ok(Verdict::from_name(name).ok_or_else(|| odd(name))?.into())
 }
 

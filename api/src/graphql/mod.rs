@@ -5,6 +5,7 @@ mod apikey;
 mod audit;
 mod deadletter;
 mod department;
+mod disk_space;
 mod documents;
 mod event;
 mod fit;

@@ -35,6 +35,8 @@ pub(crate) struct MachineSnapshot {
     created_at: DateTime<Utc>,
     /// When it was taken.
     taken_at: Option<DateTime<Utc>>,
+    /// Whether what its machine's disks hold builds on it: it was taken or gone back to last.
+    is_current: bool,
 }
 
 impl From<store::Snapshot> for MachineSnapshot {
@@ -49,6 +51,7 @@ impl From<store::Snapshot> for MachineSnapshot {
             created_by: s.created_by,
             created_at: s.created_at,
             taken_at: s.taken_at,
+            is_current: s.is_current,
         }
     }
 }
@@ -71,12 +74,21 @@ impl SnapshotQuery {
         tenant: Option<ID>,
         machine_id: ID,
     ) -> Result<Vec<MachineSnapshot>, Fault> {
-        let id = parse::<MachineId>(&machine_id, "machineId")?;
-        let mut conn = app(ctx).db.acquire().await?;
-        let scope = enter(ctx, &mut conn, tenant.as_ref(), InTenant::Look).await?;
-        machines::get(&mut conn, Some(scope.tenant), id).await?;
-        let all = store::of_machine(&mut conn, scope.tenant, id).await?;
+        let all = of_machine(ctx, tenant, &machine_id).await?;
         Ok(all.into_iter().map(Into::into).collect())
+    }
+
+    /// The snapshot on which what a machine's disks hold builds: the one that was taken or gone back to last, and where that
+    /// was deleted, the one before it. None where there is none.
+    #[graphql(guard = "SignedIn")]
+    async fn current_snapshot(
+        &self,
+        ctx: &Context<'_>,
+        tenant: Option<ID>,
+        machine_id: ID,
+    ) -> Result<Option<MachineSnapshot>, Fault> {
+        let all = of_machine(ctx, tenant, &machine_id).await?;
+        Ok(all.into_iter().find(|snapshot| snapshot.is_current).map(Into::into))
     }
 }
 
@@ -118,6 +130,19 @@ impl SnapshotMutation {
         ask(ctx, tenant, machine_id, &snapshot_name, InTenant::Work, Ask::Revert).await
     }
 
+    /// The same as `restoreSnapshot`, which needs no force: it goes back from any state of the machine, and starts its guest
+    /// anew where that cannot be put back as it was.
+    #[graphql(guard = "SignedIn")]
+    async fn force_restore_snapshot(
+        &self,
+        ctx: &Context<'_>,
+        tenant: Option<ID>,
+        machine_id: ID,
+        snapshot_name: String,
+    ) -> Result<Asked, Fault> {
+        ask(ctx, tenant, machine_id, &snapshot_name, InTenant::Work, Ask::Revert).await
+    }
+
     /// Removes a snapshot; those that build on it stay.
     #[graphql(guard = "SignedIn")]
     async fn delete_snapshot(
@@ -129,6 +154,18 @@ impl SnapshotMutation {
     ) -> Result<Asked, Fault> {
         ask(ctx, tenant, machine_id, &snapshot_name, InTenant::Manage, Ask::Delete).await
     }
+}
+
+async fn of_machine(
+    ctx: &Context<'_>,
+    tenant: Option<ID>,
+    machine_id: &ID,
+) -> Result<Vec<store::Snapshot>, Fault> {
+    let id = parse::<MachineId>(machine_id, "machineId")?;
+    let mut conn = app(ctx).db.acquire().await?;
+    let scope = enter(ctx, &mut conn, tenant.as_ref(), InTenant::Look).await?;
+    machines::get(&mut conn, Some(scope.tenant), id).await?;
+    Ok(store::of_machine(&mut conn, scope.tenant, id).await?)
 }
 
 async fn ask(

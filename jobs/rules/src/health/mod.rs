@@ -18,5 +18,6 @@ pub use check::{
 pub use overall::{Status, overall};
 pub use standing::{Standing, is_on, standing};
 pub use verdict::{
-    BadLevels, DiskUse, Finding, Levels, Look, MAX_DETAIL_CHARS, MemoryUse, Thresholds, Usage, Verdict, judge,
+    BadLevels, DiskUse, Finding, Levels, Look, MAX_DETAIL_CHARS, MemoryUse, Thresholds, Usage, Verdict,
+    disk_space, judge,
 };

@@ -196,7 +196,10 @@ pub fn judge(check: Check, look: &Look, usage: &Usage, thresholds: &Thresholds) 
         }
         Check::CpuUsage => cpu(usage, thresholds.cpu),
         Check::MemoryUsage => memory(usage, thresholds.memory),
-        Check::DiskSpace => disks(look, usage, thresholds.disk),
+        Check::DiskSpace if look.disk_failed => {
+            Finding::new(Verdict::Critical, "a disk of its failed, and it stands still")
+        }
+        Check::DiskSpace => disk_space(&usage.disks, thresholds.disk),
     }
 }
 
@@ -269,12 +272,9 @@ fn memory(usage: &Usage, levels: Levels) -> Finding {
     }
 }
 
-fn disks(look: &Look, usage: &Usage, levels: Levels) -> Finding {
-    if look.disk_failed {
-        return Finding::new(Verdict::Critical, "a disk of its failed, and it stands still");
-    }
-    let known: Vec<(&str, f64)> = usage
-        .disks
+/// How full a machine's disks are, as far as they were written to: the worst speaks for all.
+pub fn disk_space(disks: &[DiskUse], levels: Levels) -> Finding {
+    let known: Vec<(&str, f64)> = disks
         .iter()
         .filter(|disk| disk.capacity_bytes > 0)
         .map(|disk| (disk.target.as_str(), percent_of(disk.allocated_bytes, disk.capacity_bytes)))

@@ -30,6 +30,8 @@ pub struct Snapshot {
     pub created_at: DateTime<Utc>,
     /// When it was taken.
     pub taken_at: Option<DateTime<Utc>>,
+    /// Whether what its machine's disks hold builds on it: it was taken or gone back to last.
+    pub is_current: bool,
 }
 
 /// Enters a snapshot that is to be taken.
@@ -115,7 +117,7 @@ pub async fn of_machine(
 ) -> Result<Vec<Snapshot>> {
     let rows = sqlx::query_as!(
         Snapshot,
-        "select id, machine_id, name, description, state, seen, created_by, created_at, taken_at
+        "select id, machine_id, name, description, state, seen, created_by, created_at, taken_at, is_current
         from machine_snapshot where tenant_id = $1 and machine_id = $2 order by id",
         tenant.0,
         machine.0
