@@ -38,6 +38,9 @@ pub(crate) enum Host {
     Accept {
         /// Its name
         name: String,
+        /// By what the hypervisor says who it is that shall be its own, as `host show` tells; '' for one that says nothing
+        #[arg(long, value_name = "ID")]
+        identity: String,
         #[command(flatten)]
         output: Output,
     },

@@ -28,9 +28,9 @@ pub(crate) async fn run(command: Host) -> anyhow::Result<()> {
             set_draining(&db, &name, false).await?;
             print_said(output, &json!({ "name": name, "draining": false }), &format!("`{name}` goes on"))?;
         }
-        Host::Accept { name, output } => {
+        Host::Accept { name, identity, output } => {
             let mut tx = jobs::db::begin(&db).await?;
-            let identity = store::accept(&mut tx, &name).await?;
+            store::accept(&mut tx, &name, &identity).await?;
             let given = json!({ "name": name, "identity": identity });
             audit::note(&mut tx, None, "cli.host.accept", &given).await?;
             tx.commit().await?;

@@ -11,6 +11,7 @@
 mod ages;
 mod api_doors;
 mod api_health;
+mod api_host;
 mod api_identity;
 mod api_machine;
 mod api_permission;

@@ -119,12 +119,18 @@ impl HostMutation {
     }
 
     /// Accepts that another hypervisor answers under a host's name: from then on it is the host's own. Machines that it
-    /// does not know are shown as such, and none is made there by itself.
+    /// does not know are shown as such, and none is made there by itself. Refused where no worker holds the host, or another
+    /// answers than is named.
     #[graphql(guard = "MayOverall(Overall::Operate)")]
-    async fn accept_host(&self, ctx: &Context<'_>, name: String) -> Result<Host, Fault> {
+    async fn accept_host(
+        &self,
+        ctx: &Context<'_>,
+        name: String,
+        #[graphql(desc = "By what it says who it is, as the host's `stranger` tells.")] identity: String,
+    ) -> Result<Host, Fault> {
         let by = principal(ctx)?.to_string();
         let mut tx = audit::begin(ctx).await?;
-        let identity = store::accept(&mut tx, &name).await?;
+        store::accept(&mut tx, &name, &identity).await?;
         let host = store::by_name(&mut tx, &name).await?;
         tx.commit().await?;
         tracing::info!(host = name, identity, by, "another hypervisor was accepted as a host's own");

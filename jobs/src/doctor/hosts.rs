@@ -50,7 +50,7 @@ fn told(trouble: Trouble, hosts: &[&Host]) -> Option<Finding> {
             check,
             format!("nothing is done on {names}, where another hypervisor answers: {why}"),
             "start its worker with the address of its own hypervisor; `millrace host show NAME` tells who answers, \
-             and `millrace host accept NAME` takes that one for its own",
+             and `millrace host accept NAME --identity ID` takes that one for its own",
         ),
         Trouble::Unreachable => Finding::bad(
             check,

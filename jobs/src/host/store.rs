@@ -211,24 +211,41 @@ pub async fn bind_first(conn: &mut PgConnection, host: HostId, claim: &Claim, an
     Ok(())
 }
 
-/// Takes the hypervisor that answers instead of a host's own for its own from now on. Returns by what it says who it
-/// is.
+/// Takes the hypervisor that answers instead of a host's own for its own from now on, if it is the one that says by
+/// `identity` who it is; empty for one that says nothing.
 ///
 /// # Errors
-/// NotFound when there is no such host; Conflict when no other hypervisor answers, or it is another host's own.
-pub async fn accept(conn: &mut PgConnection, name: &str) -> Result<String> {
+/// NotFound when there is no such host; Conflict when no worker holds it and so nobody knows who answers now, when no other
+/// hypervisor answers, or another than that, or when it is another host's own.
+pub async fn accept(conn: &mut PgConnection, name: &str, identity: &str) -> Result<()> {
     let host = by_name(conn, name).await?;
+    if !host.held {
+        return Err(Error::conflict(format!(
+            "no worker holds host `{name}`, so nobody knows who answers there now; start its worker with the new address \
+             first, and look at `millrace host show {name}`"
+        )));
+    }
     let Some(stranger) = host.stranger else {
         return Err(Error::conflict(format!(
             "no other hypervisor answers for host `{name}` than its own; start its worker with the new address first, \
              and look at `millrace host show {name}`"
         )));
     };
-    match bind_anew(conn, host.id, &stranger).await? {
-        None => Ok(stranger),
+    let called = rules::machine::called;
+    if stranger != identity {
+        return Err(Error::conflict(format!(
+            "{} answers for host `{name}`, and not {}; look at `millrace host show {name}`, and accept the one that \
+             answers if it is the right one",
+            called(Some(&stranger)),
+            called(Some(identity))
+        )));
+    }
+    match bind_anew(conn, host.id, identity).await? {
+        None => Ok(()),
         Some(other) => Err(Error::conflict(format!(
-            "the hypervisor that answers for host `{name}` (`{stranger}`) is the one of host `{other}`, and one \
+            "the hypervisor that answers for host `{name}` ({}) is the one of host `{other}`, and one \
              hypervisor is one host's; {}",
+            called(Some(&stranger)),
             rules::machine::free_it(&other)
         ))),
     }

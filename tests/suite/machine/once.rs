@@ -91,7 +91,8 @@ async fn two_workers_that_meet_one_hypervisor_at_once_are_not_both_let_in() {
         let reason = other[0].reason().unwrap_or_default();
         let named = format!("host `{}`", own[0].name);
         assert!(reason.contains(&named) && reason.contains(&format!("`{}`", other[0].name)), "{reason}");
-        let refused = store::accept(&mut stage.conn().await, &other[0].name).await.unwrap_err();
+        let who = other[0].stranger.as_deref().unwrap();
+        let refused = store::accept(&mut stage.conn().await, &other[0].name, who).await.unwrap_err();
         assert_eq!(refused.code, Code::Conflict, "{refused}");
         let said = refused.to_string();
         assert!(said.contains(&named) && said.contains(&format!("`{}`", other[0].name)), "{said}");

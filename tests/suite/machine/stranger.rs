@@ -26,8 +26,15 @@ async fn is_mistaken(stage: &Stage, name: &str) -> Host {
     known(stage, name).await
 }
 
-async fn accept(stage: &Stage, name: &str) -> jobs::Result<String> {
-    jobs::host::store::accept(&mut stage.conn().await, name).await
+async fn accept(stage: &Stage, name: &str, identity: &str) -> jobs::Result<()> {
+    jobs::host::store::accept(&mut stage.conn().await, name, identity).await
+}
+
+/// Has a hypervisor refused, and tells why.
+async fn refused(stage: &Stage, name: &str, identity: &str) -> String {
+    let error = accept(stage, name, identity).await.unwrap_err();
+    assert_eq!(error.code, Code::Conflict, "{error}");
+    error.to_string()
 }
 
 fn named(identity: &str) -> Simulated {
@@ -65,14 +72,21 @@ async fn another_hypervisor_is_left_alone_until_somebody_accepts_it() {
     assert_eq!(stage.ended(stop).await.state, "SUCCEEDED");
     let now = known(&stage, "a").await;
     assert_eq!((now.identity.as_deref(), now.stranger), (Some("own"), None));
-    let refused = accept(&stage, "a").await.unwrap_err();
-    assert_eq!(refused.code, Code::Conflict, "{refused}");
+    assert!(refused(&stage, "a", "other").await.contains("no other hypervisor answers"));
     hands.stop().await;
 
     // Accepted, it is listed, and what it does not know is said and not made.
     let hands = stage.serve_at("a", ELSEWHERE, &other).await;
     is_mistaken(&stage, "a").await;
-    assert_eq!(accept(&stage, "a").await.unwrap(), "other");
+    let told = refused(&stage, "a", "a third").await;
+    assert!(told.contains("`other` answers for host `a`, and not `a third`"), "{told}");
+    hands.stop().await;
+    // What was reported then may not be so any more, and nobody looks.
+    assert_eq!(known(&stage, "a").await.stranger.as_deref(), Some("other"));
+    assert!(refused(&stage, "a", "other").await.contains("no worker holds host `a`"));
+    assert_eq!(known(&stage, "a").await.identity.as_deref(), Some("own"));
+    let hands = stage.serve_at("a", ELSEWHERE, &other).await;
+    wait::until("it is accepted", async || accept(&stage, "a", "other").await.is_ok()).await;
     stage.online("a").await;
     stage.becomes(machine, "ABSENT").await;
     assert_eq!(stage.machine(machine).await.drift.as_deref(), Some("shall be OFF and is ABSENT"));

@@ -35,18 +35,24 @@ impl Acquaintance {
                 free_it(other)
             )),
             (Some(recorded), None) => {
-                let who = answers
-                    .map_or_else(|| "one that does not say who it is".to_owned(), |a| format!("`{a}`"));
+                let (who, identity) = (called(answers), answers.unwrap_or_default());
                 Self::Stranger(format!(
                     "what answers is another hypervisor ({who}) than the one that host `{host}` is recorded with \
                      (`{recorded}`): nothing is done there; {own}; or, where this one is to be its own from now on, \
-                     `millrace host accept {host}`; should it be the same that says another name at each start, first set \
+                     `millrace host accept {host} --identity '{identity}'`; should it be the same that says another name at each start, first set \
                      {HOST_UUID}"
                 ))
             }
             (None, None) => Self::Own,
         }
     }
+}
+
+/// How a hypervisor is called by what it says who it is; nothing, or an empty text, where it says nothing.
+pub fn called(identity: Option<&str>) -> String {
+    identity
+        .filter(|identity| !identity.is_empty())
+        .map_or_else(|| "one that does not say who it is".to_owned(), |identity| format!("`{identity}`"))
 }
 
 /// What is to be done so that a hypervisor may become another host's than the one whose own it is.
@@ -74,8 +80,8 @@ mod tests {
             assert_eq!(Acquaintance::of(&host, &known, answers), Acquaintance::Own, "{known:?}");
         }
         for (known, answers, remedy) in [
-            (known(Some("x"), None), Some("y"), "millrace host accept h1"),
-            (known(Some("x"), None), None, "millrace host accept h1"),
+            (known(Some("x"), None), Some("y"), "millrace host accept h1 --identity 'y'"),
+            (known(Some("x"), None), None, "millrace host accept h1 --identity ''"),
             (known(None, Some("h2")), Some("x"), "millrace host remove h2"),
             (known(Some("x"), Some("h2")), Some("y"), "millrace host remove h2"),
         ] {

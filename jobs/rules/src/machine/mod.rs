@@ -23,7 +23,7 @@ pub use action::{Action, ActionName, OperationState, UnknownAction};
 pub use admit::{Admission, Pending, Refused, admit};
 pub use deadline::{DEGRADED_WITHIN, Errand, KEEPS_SLOT, LISTING_ENDS, PATIENCE, PROBE_EVERY, PROBE_WITHIN};
 pub use host::{Capacity, HostFacts, HostState, Reach};
-pub use identity::{Acquaintance, Known, free_it};
+pub use identity::{Acquaintance, Known, called, free_it};
 pub use name::{BadName, MAX_NAME_CHARS, Name};
 pub use plan::{Call, Facts, Refusal, Stage, Step, plan};
 pub use relocation::{Stays, Whereabouts};

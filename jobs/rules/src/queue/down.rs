@@ -101,7 +101,7 @@ impl fmt::Display for HostDown {
             Trouble::Stranger => write!(
                 f,
                 "another hypervisor answers the worker of its host `{host}` than the host is recorded with{since}; start \
-                 that worker with the right address, or `millrace host accept {host}`"
+                 that worker with the right address, or accept who answers: `millrace host show {host}` tells how"
             ),
             Trouble::Degraded => {
                 write!(
