@@ -34,7 +34,7 @@ const WITHOUT_TEXT: [(&str, &str); 13] = [
 const ENDING: [&str; 2] = ["logout", "changePassword"];
 
 /// Texts that operations take and that find nothing that is a tenant's.
-const FREE: [&str; 36] = [
+const FREE: [&str; 37] = [
     "action",
     "buffer",
     "after",
@@ -49,6 +49,7 @@ const FREE: [&str; 36] = [
     "group",
     "host",
     "idempotencyKey",
+    "identity",
     "input",
     "kind",
     "kinds",
