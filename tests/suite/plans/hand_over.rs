@@ -3,7 +3,7 @@
 use jobs::db::PgConnection;
 use tests::Database;
 
-use super::{BATCH, IDLE_RESCUE_PAGES, pages, run};
+use super::growth::{BATCH, IDLE_RESCUE_PAGES, pages, run};
 
 /// Pages that an acknowledgement may touch per job when it also passes the job's order key on: take the next
 /// from behind the key, lease it, read the job.

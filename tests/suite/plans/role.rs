@@ -3,7 +3,7 @@
 use jobs::db::PgConnection;
 use tests::Database;
 
-use super::{TABLES, acknowledge, finish, lease, pages, run};
+use super::growth::{TABLES, acknowledge, finish, lease, pages, run};
 
 /// Pages of everything that happens to a batch of jobs, one number for each statement.
 async fn all_pages(conn: &mut PgConnection) -> Vec<i64> {
