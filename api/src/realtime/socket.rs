@@ -116,17 +116,21 @@ async fn serve(app: &App, upgraded: Upgraded, head: request::Parts, stranger: Se
         .write_buffer_size(WRITE_BYTES)
         .max_write_buffer_size(MAX_WRITE_BYTES);
     let mut talk = Talk::new(WebSocketStream::from_raw_socket(upgraded, Role::Server, Some(config)).await);
-    let admitted = admit(app, &mut talk, head).await;
-    drop(stranger);
-    match admitted {
+    match admit(app, &mut talk, head, stranger).await {
         Ok(Some(line)) => talk.run(app, line).await,
         Ok(None) => {}
         Err(breach) => talk.close(breach.code(), &breach.reason()).await,
     }
 }
 
-/// Waits until the client has said who it is; none when it went away.
-async fn admit(app: &App, talk: &mut Talk, mut head: request::Parts) -> Result<Option<Arc<Line>>, Breach> {
+/// Waits until the client has said who it is; none when it went away. Its seat among strangers is free before it hears that
+/// it is known.
+async fn admit(
+    app: &App,
+    talk: &mut Talk,
+    mut head: request::Parts,
+    stranger: Seat,
+) -> Result<Option<Arc<Line>>, Breach> {
     let first =
         tokio::time::timeout(app.config.limits.live_init, talk.hear()).await.map_err(|_| Breach::NoInit)?;
     let Some(first) = first? else { return Ok(None) };
@@ -151,6 +155,7 @@ async fn admit(app: &App, talk: &mut Talk, mut head: request::Parts) -> Result<O
         Err(error) => return refused(talk, &error.into()).await,
     };
     tokio::spawn(watch(app.clone(), Arc::downgrade(&line), head.headers));
+    drop(stranger);
     if !talk.say(ack()).await {
         return Ok(None);
     }

@@ -1,11 +1,12 @@
 //! Says at each moment whether the script of this thread may go on.
 
 use std::cell::Cell;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rhai::{Dynamic, EvalAltResult, Position};
 
 use crate::alloc;
+use crate::clock::thread_cpu;
 use crate::limits::Limits;
 
 /// Why a script was stopped.
@@ -17,15 +18,26 @@ pub(crate) enum Trip {
 
 #[derive(Clone, Copy)]
 struct Watch {
-    /// `None` while no script runs: everything is allowed.
-    deadline: Option<Instant>,
+    /// When to look next how long a processor has worked; `None` while no script runs: everything is allowed.
+    look_at: Option<Instant>,
+    /// What the thread's clock showed at first, and how far it may go: a script answers for what it does, not for a thread
+    /// that has to wait for a processor.
+    begun: Duration,
+    time: Duration,
     base: isize,
     memory_bytes: isize,
     /// Sticky: a function of ours that cannot return an error leaves its verdict here.
     tripped: Option<Trip>,
 }
 
-const IDLE: Watch = Watch { deadline: None, base: 0, memory_bytes: isize::MAX, tripped: None };
+const IDLE: Watch = Watch {
+    look_at: None,
+    begun: Duration::ZERO,
+    time: Duration::ZERO,
+    base: 0,
+    memory_bytes: isize::MAX,
+    tripped: None,
+};
 
 thread_local! {
     static WATCH: Cell<Watch> = const { Cell::new(IDLE) };
@@ -36,7 +48,9 @@ pub(crate) fn arm(limits: &Limits) {
     alloc::reset_peak();
     WATCH.with(|watch| {
         watch.set(Watch {
-            deadline: Instant::now().checked_add(limits.time),
+            look_at: Instant::now().checked_add(limits.time),
+            begun: thread_cpu(),
+            time: limits.time,
             base: alloc::live(),
             memory_bytes: isize::try_from(limits.memory_bytes).unwrap_or(isize::MAX),
             tripped: None,
@@ -61,14 +75,20 @@ pub(crate) fn tick() -> Result<(), Trip> {
 pub(crate) fn room(bytes: usize) -> Result<(), Trip> {
     WATCH.with(|cell| {
         let mut watch = cell.get();
-        let Some(deadline) = watch.deadline else { return Ok(()) };
+        let Some(look_at) = watch.look_at else { return Ok(()) };
         if watch.tripped.is_none() {
             let held = alloc::live().wrapping_sub(watch.base);
             let more = isize::try_from(bytes).unwrap_or(isize::MAX);
             if held > holdable(watch.memory_bytes) || held.saturating_add(more) > watch.memory_bytes {
                 watch.tripped = Some(Trip::Memory);
-            } else if Instant::now() >= deadline {
-                watch.tripped = Some(Trip::Time);
+            } else if Instant::now() >= look_at {
+                // Asking the thread's clock is a system call, so only once it can have come to the end.
+                let left = watch.time.saturating_sub(thread_cpu().saturating_sub(watch.begun));
+                if left.is_zero() {
+                    watch.tripped = Some(Trip::Time);
+                } else {
+                    watch.look_at = Instant::now().checked_add(left);
+                }
             }
             cell.set(watch);
         }
@@ -82,7 +102,7 @@ pub(crate) fn text(bytes: usize) -> Result<(), Trip> {
     room(bytes)?;
     WATCH.with(|cell| {
         let mut watch = cell.get();
-        let allowed = watch.deadline.is_none()
+        let allowed = watch.look_at.is_none()
             || isize::try_from(bytes).is_ok_and(|bytes| bytes <= watch.memory_bytes / 4);
         if allowed {
             return Ok(());

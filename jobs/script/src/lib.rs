@@ -12,6 +12,7 @@
 
 pub mod alloc;
 mod cache;
+mod clock;
 mod convert;
 mod engine;
 mod error;

@@ -5,7 +5,7 @@ use std::time::Duration;
 /// What a script may use. `Default` is what the product promises.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Wall time from the first operation to the last.
+    /// Processor time from the first operation to the last: what a loaded machine makes of it is no fault of the script.
     pub time: Duration,
     /// Heap that is never exceeded, in bytes, the variables and the result included. A script is stopped
     /// when it holds seven sixteenths of it, because one operation can double what it holds.

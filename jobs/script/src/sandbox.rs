@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rhai::{AST, Dynamic, Engine, Scope};
-use rustix::time::{ClockId, clock_gettime};
 use serde_json::Value;
 
 use crate::cache::{Cache, Key};
+use crate::clock::thread_cpu;
 use crate::convert::{self, Refusal};
 use crate::error::{self, ScriptError, Subject};
 use crate::guard::{self, Trip};
@@ -207,11 +207,6 @@ impl Sandbox {
             Trip::Memory => ScriptError::MemoryLimit { limit_bytes: self.limits.memory_bytes, line, column },
         }
     }
-}
-
-/// How long processors have worked on this thread.
-fn thread_cpu() -> Duration {
-    clock_gettime(ClockId::ThreadCPUTime).try_into().unwrap_or_default()
 }
 
 /// A fault of the whole script, at no place in it.

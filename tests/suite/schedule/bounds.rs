@@ -9,8 +9,9 @@ use super::stage::Stage;
 /// How many schedules are due every second.
 const MANY: i64 = 10_000;
 
-/// Pages that finding what is due may touch per schedule: its entry, its row, the lock.
-const DUE_PAGES: i64 = 20;
+/// Pages that finding what is due may touch per schedule: its entry, its row, the lock, and what a vacuum has not yet taken
+/// of its versions before.
+const DUE_PAGES: i64 = 30;
 
 /// Pages that counting a tenant's firings may touch, when there are few of them among many.
 const STATUS_PAGES: i64 = 60;
