@@ -244,7 +244,7 @@ fn check(name: &str) -> Result<HealthCheckName, Fault> {
     Ok(name.parse::<Check>().map_err(jobs::Error::internal)?.into())
 }
 
-pub(super) fn verdict(name: &str) -> Result<HealthVerdict, Fault> {
+fn verdict(name: &str) -> Result<HealthVerdict, Fault> {
     Ok(Verdict::from_name(name).ok_or_else(|| odd(name))?.into())
 }
 
