@@ -5,14 +5,17 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use jobs::config::DatabaseConfig;
 use jobs::db::wall::{self, DbRole};
+use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, PgPool};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, PgPool, Postgres as Sql};
 use tokio::sync::OnceCell;
 
 use crate::postgres::Postgres;
 
-/// Most connections of a test's own pool; a whole product on the same database brings its own.
+/// Most connections of the pool of a role; a whole product on the same database brings its own.
 const POOL_CONNECTIONS: u32 = 8;
+/// Most connections of the pool that all of a test shares.
+const SHARED_CONNECTIONS: u32 = 24;
 /// Databases of tests older than this are leftovers, in seconds.
 const LEFTOVER_S: u64 = 24 * 60 * 60;
 
@@ -22,6 +25,7 @@ pub struct Database {
     name: String,
     url: String,
     keeper: PgConnectOptions,
+    shared: OnceCell<PgPool>,
 }
 
 impl Database {
@@ -73,7 +77,7 @@ impl Database {
         let role = postgres.role();
         let mut keeper = postgres.keeper().connect().await.expect("the test server answers");
         run(&mut keeper, format!("create database {name} template {template} owner \"{role}\"")).await;
-        Self { url: postgres.url(&name), keeper: postgres.keeper().clone(), name }
+        Self { url: postgres.url(&name), keeper: postgres.keeper().clone(), name, shared: OnceCell::new() }
     }
 
     /// The URL of this database, as a process under test takes it.
@@ -81,13 +85,24 @@ impl Database {
         &self.url
     }
 
-    /// A new pool on this database.
+    /// The pool on this database that all of a test shares: a new connection costs more than most of what is asked
+    /// over one. Not to be closed.
     ///
     /// # Panics
     /// When it cannot connect.
     pub async fn pool(&self) -> PgPool {
-        let options = PgPoolOptions::new().max_connections(POOL_CONNECTIONS);
-        options.connect(&self.url).await.expect("the test's database answers")
+        let options = PgPoolOptions::new().max_connections(SHARED_CONNECTIONS);
+        let made = self.shared.get_or_try_init(|| options.connect(&self.url)).await;
+        made.expect("the test's database answers").clone()
+    }
+
+    /// A connection out of the shared pool, for a look or a statement: see [`Database::connect`] for one whose
+    /// session is changed or whose end is seen.
+    ///
+    /// # Panics
+    /// When it cannot connect.
+    pub async fn desk(&self) -> PoolConnection<Sql> {
+        self.pool().await.acquire().await.expect("the test's database answers")
     }
 
     /// A new pool on this database that works as the API does: behind the wall between tenants.
@@ -118,11 +133,10 @@ impl Database {
         let config = DatabaseConfig { url: self.url.clone().into(), connections };
         let login = self.pool().await;
         let pool = jobs::db::connect_as(&config, &login, role).await.expect("the test's database answers");
-        login.close().await;
         pool.expect("the role can be taken on")
     }
 
-    /// A single new connection to this database.
+    /// A single new connection to this database, for a session of its own.
     ///
     /// # Panics
     /// When it cannot connect.

@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use jobs::db::private::{Account, Cluster, Options, Place};
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{Access, FlockOperation, access, flock, statvfs};
 use sqlx::postgres::PgConnectOptions;
 use tokio::sync::OnceCell;
 
@@ -20,6 +20,12 @@ pub const URL_VARIABLE: &str = "TEST_DATABASE_URL";
 
 /// The start of the name of each run's folder.
 const PREFIX: &str = "millrace-test-";
+
+/// Memory that is a folder. Every test makes and removes a database of many hundred files, which a file system on a
+/// disk takes longer for than Postgres does; what forgets at a crash loses nothing by being kept here.
+const MEMORY: &str = "/dev/shm";
+/// How much of it has to be free to be used, in bytes: some three times as much as a run was seen to take.
+const MEMORY_FREE: u64 = 4 << 30;
 
 /// Waits for the end of its standard input, which is the end of the test process, however it comes
 /// about; then ends the servers of the run and removes their files.
@@ -69,7 +75,7 @@ impl Postgres {
             .get_or_init(|| async {
                 match std::env::var(URL_VARIABLE) {
                     Ok(url) if !url.is_empty() => Postgres::at(url),
-                    _ => Postgres::of(open("shared", &Options::forgetful()).await),
+                    _ => Postgres::of(open(memory_folder, "shared", &Options::forgetful()).await),
                 }
             })
             .await
@@ -83,7 +89,7 @@ impl Postgres {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let options = Options::durable();
         let name = format!("own-{}", COUNT.fetch_add(1, Ordering::Relaxed));
-        let cluster = open(&name, &options).await;
+        let cluster = open(disk_folder, &name, &options).await;
         Own { postgres: Postgres::of(cluster.clone()), cluster, options }
     }
 
@@ -143,25 +149,42 @@ impl Drop for Own {
     }
 }
 
-async fn open(name: &str, options: &Options) -> Cluster {
+async fn open(folder: fn(&Account) -> &'static Path, name: &str, options: &Options) -> Cluster {
     let account = Account::current().unwrap_or_else(|e| panic!("{e}"));
-    let place = Place::at(&run_folder(&account).join(name)).expect("a plain path");
+    let place = Place::at(&folder(&account).join(name)).expect("a plain path");
     Cluster::open(&place, &account, options).await.unwrap_or_else(|e| panic!("{e}"))
 }
 
-/// The folder of this run, made once, together with the watchdog that removes it.
-fn run_folder(account: &Account) -> &'static Path {
+/// The folder of this run on a disk, made once, together with the watchdog that removes it.
+fn disk_folder(account: &Account) -> &'static Path {
     static FOLDER: OnceLock<(PathBuf, File)> = OnceLock::new();
     let (folder, _lock) = FOLDER.get_or_init(|| {
         let temp = std::env::temp_dir();
-        let root = if account.can_reach(&temp) { temp } else { PathBuf::from("/tmp") };
-        sweep(&root);
-        let folder = root.join(format!("{PREFIX}{}", std::process::id()));
-        let lock = claim(&folder).expect("the temporary folder can be written");
-        watch(&folder);
-        (folder, lock)
+        run_folder(if account.can_reach(&temp) { &temp } else { Path::new("/tmp") })
     });
     folder
+}
+
+/// The folder of this run in memory, or that on a disk where there is not enough.
+fn memory_folder(account: &Account) -> &'static Path {
+    static FOLDER: OnceLock<Option<(PathBuf, File)>> = OnceLock::new();
+    let made = FOLDER.get_or_init(|| {
+        let memory = Path::new(MEMORY);
+        let free = statvfs(memory).map_or(0, |of| of.f_bavail * of.f_frsize);
+        let fit =
+            free >= MEMORY_FREE && account.can_reach(memory) && access(memory, Access::WRITE_OK).is_ok();
+        fit.then(|| run_folder(memory))
+    });
+    made.as_ref().map_or_else(|| disk_folder(account), |(folder, _lock)| folder)
+}
+
+/// Makes a folder for this run, and sweeps away what others left.
+fn run_folder(root: &Path) -> (PathBuf, File) {
+    sweep(root);
+    let folder = root.join(format!("{PREFIX}{}", std::process::id()));
+    let lock = claim(&folder).expect("the temporary folder can be written");
+    watch(&folder);
+    (folder, lock)
 }
 
 /// Makes the folder with a lock that lives as long as this process. It appears under its name only

@@ -94,7 +94,7 @@ async fn guessing_is_slowed_by_address_of_mail_and_of_network() {
     assert_eq!(try_login(&nobody, "third@example.org", "wrong").await.0, "RATE_LIMITED");
 
     sqlx::query("update login_throttle set window_ends_at = now(), locked_until = now()")
-        .execute(&mut database.connect().await)
+        .execute(&mut *database.desk().await)
         .await
         .unwrap();
     door.login(ADMIN).await;

@@ -94,11 +94,11 @@ pub(crate) async fn belongings(
     admin: &Client,
     acme: &Value,
 ) -> [(&'static str, Value); 3] {
-    let mut conn = database.connect().await;
+    let mut conn = database.desk().await;
     let (name, uri) = ("a".parse().unwrap(), "test:///default".parse().unwrap());
     jobs::host::store::register(&mut conn, &name, &uri, 1, 1).await.unwrap();
     // As its worker would say of it.
-    sqlx::query("update host set cpus = 8, memory_mib = 4096").execute(&mut conn).await.unwrap();
+    sqlx::query("update host set cpus = 8, memory_mib = 4096").execute(&mut *conn).await.unwrap();
     let make = "mutation($t: ID!) { createDepartment(tenant: $t, name: \"D\") { id } }";
     let department = admin.ok(make, json!({"t": acme})).await["createDepartment"]["id"].clone();
     let input = json!({"name": "theirs", "os": "UBUNTU", "host": "a", "departmentId": department});

@@ -323,7 +323,7 @@ async fn a_login_of_another_issuer_is_the_user_whose_address_it_has_verified() {
     // Our own logins go on beside it, and one who is shut out is so whoever vouches for them.
     door.admin().await.ok(ME, json!({})).await;
     sqlx::query("update app_user set disabled_at = now() where email = 'ada@example.org'")
-        .execute(&mut database.connect().await)
+        .execute(&mut *database.desk().await)
         .await
         .unwrap();
     assert_eq!(by("s1", "ada@example.org", true).ask(ME, json!({})).await.status, 401);

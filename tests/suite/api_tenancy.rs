@@ -197,7 +197,7 @@ async fn heard(database: &Database, listener: &Value, tenant: &Value) -> Uuid {
     };
     let (headers, event) = (json!({}), json!({"n": 1}));
     let delivery = jobs::listener::Delivery { id: "d", headers: &headers, event: &event, trace_parent: None };
-    let mut conn = database.connect().await;
+    let mut conn = database.desk().await;
     jobs::listener::receive(&mut conn, &hook, &delivery).await.unwrap().notice.0
 }
 
@@ -212,7 +212,7 @@ async fn census(database: &Database) -> String {
         'schedules', (select jsonb_agg(jsonb_build_array(id, version, disabled) order by id) from schedule), 'firings', (select count(*) from schedule_firing),
         'departments', (select jsonb_agg(name order by id) from department), 'operations', (select count(*) from machine_operation),
         'notices', (select jsonb_agg(jsonb_build_array(id, replay, state) order by id) from notice))::text";
-    sqlx::query_scalar(statement).fetch_one(&mut database.connect().await).await.unwrap()
+    sqlx::query_scalar(statement).fetch_one(&mut *database.desk().await).await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]

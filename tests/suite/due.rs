@@ -30,10 +30,8 @@ async fn fall_due(conn: &mut PgConnection) {
 }
 
 async fn until(database: &Database, id: JobId, end: &str) {
-    wait::until(&format!("job {id} is {end}"), async || {
-        state(&mut database.connect().await, id).await == end
-    })
-    .await;
+    wait::until(&format!("job {id} is {end}"), async || state(&mut *database.desk().await, id).await == end)
+        .await;
 }
 
 /// A job under this key that is leased, so that the key has a row and nobody works on it.

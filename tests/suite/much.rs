@@ -13,7 +13,7 @@ const HEARD: i64 = 2_500;
 /// A tenant with a listener that heard `count` notices, each an event of about `bytes`.
 async fn heard(database: &Database, count: i64, bytes: i32) -> (TenantId, ListenerId) {
     let (tenant, listener) = (Uuid::now_v7(), Uuid::now_v7());
-    let mut conn = database.connect().await;
+    let mut conn = database.desk().await;
     let statement = format!(
         "insert into tenant (id, slug, title) values ('{tenant}', 'much', 'Much');
         insert into listener (id, tenant_id, path, title, secret, pipeline)
@@ -26,14 +26,14 @@ async fn heard(database: &Database, count: i64, bytes: i32) -> (TenantId, Listen
         insert into buffer_event (tenant_id, listener_id, buffer, notice_id, event)
             select tenant_id, listener_id, 'default', id, event from notice;"
     );
-    sqlx::raw_sql(sqlx::AssertSqlSafe(statement)).execute(&mut conn).await.unwrap();
+    sqlx::raw_sql(sqlx::AssertSqlSafe(statement)).execute(&mut *conn).await.unwrap();
     (TenantId(tenant), ListenerId(listener))
 }
 
 async fn count(database: &Database, what: &str) -> i64 {
     let statement = format!("select count(*) from {what}");
-    let mut conn = database.connect().await;
-    sqlx::query_scalar(sqlx::AssertSqlSafe(statement)).fetch_one(&mut conn).await.unwrap()
+    let mut conn = database.desk().await;
+    sqlx::query_scalar(sqlx::AssertSqlSafe(statement)).fetch_one(&mut *conn).await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -24,7 +24,7 @@ fn json(database: &Database, arguments: &[&str]) -> Value {
 
 async fn put(database: &Database, payload: Noop) -> i64 {
     let job = NewJob::of(&payload).unwrap().max_attempts(1);
-    let mut conn = database.connect().await;
+    let mut conn = database.desk().await;
     enqueue(&mut conn, &[job]).await.unwrap()[0].id.0
 }
 

@@ -32,7 +32,7 @@ const LEDGER: &str = "
 
 async fn ledger() -> Database {
     let database = Database::new().await;
-    sqlx::raw_sql(LEDGER).execute(&mut database.connect().await).await.unwrap();
+    sqlx::raw_sql(LEDGER).execute(&mut *database.desk().await).await.unwrap();
     database
 }
 
@@ -239,7 +239,7 @@ async fn an_answer_is_lost_on_its_way() -> bool {
     const WORD: &str = "handed and never heard of";
     let database = ledger().await;
     let db = database.pool().await;
-    let mut conn = database.connect().await;
+    let mut conn = database.desk().await;
     put(&mut conn, noop("first").ordered("line")).await;
     let second = put(&mut conn, noop(WORD).ordered("line")).await;
     let third = put(&mut conn, noop("third").ordered("line")).await;

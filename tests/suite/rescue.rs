@@ -38,24 +38,20 @@ async fn a_held_key_keeps_only_what_ends_under_it_and_all_others_are_rescued() {
     // The first of the living has a key that is held too, and its result waits for that.
     for id in living.iter().skip(1).copied().chain([behind[1]]) {
         wait::until(&format!("{id} is done"), async || {
-            state(&mut database.connect().await, id).await == "DONE"
+            state(&mut *database.desk().await, id).await == "DONE"
         })
         .await;
     }
     for (id, end) in [(poison[1], "DEAD"), (cancelled, "CANCELLED")] {
-        wait::until(&format!("{id} is {end}"), async || {
-            state(&mut database.connect().await, id).await == end
-        })
-        .await;
+        wait::until(&format!("{id} is {end}"), async || state(&mut *database.desk().await, id).await == end)
+            .await;
     }
     assert_eq!(state(&mut conn, poison[0]).await, "LEASED", "its end needs the key");
     assert_eq!(state(&mut conn, behind[0]).await, "BLOCKED");
     lock.rollback().await.unwrap();
     for (id, end) in [(poison[0], "DEAD"), (behind[0], "DONE"), (living[0], "DONE")] {
-        wait::until(&format!("{id} is {end}"), async || {
-            state(&mut database.connect().await, id).await == end
-        })
-        .await;
+        wait::until(&format!("{id} is {end}"), async || state(&mut *database.desk().await, id).await == end)
+            .await;
     }
     hands.stop().await;
 }

@@ -58,7 +58,7 @@ async fn enqueue_beside(database: &Database, first: sqlx::Transaction<'_, sqlx::
     let db = database.pool().await;
     let mut first = first;
     let holder = pid(&mut first).await;
-    let mut other = database.connect().await;
+    let mut other = database.desk().await;
     let second = async {
         let jobs = [job(None)];
         enqueue(&mut other, &jobs).await.unwrap().remove(0)

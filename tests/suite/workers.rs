@@ -33,7 +33,7 @@ async fn becomes(database: &Database, id: JobId, wanted: &str) {
 
 async fn count(database: &Database, table: &str) -> i64 {
     let statement = format!("select count(*) from {table}");
-    sqlx::query_scalar(sqlx::AssertSqlSafe(statement)).fetch_one(&mut database.connect().await).await.unwrap()
+    sqlx::query_scalar(sqlx::AssertSqlSafe(statement)).fetch_one(&mut *database.desk().await).await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -184,7 +184,7 @@ pub(crate) async fn locks_that_nobody_releases_keep_no_other_result_and_no_slot_
     const SLOTS: u32 = 8;
     const BESIDE: u32 = 20;
     let database = Database::new().await;
-    let mut conn = database.connect().await;
+    let mut conn = database.desk().await;
     let config = WorkerConfig::of_pools(vec![Pool::Maintenance], SLOTS, Duration::from_secs(5));
     let hands = Hands::with(database.pool_as(DbRole::Worker).await, config);
     let takes = |sleep_ms| job(Noop { sleep_ms, ..Noop::default() });
@@ -196,7 +196,7 @@ pub(crate) async fn locks_that_nobody_releases_keep_no_other_result_and_no_slot_
     hands.wake.send(&ids);
     wait::until("each has a slot", || async { count(&database, "job_lease").await == i64::from(SLOTS) })
         .await;
-    let mut holder = database.connect().await;
+    let mut holder = database.desk().await;
     let mut lock = holder.begin().await.unwrap();
     let rows = sqlx::query("select from job_key for update").execute(&mut *lock).await.unwrap();
     assert_eq!(rows.rows_affected(), u64::from(SLOTS));

@@ -34,18 +34,18 @@ impl Visitor {
 
 /// Everything in a table, as a dump would hold it.
 async fn dumped(database: &Database, tables: &str) -> Vec<(String, String)> {
-    let mut conn = database.connect().await;
+    let mut conn = database.desk().await;
     let names: Vec<String> = sqlx::query_scalar(AssertSqlSafe(format!(
         "select c.oid::regclass::text from pg_class c where c.relnamespace = current_schema()::regnamespace
             and c.relkind = 'r' and {tables} order by 1"
     )))
-    .fetch_all(&mut conn)
+    .fetch_all(&mut *conn)
     .await
     .unwrap();
     let mut all = Vec::new();
     for name in names {
         let rows: Vec<String> = sqlx::query_scalar(AssertSqlSafe(format!("select t::text from {name} t")))
-            .fetch_all(&mut conn)
+            .fetch_all(&mut *conn)
             .await
             .unwrap();
         all.push((name, rows.join("\n")));

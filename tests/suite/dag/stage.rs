@@ -28,10 +28,10 @@ impl Stage {
     pub(super) async fn of(definition: Value) -> Self {
         let database = Database::new().await;
         let (tenant, workflow) = (TenantId(Uuid::now_v7()), WorkflowId(Uuid::now_v7()));
-        let mut conn = database.connect().await;
+        let mut conn = database.desk().await;
         sqlx::query("insert into tenant (id, slug, title) values ($1, 'stage', 'Stage')")
             .bind(tenant.0)
-            .execute(&mut conn)
+            .execute(&mut *conn)
             .await
             .unwrap();
         let checked = tests::definition(&definition);
@@ -46,7 +46,7 @@ impl Stage {
     }
 
     pub(super) async fn try_start(&self, input: &Value, key: Option<&str>) -> jobs::Result<Started> {
-        let mut conn = self.database.connect().await;
+        let mut conn = self.database.desk().await;
         let start = Start {
             tenant: self.tenant,
             workflow: self.workflow,
@@ -63,7 +63,7 @@ impl Stage {
     }
 
     pub(super) async fn view(&self, run: RunId) -> RunView {
-        store::get(&mut self.database.connect().await, run, self.tenant).await.unwrap()
+        store::get(&mut *self.database.desk().await, run, self.tenant).await.unwrap()
     }
 
     /// Waits for the run's end, and holds its log against it.
@@ -93,7 +93,7 @@ impl Stage {
     }
 
     pub(super) async fn log(&self, run: RunId) -> Vec<Entry> {
-        let mut conn = self.database.connect().await;
+        let mut conn = self.database.desk().await;
         let mut entries = Vec::new();
         loop {
             let after = i32::try_from(entries.len()).unwrap();
@@ -110,8 +110,8 @@ impl Stage {
 
     pub(super) async fn count(&self, what: &str) -> i64 {
         let statement = format!("select count(*) from {what}");
-        let mut conn = self.database.connect().await;
-        sqlx::query_scalar(sqlx::AssertSqlSafe(statement)).fetch_one(&mut conn).await.unwrap()
+        let mut conn = self.database.desk().await;
+        sqlx::query_scalar(sqlx::AssertSqlSafe(statement)).fetch_one(&mut *conn).await.unwrap()
     }
 
     /// Takes the jobs of the pool that are ready, as a worker would.
@@ -124,7 +124,7 @@ impl Stage {
     /// Begins a run by hand, and takes the first job of a node.
     pub(super) async fn begun(&self) -> (RunId, Attempt) {
         let run = self.start(json!({})).await;
-        let mut conn = self.database.connect().await;
+        let mut conn = self.database.desk().await;
         let advance = self.take(&mut conn).await.remove(0);
         finish(&mut conn, &advance, Duration::ZERO).await.unwrap();
         let moved = drive::advance(&mut conn, &self.graphs, run).await.unwrap().unwrap();

@@ -42,11 +42,11 @@ impl House {
     }
 
     async fn value(&self, query: &'static str) -> i64 {
-        sqlx::query_scalar(query).fetch_one(&mut self.database.connect().await).await.unwrap()
+        sqlx::query_scalar(query).fetch_one(&mut *self.database.desk().await).await.unwrap()
     }
 
     async fn value_of(&self, query: &'static str) -> i32 {
-        sqlx::query_scalar(query).fetch_one(&mut self.database.connect().await).await.unwrap()
+        sqlx::query_scalar(query).fetch_one(&mut *self.database.desk().await).await.unwrap()
     }
 
     async fn departments(&self) -> i64 {
@@ -54,7 +54,7 @@ impl House {
     }
 
     async fn run(&self, statement: &'static str) {
-        sqlx::raw_sql(statement).execute(&mut self.database.connect().await).await.unwrap();
+        sqlx::raw_sql(statement).execute(&mut *self.database.desk().await).await.unwrap();
     }
 
     /// Waits until so many statements wait for a lock.

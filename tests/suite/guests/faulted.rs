@@ -111,7 +111,7 @@ impl Scene<'_> {
     /// Waits until the host is recorded so.
     async fn is_recorded(&self, state: HostState) {
         wait::until_within(LIMIT, &format!("{} is {}", self.name, state.as_str()), async || {
-            let host = jobs::host::store::by_name(&mut self.stage.conn().await, self.name).await;
+            let host = jobs::host::store::by_name(&mut *self.stage.conn().await, self.name).await;
             host.is_ok_and(|host| host.state() == state)
         })
         .await;
@@ -217,7 +217,7 @@ async fn degraded_after(stage: &Stage, name: &str, since: DateTime<Utc>) -> std:
     let recorded: Option<DateTime<Utc>> =
         sqlx::query_scalar("select reach_since from host where name = $1 and reach = 'DEGRADED'")
             .bind(name)
-            .fetch_one(&mut stage.conn().await)
+            .fetch_one(&mut *stage.conn().await)
             .await
             .unwrap();
     (recorded.unwrap() - since).to_std().unwrap()
@@ -252,7 +252,7 @@ async fn a_host_that_hangs_is_recorded_in_time_and_no_other_waits_for_it() {
     let (other, _) = beside.made("other").await;
 
     let stopped_at: DateTime<Utc> =
-        sqlx::query_scalar("select clock_timestamp()").fetch_one(&mut stage.conn().await).await.unwrap();
+        sqlx::query_scalar("select clock_timestamp()").fetch_one(&mut *stage.conn().await).await.unwrap();
     hung.stop_daemon();
     let mut hang = Vec::new();
     for machine in theirs {

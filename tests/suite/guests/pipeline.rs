@@ -75,7 +75,7 @@ impl Ward {
         })
         .await;
         let machine = MachineId(self.stage.operation(operation).await.machine_id);
-        let ended = recorded(&mut self.stage.conn().await, machine).await;
+        let ended = recorded(&mut *self.stage.conn().await, machine).await;
         row.count(ended.iter().find(|ended| ended.id == operation));
     }
 
@@ -124,7 +124,7 @@ impl Ward {
 
     /// Adds how many operations of a machine overlapped.
     async fn count_disorder(&self, row: &mut Row, machine: MachineId) {
-        row.disorder += overlapping(&recorded(&mut self.stage.conn().await, machine).await);
+        row.disorder += overlapping(&recorded(&mut *self.stage.conn().await, machine).await);
     }
 }
 

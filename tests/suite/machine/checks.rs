@@ -49,12 +49,12 @@ impl Stage {
     }
 
     pub(super) async fn view(&self, machine: MachineId, check: Check) -> CheckView {
-        let all = store::checks(&mut self.conn().await, machine).await.unwrap();
+        let all = store::checks(&mut *self.conn().await, machine).await.unwrap();
         all.into_iter().find(|view| view.name == check.as_str()).unwrap()
     }
 
     pub(super) async fn status(&self, machine: MachineId) -> String {
-        store::get(&mut self.conn().await, Some(self.tenant), machine).await.unwrap().status
+        store::get(&mut *self.conn().await, Some(self.tenant), machine).await.unwrap().status
     }
 
     /// A worker that serves these hosts, with so many slots for checks on each.
@@ -108,7 +108,7 @@ async fn figures_are_read_and_judged() {
         let view = stage.checked(machine, check).await;
         assert_eq!(view.verdict.as_deref(), Some(verdict), "{view:?}");
     }
-    let overall = store::get(&mut stage.conn().await, None, machine).await.unwrap();
+    let overall = store::get(&mut *stage.conn().await, None, machine).await.unwrap();
     assert_eq!(overall.status, "CRITICAL");
     let reason = overall.reason.unwrap();
     assert!(reason.contains("CPU_USAGE") && reason.contains("`vda` is written to 97.0 %"), "{reason}");
@@ -120,7 +120,7 @@ async fn figures_are_read_and_judged() {
         stage.checked(machine, check).await;
     }
     assert_eq!(stage.status(machine).await, "HEALTHY");
-    let history = store::history(&mut stage.conn().await, machine, Some(Check::DiskSpace), None, 10).await;
+    let history = store::history(&mut *stage.conn().await, machine, Some(Check::DiskSpace), None, 10).await;
     let verdicts: Vec<_> = history.unwrap().into_iter().map(|r| r.verdict).collect();
     assert_eq!(verdicts, ["HEALTHY", "CRITICAL", "HEALTHY"]);
     hands.stop().await;

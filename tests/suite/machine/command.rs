@@ -55,7 +55,7 @@ async fn a_machine_is_switched_from_the_command_line_and_the_audit_says_by_whom(
         "select operation, actor from audit_intake where tenant_id = $1 and operation like 'cli.machine.%' order by at",
     )
     .bind(stage.tenant.0)
-    .fetch_all(&mut stage.conn().await)
+    .fetch_all(&mut *stage.conn().await)
     .await
     .unwrap();
     let names: Vec<String> =

@@ -48,7 +48,7 @@ async fn a_host_that_was_never_reached_takes_no_machine() {
     stage.ended(made).await;
     stage.done(machine, Action::Stop).await;
     let (name, uri): (Name, HostUri) = ("nobody".parse().unwrap(), ELSEWHERE.parse().unwrap());
-    jobs::host::store::register(&mut stage.conn().await, &name, &uri, 8, 2).await.unwrap();
+    jobs::host::store::register(&mut *stage.conn().await, &name, &uri, 8, 2).await.unwrap();
     let spec = spec("db");
     let new = NewMachine {
         tenant: stage.tenant,
@@ -58,7 +58,7 @@ async fn a_host_that_was_never_reached_takes_no_machine() {
         by: "tester",
         trace_parent: None,
     };
-    let error = create(&mut stage.conn().await, &new).await.unwrap_err();
+    let error = create(&mut *stage.conn().await, &new).await.unwrap_err();
     let told = error.to_string();
     assert_eq!((error.code, told.contains("start its worker first")), (Code::Conflict, true), "{told}");
     let error = stage.relocate(machine, "nobody", false).await.unwrap_err();

@@ -33,7 +33,7 @@ async fn an_operation_whose_acknowledgement_is_lost_ran_once_and_the_next_follow
     // Known before anything is asked of it.
     stage.hold("a", &host).await.stop().await;
     sqlx::raw_sql(HELD_UP).execute(&db).await.unwrap();
-    let mut door = stage.conn().await;
+    let mut door = stage.database.connect().await;
     sqlx::query("select pg_advisory_lock(42)").execute(&mut door).await.unwrap();
     let (machine, made) = stage.create("web", "a").await;
     let stop = stage.ask(machine, Action::Stop).await;

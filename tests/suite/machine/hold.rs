@@ -19,7 +19,7 @@ async fn a_second_worker_stands_by_and_takes_over() {
     let (machine, made) = stage.create("web", "a").await;
     stage.ended(made).await;
     let second = stage.serve("a", &host).await;
-    let epoch = async || jobs::host::store::by_name(&mut stage.conn().await, "a").await.unwrap().epoch;
+    let epoch = async || jobs::host::store::by_name(&mut *stage.conn().await, "a").await.unwrap().epoch;
     assert_eq!(epoch().await, 1);
     first.stop().await;
     stage.done(machine, Action::Stop).await;

@@ -27,7 +27,7 @@ async fn comes_back(waiting: Option<Action>) {
     if let Some(action) = waiting {
         there.cut();
         wait::until("the second host is cut off", async || {
-            let host = jobs::host::store::by_name(&mut stage.conn().await, "b").await.unwrap();
+            let host = jobs::host::store::by_name(&mut *stage.conn().await, "b").await.unwrap();
             host.reach == "UNREACHABLE"
         })
         .await;

@@ -18,7 +18,7 @@ async fn drain(stage: &Stage, host: &str, on: bool) {
 }
 
 async fn codes(stage: &Stage, machine: MachineId) -> Vec<&'static str> {
-    let waiting = operation::store::why(&mut stage.conn().await, machine).await.unwrap();
+    let waiting = operation::store::why(&mut *stage.conn().await, machine).await.unwrap();
     waiting.iter().map(|w| w.why.code()).collect()
 }
 

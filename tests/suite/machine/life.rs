@@ -111,7 +111,7 @@ async fn a_machine_has_a_hundred_snapshots_at_most_and_keeps_twenty_that_failed(
     let there = "insert into machine_snapshot (id, tenant_id, machine_id, name, description, created_by, state)
         select gen_random_uuid(), $1, $2, 'nr-' || i, '', 'tester', case when i <= 100 then 'READY' else 'FAILED' end
         from generate_series(1, 125) i";
-    sqlx::query(there).bind(stage.tenant.0).bind(machine.0).execute(&mut conn).await.unwrap();
+    sqlx::query(there).bind(stage.tenant.0).bind(machine.0).execute(&mut *conn).await.unwrap();
     let name: Name = "one-more".parse().unwrap();
     let mut tx = jobs::db::begin(&stage.database.pool().await).await.unwrap();
     let made = jobs::machine::snapshot::create(&mut tx, stage.tenant, machine, &name, "", "tester", None);
@@ -123,7 +123,7 @@ async fn a_machine_has_a_hundred_snapshots_at_most_and_keeps_twenty_that_failed(
     );
     drop(tx);
     let gone = "delete from machine_snapshot where machine_id = $1 and name = 'nr-1'";
-    sqlx::query(gone).bind(machine.0).execute(&mut conn).await.unwrap();
+    sqlx::query(gone).bind(machine.0).execute(&mut *conn).await.unwrap();
     let mut tx = jobs::db::begin(&stage.database.pool().await).await.unwrap();
     drop(
         jobs::machine::snapshot::create(&mut tx, stage.tenant, machine, &name, "", "tester", None)

@@ -54,7 +54,7 @@ async fn holds_the_machine_first(stage: &Stage, machine: MachineId, hands: impl 
     let hands = hands().await;
     somebody_waits(&db).await;
     let row = format!("select id from machine where id = '{machine}'");
-    assert!(!is_free(&mut stage.conn().await, &row).await, "the machine is not held");
+    assert!(!is_free(&mut *stage.conn().await, &row).await, "the machine is not held");
     key.rollback().await.unwrap();
     let failed = "select count(*) from machine_operation where state = 'FAILED'";
     wait::until("the operation has failed", async || {
@@ -153,7 +153,7 @@ async fn many_checks_are_locked_in_their_order() {
             }
         });
         somebody_waits(&db).await;
-        assert!(is_free(&mut stage.conn().await, &checks_of(second)).await, "held out of order");
+        assert!(is_free(&mut *stage.conn().await, &checks_of(second)).await, "held out of order");
         held.rollback().await.unwrap();
         changing.await.unwrap();
     }

@@ -20,18 +20,18 @@ const BEFORE: &str = "drop index host_identity; drop function host_bind_v1(uuid,
 
 async fn register(stage: &Stage, name: &str) -> HostId {
     let (name, uri) = (name.parse().unwrap(), ELSEWHERE.parse().unwrap());
-    store::register(&mut stage.conn().await, &name, &uri, 1, 1).await.unwrap().id
+    store::register(&mut *stage.conn().await, &name, &uri, 1, 1).await.unwrap().id
 }
 
 async fn take(stage: &Stage, host: HostId) -> jobs::lease::Claim {
     let (name, lease) = (jobs::host::lease_name(host), std::time::Duration::from_secs(60));
-    jobs::lease::acquire(&mut stage.conn().await, &name, Uuid::new_v4(), lease).await.unwrap().unwrap()
+    jobs::lease::acquire(&mut *stage.conn().await, &name, Uuid::new_v4(), lease).await.unwrap().unwrap()
 }
 
 /// By what the hypervisors of these hosts say who they are.
 async fn identities(database: &Database) -> Vec<(String, Option<String>)> {
     let asked = sqlx::query_as("select name, identity from host order by name");
-    asked.fetch_all(&mut database.connect().await).await.unwrap()
+    asked.fetch_all(&mut *database.desk().await).await.unwrap()
 }
 
 fn bound(name: &str, identity: Option<&str>) -> (String, Option<String>) {
@@ -79,7 +79,7 @@ async fn two_workers_that_meet_one_hypervisor_at_once_are_not_both_let_in() {
         let told = wait::value("both have met it", async || {
             let mut told = Vec::new();
             for name in &names {
-                told.push(store::by_name(&mut stage.conn().await, name).await.ok()?);
+                told.push(store::by_name(&mut *stage.conn().await, name).await.ok()?);
             }
             let met = told.iter().all(|host| host.stranger.is_some() || host.state().as_str() == "ONLINE");
             met.then_some(told)
@@ -92,7 +92,7 @@ async fn two_workers_that_meet_one_hypervisor_at_once_are_not_both_let_in() {
         let named = format!("host `{}`", own[0].name);
         assert!(reason.contains(&named) && reason.contains(&format!("`{}`", other[0].name)), "{reason}");
         let who = other[0].stranger.as_deref().unwrap();
-        let refused = store::accept(&mut stage.conn().await, &other[0].name, who).await.unwrap_err();
+        let refused = store::accept(&mut *stage.conn().await, &other[0].name, who).await.unwrap_err();
         assert_eq!(refused.code, Code::Conflict, "{refused}");
         let said = refused.to_string();
         assert!(said.contains(&named) && said.contains(&format!("`{}`", other[0].name)), "{said}");
@@ -106,14 +106,14 @@ async fn two_workers_that_meet_one_hypervisor_at_once_are_not_both_let_in() {
 async fn hosts_that_share_one_already_are_told_apart_by_the_migration() {
     let stage = Stage::new().await;
     let mut conn = stage.conn().await;
-    sqlx::raw_sql(BEFORE).execute(&mut conn).await.unwrap();
+    sqlx::raw_sql(BEFORE).execute(&mut *conn).await.unwrap();
     for name in ["a", "b", "c", "gone"] {
         register(&stage, name).await;
     }
     let shared = "update host set identity = case when name = 'c' then 'y' else 'x' end;
         update host set removed_at = now(), removed_by = 'tester' where name = 'gone';
         update host set identity = 'x' where name = 'gone'";
-    sqlx::raw_sql(shared).execute(&mut conn).await.unwrap();
+    sqlx::raw_sql(shared).execute(&mut *conn).await.unwrap();
     // More live under the second name.
     sqlx::query(
         "insert into machine (id, tenant_id, host_id, name, spec, wanted, seen, seen_at, created_by)
@@ -121,7 +121,7 @@ async fn hosts_that_share_one_already_are_told_apart_by_the_migration() {
         from host h where h.name = 'b'",
     )
     .bind(stage.tenant.0)
-    .execute(&mut conn)
+    .execute(&mut *conn)
     .await
     .unwrap();
 
@@ -133,7 +133,7 @@ async fn hosts_that_share_one_already_are_told_apart_by_the_migration() {
 
     // What an executable of before writes when it meets the hypervisor in the same moment as another.
     let before = "update host set identity = coalesce(identity, 'y') where name = 'a'";
-    let refused = sqlx::query(before).execute(&mut conn).await.unwrap_err();
+    let refused = sqlx::query(before).execute(&mut *conn).await.unwrap_err();
     assert!(refused.to_string().contains("host_identity"), "{refused}");
     assert_eq!(identities(&stage.database).await, left);
 }

@@ -22,7 +22,7 @@ async fn up(database: &Database, home: &str) -> Millrace {
     let mut up = Millrace::start(&["up"], &variables);
     up.printed("millrace is up").await;
     wait::until("the host is online", async || {
-        let host = jobs::host::store::by_name(&mut database.connect().await, LOCAL).await;
+        let host = jobs::host::store::by_name(&mut *database.desk().await, LOCAL).await;
         host.is_ok_and(|host| host.state().as_str() == "ONLINE" && host.cpus.is_some())
     })
     .await;
@@ -31,7 +31,7 @@ async fn up(database: &Database, home: &str) -> Millrace {
 
 async fn ended(database: &Database, id: OperationId) -> operation::Operation {
     wait::value(&format!("operation {id} ends"), async || {
-        let found = operation::store::get(&mut database.connect().await, None, id).await.unwrap();
+        let found = operation::store::get(&mut *database.desk().await, None, id).await.unwrap();
         found.ended_at.is_some().then_some(found)
     })
     .await
@@ -82,7 +82,7 @@ async fn machines_that_a_restart_of_up_forgot_are_defined_again_and_no_job_is_lo
     assert_eq!((started.state.as_str(), started.error), ("SUCCEEDED", None));
     for machine in &machines[1..] {
         let now = wait::value("it is defined again", async || {
-            let now = store::get(&mut database.connect().await, None, *machine).await.unwrap();
+            let now = store::get(&mut *database.desk().await, None, *machine).await.unwrap();
             (now.seen_reason.as_deref() == Some("host restarted")).then_some(now)
         })
         .await;
@@ -120,7 +120,7 @@ async fn a_listing_that_fails_on_a_host_that_answers_changes_nothing() {
     let before = stage.machine(machine).await;
     let listings = async || -> i64 {
         let ended = "select count(*) from job_history where kind = 'host.reconcile'";
-        sqlx::query_scalar(ended).fetch_one(&mut stage.conn().await).await.unwrap()
+        sqlx::query_scalar(ended).fetch_one(&mut *stage.conn().await).await.unwrap()
     };
     let (done, acts) = (listings().await, host.acts().len());
     // The driver in the process, of which lost machines would be defined again.
@@ -137,7 +137,7 @@ async fn a_listing_that_fails_on_a_host_that_answers_changes_nothing() {
             (before.seen.clone(), before.seen_at, before.drift.clone())
         );
     }
-    let operations = operation::store::page(&mut stage.conn().await, machine, None, 10).await.unwrap();
+    let operations = operation::store::page(&mut *stage.conn().await, machine, None, 10).await.unwrap();
     assert_eq!((operations.len(), host.acts().len()), (1, acts), "nothing was asked, nothing was done");
     assert_eq!(listings().await, done + 2);
 

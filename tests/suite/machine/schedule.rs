@@ -42,7 +42,7 @@ impl Stage {
     }
 
     async fn due(&self, machine: MachineId) -> usize {
-        let all = store::checks(&mut self.conn().await, machine).await.unwrap();
+        let all = store::checks(&mut *self.conn().await, machine).await.unwrap();
         all.iter().filter(|check| check.due_at.is_some()).count()
     }
 }
@@ -131,7 +131,7 @@ async fn of_a_host_that_does_not_answer_it_is_said_once_that_nothing_is_known() 
         stage.all_due().await;
         assert_eq!(stage.enqueue().await, 0);
     }
-    let told = store::get(&mut stage.conn().await, None, machine).await.unwrap();
+    let told = store::get(&mut *stage.conn().await, None, machine).await.unwrap();
     assert_eq!(told.status, "UNKNOWN");
     assert_eq!(told.reason.as_deref(), Some("its host `a` does not answer"));
     for check in Check::ALL {

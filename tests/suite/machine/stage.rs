@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use jobs::db::PgConnection;
 use jobs::db::wall::DbRole;
 use jobs::machine::operation::Operation;
 use jobs::machine::{
@@ -12,6 +11,8 @@ use jobs::machine::{
 use jobs::queue::Wake;
 use rules::id::{HostId, MachineId, OperationId, SnapshotId, TenantId};
 use rules::machine::{Action, Draft, OperationState, Os, Spec};
+use sqlx::Postgres;
+use sqlx::pool::PoolConnection;
 use tests::{Database, Hands, wait};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -55,10 +56,10 @@ impl Stage {
     pub(crate) async fn new() -> Self {
         let database = Database::new().await;
         let tenant = TenantId(Uuid::now_v7());
-        let mut conn = database.connect().await;
+        let mut conn = database.desk().await;
         sqlx::query("insert into tenant (id, slug, title) values ($1, 'stage', 'Stage')")
             .bind(tenant.0)
-            .execute(&mut conn)
+            .execute(&mut *conn)
             .await
             .unwrap();
         let shutdown = CancellationToken::new();
@@ -95,8 +96,8 @@ impl Stage {
         .await;
     }
 
-    pub(crate) async fn conn(&self) -> PgConnection {
-        self.database.connect().await
+    pub(crate) async fn conn(&self) -> PoolConnection<Postgres> {
+        self.database.desk().await
     }
 
     /// Asks for a machine on this host.
@@ -170,11 +171,11 @@ impl Stage {
     }
 
     pub(crate) async fn machine(&self, id: MachineId) -> Machine {
-        store::get(&mut self.conn().await, Some(self.tenant), id).await.unwrap()
+        store::get(&mut *self.conn().await, Some(self.tenant), id).await.unwrap()
     }
 
     pub(crate) async fn operation(&self, id: OperationId) -> Operation {
-        operation::store::get(&mut self.conn().await, Some(self.tenant), id).await.unwrap()
+        operation::store::get(&mut *self.conn().await, Some(self.tenant), id).await.unwrap()
     }
 
     /// Waits for an operation's end.

@@ -13,13 +13,13 @@ use super::stage::{Stage, simulated};
 const ELSEWHERE: &str = "qemu:///system";
 
 async fn known(stage: &Stage, name: &str) -> Host {
-    jobs::host::store::by_name(&mut stage.conn().await, name).await.unwrap()
+    jobs::host::store::by_name(&mut *stage.conn().await, name).await.unwrap()
 }
 
 /// Waits until it is said that another hypervisor answers, and returns what is said of the host.
 async fn is_mistaken(stage: &Stage, name: &str) -> Host {
     wait::until("another hypervisor is noticed", async || {
-        let known = jobs::host::store::by_name(&mut stage.conn().await, name).await;
+        let known = jobs::host::store::by_name(&mut *stage.conn().await, name).await;
         known.is_ok_and(|host| host.stranger.is_some())
     })
     .await;
@@ -27,7 +27,7 @@ async fn is_mistaken(stage: &Stage, name: &str) -> Host {
 }
 
 async fn accept(stage: &Stage, name: &str, identity: &str) -> jobs::Result<()> {
-    jobs::host::store::accept(&mut stage.conn().await, name, identity).await
+    jobs::host::store::accept(&mut *stage.conn().await, name, identity).await
 }
 
 /// Has a hypervisor refused, and tells why.
@@ -59,7 +59,7 @@ async fn another_hypervisor_is_left_alone_until_somebody_accepts_it() {
     let reason = told.reason().unwrap_or_default().to_owned();
     assert!(reason.contains("`own`") && reason.contains("millrace host accept a"), "{reason}");
     let stop = stage.ask(machine, Action::Stop).await;
-    let waits = operation::store::why(&mut stage.conn().await, machine).await.unwrap();
+    let waits = operation::store::why(&mut *stage.conn().await, machine).await.unwrap();
     assert_eq!(waits.iter().map(|w| w.why.code()).collect::<Vec<_>>(), ["HOST_STRANGER"]);
     // An event of a machine that it happens to know is no sight of ours.
     other.crash_guest(machine);
@@ -159,7 +159,7 @@ async fn a_removed_host_leaves_its_name_to_another_hypervisor() {
     let hands = stage.serve_at("a", ELSEWHERE, &named("own")).await;
     stage.online("a").await;
     hands.stop().await;
-    jobs::host::store::remove(&mut stage.conn().await, "a", "tester").await.unwrap();
+    jobs::host::store::remove(&mut *stage.conn().await, "a", "tester").await.unwrap();
     let hands = stage.serve_at("a", ELSEWHERE, &named("other")).await;
     stage.online("a").await;
     assert_eq!(known(&stage, "a").await.identity.as_deref(), Some("other"));

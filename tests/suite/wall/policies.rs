@@ -26,7 +26,7 @@ async fn installations(conn: &mut PgConnection, table: &str) -> i64 {
 /// The tables behind the wall.
 async fn walled(database: &Database) -> Vec<String> {
     sqlx::query_scalar("select tablename::text from pg_policies where policyname = 'tenant_wall' order by 1")
-        .fetch_all(&mut database.connect().await)
+        .fetch_all(&mut *database.desk().await)
         .await
         .unwrap()
 }

@@ -19,7 +19,7 @@ async fn keeper(own: &Own) -> PgConnection {
 }
 
 async fn both_stand(database: &Database) -> bool {
-    let mut conn = database.connect().await;
+    let mut conn = database.desk().await;
     stands(&mut conn, DbRole::Api).await.unwrap() && stands(&mut conn, DbRole::Worker).await.unwrap()
 }
 
@@ -58,7 +58,7 @@ async fn a_login_that_owns_nothing_is_enough_for_every_process() {
     let scheduler = Millrace::start(&["scheduler"], &variables);
     wait::until("the job is done and the day is there again", async || {
         let done: i64 = sqlx::query_scalar("select count(*) from job_history where kind = 'queue.noop'")
-            .fetch_one(&mut database.connect().await)
+            .fetch_one(&mut *database.desk().await)
             .await
             .unwrap();
         let newest: String = sqlx::query_scalar(days).fetch_one(&mut database.connect().await).await.unwrap();

@@ -86,7 +86,7 @@ async fn marked(database: &Database, admin: &Client, acme: &Value) -> Map<String
     let things = belongings(database, admin, acme).await;
     let snapshot = "mutation($t: ID!, $m: ID!) { createSnapshot(tenant: $t, machineId: $m, name: \"canary\", description: \"canary\") { operation { id } } }";
     admin.ok(snapshot, json!({"t": acme, "m": things["machine"]})).await;
-    let mut conn = database.connect().await;
+    let mut conn = database.desk().await;
     for statement in [
         "update tenant set title = 'canary' where id = $1",
         "update workflow set title = 'canary', created_by = 'canary' where tenant_id = $1",
@@ -123,17 +123,17 @@ async fn marked(database: &Database, admin: &Client, acme: &Value) -> Map<String
         values ($1, 1, now(), now(), 'canary', 'canary', '{\"canary\": 1}', 'ACCEPTED', 1, 'canary', 'canary', '\\x00')",
     ] {
         let acme: Uuid = acme.as_str().unwrap().parse().unwrap();
-        sqlx::query(statement).bind(acme).execute(&mut conn).await.unwrap_or_else(|e| panic!("{statement}: {e}"));
+        sqlx::query(statement).bind(acme).execute(&mut *conn).await.unwrap_or_else(|e| panic!("{statement}: {e}"));
     }
     let walled: Vec<String> = sqlx::query_scalar(
         "select tablename::text from pg_policies where policyname = 'tenant_wall' order by 1",
     )
-    .fetch_all(&mut conn)
+    .fetch_all(&mut *conn)
     .await
     .unwrap();
     for table in walled {
         let statement = format!("select exists (select from {table} t where t::text like '%{CANARY}%')");
-        let has: bool = sqlx::query_scalar(AssertSqlSafe(statement)).fetch_one(&mut conn).await.unwrap();
+        let has: bool = sqlx::query_scalar(AssertSqlSafe(statement)).fetch_one(&mut *conn).await.unwrap();
         let excused = WITHOUT_TEXT.iter().any(|(without, _)| *without == table);
         assert!(
             has || excused,
