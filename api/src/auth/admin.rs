@@ -68,7 +68,9 @@ pub async fn reset_admin_password(
             (user.id, user.email)
         }
         None => store::first_super_admin(&mut tx).await?.ok_or_else(|| {
-            Error::not_found("there is no administrator; the first start of `millrace up` makes one")
+            Error::not_found(
+                "there is no administrator; the first start of `millrace up` makes one, or `setUp` with `SETUP_TOKEN`",
+            )
         })?,
     };
     jobs::access::store::set_password(&mut tx, UserId(id), &hash).await?;

@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 /// The steps of [`chain`] that run a script.
 pub(super) const CHAIN_STEPS: usize = 6;
 
-/// A step that runs a script. A script has 100 ms of wall time, which a worker that is stopped in the
-/// middle of it, or a machine that is busy with a build, may use up for it; so it is tried again.
+/// A step that runs a script. A script has 100 ms of a processor, of which what the machine beneath takes away
+/// is counted as its own; so it is tried again.
 fn script(id: &str, code: &str, variable: &str) -> Value {
     json!({
         "id": id, "type": "script", "config": { "code": code, "outputVariable": variable },

@@ -292,7 +292,10 @@ fn oldest_transaction(session_s: f64, prepared_s: f64, sees_all: bool) -> Findin
         return Finding::warning(
             check,
             "the login of `DATABASE_URL` cannot see those of others; none of its own is old",
-            format!("as a superuser `grant pg_read_all_stats to {}`", DbRole::Worker.name()),
+            format!(
+                "as a superuser `grant pg_read_all_stats to {}`, or to the login itself while that role is missing",
+                DbRole::Worker.name()
+            ),
         );
     }
     let (age_s, what, remedy) = if prepared_s > session_s {
