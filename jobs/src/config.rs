@@ -101,9 +101,12 @@ impl<'a> Reader<'a> {
         Duration::from_secs(self.number(name, default, range))
     }
 
-    /// Notes a fault that the caller found.
+    /// Notes a fault that the caller found, once: several roles in one process read some of the same variables.
     pub fn fault(&mut self, fault: impl Into<String>) {
-        self.faults.push(fault.into());
+        let fault = fault.into();
+        if !self.faults.contains(&fault) {
+            self.faults.push(fault);
+        }
     }
 
     /// Ends the reading.
