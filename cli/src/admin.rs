@@ -59,7 +59,10 @@ pub(crate) async fn first(home: &Home, db: &PgPool, email: &str) -> jobs::Result
 /// `millrace admin …`.
 pub(crate) async fn run(command: Admin) -> anyhow::Result<()> {
     let Admin::ResetPassword { email, output } = command;
-    let first = Settings::default().read(read_email)?;
+    let (first, meant) =
+        Settings::default().read(|reader| (read_email(reader), reader.text(EMAIL_VARIABLE)))?;
+    // Whoever says whose installation this is means that administrator, and no other there may be.
+    let email = email.or(meant);
     let db = settings::operator().await?;
     let password = generate();
     let whose =

@@ -112,7 +112,8 @@ impl Home {
             Ok(text) => Ok(parse(&text)),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(BTreeMap::new()),
             Err(error) => Err(Error::invalid(format!(
-                "`{}` cannot be read: {error}; run as the user who ran `up`",
+                "`{}` cannot be read: {error}; run as the user who ran `up`, or name a \
+                 folder of your own in `MILLRACE_HOME`",
                 path.display()
             ))),
         }

@@ -117,9 +117,11 @@ pub(crate) async fn prove(db: &PgPool, keyring: &Keyring) -> anyhow::Result<()> 
 }
 
 fn remedy(file: &Path) -> String {
+    // Where `up` never ran there is nothing to restore.
+    let restore =
+        if file.exists() { format!("restore `{}` from its backup, ", file.display()) } else { String::new() };
     format!(
-        "restore `{}` from its backup, copy the file `secrets` of the first `up`, or set `{KEYRING_VARIABLE}` to \
-         what the other processes have",
-        file.display()
+        "{restore}copy the file `secrets` of the first `up`, or set `{KEYRING_VARIABLE}` to \
+         what the other processes have"
     )
 }

@@ -16,6 +16,25 @@ fn name(database: &Database) -> String {
 }
 
 #[tokio::test]
+async fn a_role_that_may_not_change_the_schema_is_told_what_to_do() {
+    let database = Database::empty().await;
+    let postgres = Postgres::shared().await;
+    if postgres.role() == postgres.keeper().get_username() {
+        println!(
+            "NOT TESTED: {} names one role for everything, which may do all",
+            tests::postgres::URL_VARIABLE
+        );
+        return;
+    }
+    let given =
+        format!("alter database {} owner to \"{}\"", name(&database), postgres.keeper().get_username());
+    run(&mut postgres.keeper().connect().await.unwrap(), &given).await;
+    let refused = migrate(&database.pool().await).await.unwrap_err();
+    assert_eq!(refused.code, jobs::Code::Denied, "{refused}");
+    assert!(refused.to_string().contains("`alter database … owner to …`"), "{refused}");
+}
+
+#[tokio::test]
 async fn a_migration_that_somebodys_work_and_it_wait_for_is_tried_again() {
     let database = Database::empty().await;
     let patient = format!("alter database {} set deadlock_timeout = '2s'", name(&database));

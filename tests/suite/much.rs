@@ -111,6 +111,32 @@ async fn a_listener_goes_at_once_and_what_it_heard_in_batches() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_buffer_that_does_not_exist_is_told_with_those_that_do() {
+    let database = Database::new().await;
+    let (tenant, listener) = heard(&database, 3, 10).await;
+    let admin = Door::open(&database).await.admin().await;
+    let query = "query($t: ID!, $l: ID!, $b: String) { bufferEvents(tenant: $t, listener: $l, buffer: $b) { nodes { id } } }";
+    let of = |buffer: Value| json!({"t": tenant.0, "l": listener.0, "b": buffer});
+    assert_eq!(admin.ok(query, of(Value::Null)).await["bufferEvents"]["nodes"].as_array().unwrap().len(), 3);
+    let (code, told) = admin.refusal(query, of(json!("defualt"))).await;
+    assert_eq!(code, "BAD_INPUT");
+    assert!(told.contains("no buffer `defualt`; `default` is the nearest name that there is"), "{told}");
+    // One that the pipeline fills is there before its first event.
+    let fills = r#"update listener set pipeline = '{"actions": [{"type": "save_to_buffer", "bufferName": "orders"}]}'"#;
+    sqlx::raw_sql(fills).execute(&mut *database.desk().await).await.unwrap();
+    assert_eq!(admin.ok(query, of(json!("orders"))).await["bufferEvents"]["nodes"], json!([]));
+    sqlx::raw_sql("delete from buffer_event").execute(&mut *database.desk().await).await.unwrap();
+    let (_, told) = admin.refusal(query, of(Value::Null)).await;
+    assert!(told.contains("no buffer `default`; there is `orders`"), "{told}");
+    // Where there is none at all, nobody meant another.
+    sqlx::raw_sql(r#"update listener set pipeline = '{"actions": []}'"#)
+        .execute(&mut *database.desk().await)
+        .await
+        .unwrap();
+    assert_eq!(admin.ok(query, of(Value::Null)).await["bufferEvents"]["nodes"], json!([]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_page_of_large_rows_ends_early_and_leaves_none_out() {
     let database = Database::new().await;
     let (tenant, listener) = heard(&database, 45, 200_000).await;

@@ -6,7 +6,7 @@ use jobs::db::PgPool;
 use jobs::db::wall::DbRole;
 use jobs::payload::noop::Noop;
 use jobs::queue::postgres::rescue::rescue;
-use jobs::queue::postgres::{control, look};
+use jobs::queue::postgres::{control, count as counts, look};
 use jobs::queue::wake::Hint;
 use jobs::queue::{NewJob, Wake, enqueue};
 use rules::id::JobId;
@@ -274,6 +274,8 @@ async fn a_kind_without_a_handler_waits_for_a_worker_that_has_one() {
     .execute(&mut conn)
     .await
     .unwrap();
+    // Without any worker it is that, and no matter of kinds.
+    assert_eq!(counts::unknown_kinds(&mut conn).await.unwrap(), []);
     let hands = Hands::start(&database, &[Pool::Maintenance]).await;
     // It stands behind them, so that they were looked at before it was done.
     let behind = put(&mut conn, noop("behind")).await;
@@ -281,6 +283,8 @@ async fn a_kind_without_a_handler_waits_for_a_worker_that_has_one() {
     let still: Vec<String> =
         sqlx::query_scalar("select kind from job_ready order by kind").fetch_all(&mut conn).await.unwrap();
     assert_eq!(still.len(), waiting.len(), "{still:?}");
+    let unknown = counts::unknown_kinds(&mut conn).await.unwrap();
+    assert!(unknown.contains(&("later.kind".to_owned(), 1)), "{unknown:?}");
     let told: Vec<String> =
         sqlx::query_scalar("select kinds from job_worker").fetch_one(&mut conn).await.unwrap();
     assert_eq!(told, handled.iter().map(|kind| kind.as_str()).collect::<Vec<_>>());

@@ -192,8 +192,9 @@ impl NoticeQuery {
         let name: Option<BufferName> = buffer.map(|b| b.parse()).transpose().map_err(Fault::BadInput)?;
         let mut conn = app(ctx).db.acquire().await?;
         let scope = enter(ctx, &mut conn, tenant.as_ref(), InTenant::Look).await?;
-        // An unknown listener is told; an empty page would hide it.
-        jobs::listener::get(&mut conn, scope.tenant, listener).await?;
+        // An unknown listener or buffer is told; an empty page would hide it.
+        let found = jobs::listener::get(&mut conn, scope.tenant, listener).await?;
+        buffer::require(&mut conn, &found, name.as_ref()).await?;
         let name = name.unwrap_or_default();
         let rows =
             buffer::store::page(&mut conn, scope.tenant, listener, &name, page.after, page.limit()).await?;

@@ -60,7 +60,13 @@ impl Tenant {
                 "mutation($email: String!, $password: String!) { login(email: $email, password: $password) { token } }",
                 json!({ "email": email, "password": password }),
             )
-            .await?;
+            .await
+            .with_context(|| {
+                format!(
+                    "`{email}` cannot log in; where the password of `ADMIN_PASSWORD`, or the one that the first `up` \
+                     kept, is no longer right, `millrace admin reset-password` makes a new one"
+                )
+            })?;
         let admin = nobody.with_token(&text(&answer, "/login/token")?);
         // Names are unique; a demo may be told again and again.
         let slug = format!("demo-{:08x}", rand::random::<u32>());

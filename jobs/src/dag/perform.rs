@@ -46,6 +46,7 @@ pub(super) async fn perform(
         .collect();
     let mut jobs = Vec::new();
     let mut places = Vec::new();
+    let mut again = Vec::new();
     let mut awaiting = awaiting.iter();
     for command in commands {
         let (node, attempt) = match command {
@@ -60,9 +61,15 @@ pub(super) async fn perform(
             continue;
         }
         jobs.extend(job(id, locked, command)?);
+        again.push(matches!(command, Command::Dispatch { after_s: 1.., .. }));
         places.push(place);
     }
     let enqueued = enqueue(conn, &jobs).await?;
+    let retries: Vec<i64> =
+        enqueued.iter().zip(&again).filter(|(_, again)| **again).map(|(job, _)| job.id.0).collect();
+    if !retries.is_empty() {
+        control::mark_retries(conn, &retries).await?;
+    }
     for (job, place) in enqueued.iter().zip(places) {
         if let Some(line) = place.and_then(|place| lines.get_mut(*place)) {
             line.job_id = Some(job.id.0);

@@ -156,6 +156,12 @@ fn told(error: MigrateError) -> Error {
             ),
         )
         .because(e),
+        MigrateError::Execute(e) | MigrateError::ExecuteMigration(e, _) if says(&e, MAY_NOT) => Error::denied(
+            "the role of `DATABASE_URL` may not change this database's schema; give it the database \
+             (`alter database … owner to …`), or migrate as its owner; nothing was changed by the migration that \
+             was refused",
+        )
+        .because(e),
         MigrateError::VersionMismatch(version) => Error::conflict(format!(
             "migration `{version}` was applied in another form than this executable holds; \
              it must come from another build; use that one, or a fresh database"
@@ -198,6 +204,8 @@ const WAITED_IN_VAIN: &str = "55P03";
 
 /// Postgres' code for the one that it gave up of those who waited for each other.
 const DEADLOCK: &str = "40P01";
+/// What Postgres says to a role that lacks a right.
+const MAY_NOT: &str = "42501";
 
 /// Which of the two a migration was given up for, if it was.
 fn code_of(error: &MigrateError) -> Option<&'static str> {

@@ -4,6 +4,7 @@ use jobs::dag::start::{Started, cancel};
 use jobs::queue::postgres::control;
 use rules::dag::Entry;
 use rules::id::{JobId, TenantId};
+use rules::queue::Why;
 use serde_json::{Value, json};
 use tests::wait;
 use uuid::Uuid;
@@ -167,6 +168,11 @@ async fn a_cancelled_run_leaves_nothing_behind() {
     let run = stage.start(json!({})).await;
     wait::until("both wait", async || stage.count("job_scheduled").await == 2).await;
     let mut conn = stage.database.connect().await;
+    // The delay was asked for, the node's next attempt was not.
+    let ids: Vec<i64> = sqlx::query_scalar("select id from job").fetch_all(&mut conn).await.unwrap();
+    let whys = jobs::queue::postgres::why::whys(&mut conn, &ids).await.unwrap();
+    assert_eq!(whys.iter().filter(|(_, why)| matches!(why, Why::Retrying(_))).count(), 1, "{whys:?}");
+    assert_eq!(whys.iter().filter(|(_, why)| matches!(why, Why::NotDue(_))).count(), 1, "{whys:?}");
     let other = TenantId(Uuid::now_v7());
     let refused = cancel(&mut conn, run, other, "stranger").await.unwrap_err();
     assert_eq!(refused.code, jobs::Code::NotFound);

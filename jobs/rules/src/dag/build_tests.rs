@@ -295,6 +295,42 @@ pub(super) fn beside_an_end(node: Value) -> Value {
 }
 
 #[test]
+fn what_cannot_be_read_hides_no_fault_beside_it_and_moves_none_behind_it() {
+    let test = |operator: &str, left: &str| json!({"operator": operator, "leftValue": left, "rightValue": 1});
+    let branches = json!([
+        7,
+        {"id": "not an id", "conditions": [test("equls", "{{ctx.lost.x}}"), 7, test("equals", "{{ctx.gone}}")]},
+        {"id": "good", "conditions": [test("equals", "{{ctx.away}}")]}
+    ]);
+    let parameters = json!([{"name": "", "sourceVariable": "{{ctx.none}}"}, 7, {"name": "x", "sourceVariable": "{{ctx.no}}"}]);
+    let draft = json!({
+        "nodes": [
+            {"id": "s", "type": "start"},
+            {"id": "c", "type": "condition", "config": {"branches": branches}},
+            {"id": "e", "type": "end", "config": {"outputParameters": parameters}}
+        ],
+        "edges": [{"source": "s", "target": "c"}, {"source": "c", "target": "e", "sourceHandle": "good"}, {"source": "c", "target": "e", "sourceHandle": "bad"}]
+    });
+    check(
+        draft,
+        &[
+            "`config.branches[0]`: must be an object",
+            "`config.branches[1].id`",
+            "`config.branches[1].conditions[0].operator`",
+            "`config.branches[1].conditions[0].leftValue`: `ctx.lost",
+            "`config.branches[1].conditions[1]`: must be an object",
+            "`config.branches[1].conditions[2].leftValue`: `ctx.gone",
+            "`config.branches[2].conditions[0].leftValue`: `ctx.away",
+            "there are `good`, `default`",
+            "`config.outputParameters[0].name`",
+            "`config.outputParameters[0].sourceVariable`: `ctx.none",
+            "`config.outputParameters[1]`: must be an object",
+            "`config.outputParameters[2].sourceVariable`: `ctx.no",
+        ],
+    );
+}
+
+#[test]
 fn several_circles_are_told_apart_and_all_at_once() {
     let node = |id: &str| json!({"id": id, "type": "script", "config": {"code": "1"}});
     let edge = |a: &str, b: &str| json!({"source": a, "target": b});

@@ -147,15 +147,22 @@ fn condition(config: &mut Fields<'_, '_>, compilers: &Compilers<'_>) -> Option<T
     }
     let mut branches: Vec<Branch> = Vec::new();
     for (place, value) in given.iter().enumerate() {
-        let Some(mut fields) = config.item("branches", place, value) else { continue };
-        if let Some(branch) = branch(&mut fields, compilers) {
-            if branch.id == ERROR || Some(branch.id.as_str()) == default {
-                fields.fault("id", Reason::Duplicate, format!("`{}` is a handle already", branch.id));
-            } else if branches.iter().any(|b| b.id == branch.id) {
-                fields.fault("id", Reason::Duplicate, format!("`{}` is another branch already", branch.id));
-            }
-            branches.push(branch);
+        let Some(mut fields) = config.item("branches", place, value) else {
+            branches.push(Branch {
+                id: String::new(),
+                label: String::new(),
+                logic: Logic::And,
+                tests: Vec::new(),
+            });
+            continue;
+        };
+        let branch = branch(&mut fields, compilers);
+        if branch.id == ERROR || Some(branch.id.as_str()) == default {
+            fields.fault("id", Reason::Duplicate, format!("`{}` is a handle already", branch.id));
+        } else if !branch.id.is_empty() && branches.iter().any(|b| b.id == branch.id) {
+            fields.fault("id", Reason::Duplicate, format!("`{}` is another branch already", branch.id));
         }
+        branches.push(branch);
         fields.end();
     }
     if default == Some(ERROR) {
@@ -164,7 +171,8 @@ fn condition(config: &mut Fields<'_, '_>, compilers: &Compilers<'_>) -> Option<T
     Some(Task::Condition(Condition { branches, default: default?.into() }))
 }
 
-fn branch(fields: &mut Fields<'_, '_>, compilers: &Compilers<'_>) -> Option<Branch> {
+/// Reads a branch; one that names itself badly has no id, but keeps its place, by which its faults are told.
+fn branch(fields: &mut Fields<'_, '_>, compilers: &Compilers<'_>) -> Branch {
     let id = fields.id("id");
     let label = fields.optional_text("label").or(id).unwrap_or_default().to_owned();
     let logic = fields.choice("conditionLogic", &[("AND", Logic::And), ("OR", Logic::Or)], Logic::And);
@@ -174,14 +182,19 @@ fn branch(fields: &mut Fields<'_, '_>, compilers: &Compilers<'_>) -> Option<Bran
     }
     let mut tests = Vec::new();
     for (place, value) in given.iter().enumerate() {
-        let Some(mut inner) = fields.item("conditions", place, value) else { continue };
-        tests.extend(test(&mut inner, compilers));
+        let Some(mut inner) = fields.item("conditions", place, value) else {
+            tests.push(Test::Expression(String::new()));
+            continue;
+        };
+        tests.push(test(&mut inner, compilers));
         inner.end();
     }
-    Some(Branch { id: id?.into(), label, logic, tests })
+    Branch { id: id.unwrap_or_default().into(), label, logic, tests }
 }
 
-fn test(fields: &mut Fields<'_, '_>, compilers: &Compilers<'_>) -> Option<Test> {
+/// Reads a test. What cannot be read of it is nothing in it, so that the rest of it and all behind it are still told
+/// by their places: a graph with a fault is never used.
+fn test(fields: &mut Fields<'_, '_>, compilers: &Compilers<'_>) -> Test {
     fields.get("id");
     let words: Vec<(&str, Option<Operator>)> = Operator::ALL
         .into_iter()
@@ -190,10 +203,11 @@ fn test(fields: &mut Fields<'_, '_>, compilers: &Compilers<'_>) -> Option<Test> 
         .collect();
     let Some(operator) = fields.word("operator", &words) else {
         // What stands beside it is read all the same, so that its faults are told at once.
-        fields.template("leftValue");
-        fields.template("rightValue");
-        fields.get("expression").and_then(|_| expression(fields, compilers));
-        return None;
+        let (left, right) = (fields.template("leftValue"), fields.template("rightValue"));
+        if fields.get("expression").is_some() {
+            expression(fields, compilers);
+        }
+        return compare(left, Operator::Equals, right);
     };
     let Some(operator) = operator else {
         return expression(fields, compilers);
@@ -203,22 +217,32 @@ fn test(fields: &mut Fields<'_, '_>, compilers: &Compilers<'_>) -> Option<Test> 
     if !operator.is_unary() && fields.get("rightValue").is_none() {
         fields.fault("rightValue", Reason::Missing, "must be there for this operator");
     }
-    let right = fields.template("rightValue").unwrap_or(Template::Plain(Value::Null));
-    if let (Operator::MatchesRegex, Template::Plain(Value::String(pattern))) = (operator, &right)
+    let right = fields.template("rightValue");
+    if let (Operator::MatchesRegex, Some(Template::Plain(Value::String(pattern)))) = (operator, &right)
         && let Err(why) = pattern::check(pattern)
     {
         fields.fault("rightValue", Reason::Malformed, why);
     }
-    Some(Test::Compare { left: left?, operator, right })
+    compare(left, operator, right)
+}
+
+/// A test of two values, either of which may be absent.
+fn compare(left: Option<Template>, operator: Operator, right: Option<Template>) -> Test {
+    Test::Compare { left: left.unwrap_or_else(nothing), operator, right: right.unwrap_or_else(nothing) }
+}
+
+/// What stands for a value that is absent or cannot be read.
+const fn nothing() -> Template {
+    Template::Plain(Value::Null)
 }
 
 /// A test by an expression of its own.
-fn expression(fields: &mut Fields<'_, '_>, compilers: &Compilers<'_>) -> Option<Test> {
-    let code = fields.text("expression")?;
-    if let Err(why) = (compilers.expression)(code) {
+fn expression(fields: &mut Fields<'_, '_>, compilers: &Compilers<'_>) -> Test {
+    let code = fields.text("expression");
+    if let Some(Err(why)) = code.map(compilers.expression) {
         fields.fault("expression", Reason::Script, why);
     }
-    Some(Test::Expression(code.into()))
+    Test::Expression(code.unwrap_or_default().into())
 }
 
 fn delay(config: &mut Fields<'_, '_>) -> Option<Task> {
@@ -253,16 +277,18 @@ fn end(config: &mut Fields<'_, '_>) -> Task {
     let given = config.list("outputParameters", MAX_PARAMETERS);
     let mut parameters: Vec<(String, Template)> = Vec::new();
     for (place, value) in given.iter().enumerate() {
-        let Some(mut fields) = config.item("outputParameters", place, value) else { continue };
-        let name = fields.id("name");
+        // One that cannot be read keeps its place, by which the faults of those behind it are told.
+        let Some(mut fields) = config.item("outputParameters", place, value) else {
+            parameters.push((String::new(), nothing()));
+            continue;
+        };
+        let name = fields.id("name").unwrap_or_default();
         fields.required("sourceVariable");
-        let source = fields.template("sourceVariable");
-        if let (Some(name), Some(source)) = (name, source) {
-            if parameters.iter().any(|(other, _)| other == name) {
-                fields.fault("name", Reason::Duplicate, format!("`{name}` is another parameter already"));
-            }
-            parameters.push((name.into(), source));
+        let source = fields.template("sourceVariable").unwrap_or_else(nothing);
+        if !name.is_empty() && parameters.iter().any(|(other, _)| other == name) {
+            fields.fault("name", Reason::Duplicate, format!("`{name}` is another parameter already"));
         }
+        parameters.push((name.into(), source));
         fields.end();
     }
     Task::End(End { fails, parameters })

@@ -126,8 +126,10 @@ impl Task {
         match self {
             Self::Start(_) | Self::Delay(_) => vec![OUTPUT],
             Self::Script(_) | Self::Order(_) => vec![SUCCESS],
+            // A branch of a draft whose id could not be read has none.
             Self::Condition(c) => {
-                c.branches.iter().map(|b| b.id.as_str()).chain([c.default.as_str()]).collect()
+                let branches = c.branches.iter().map(|b| b.id.as_str()).filter(|id| !id.is_empty());
+                branches.chain([c.default.as_str()]).collect()
             }
             Self::End(_) => Vec::new(),
         }

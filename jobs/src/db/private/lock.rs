@@ -64,15 +64,26 @@ impl UpLock {
 fn open(place: &Place) -> Result<File> {
     let path = place.lock();
     std::fs::create_dir_all(place.home()).map_err(|error| {
-        Error::invalid(format!("`{}` cannot be made: {error}; check its owner", place.home().display()))
+        Error::invalid(format!("`{}` cannot be made: {error}; {}", place.home().display(), remedy(&error)))
             .because(error)
     })?;
     OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path).map_err(
         |error| {
-            Error::invalid(format!("`{}` cannot be opened: {error}; check its owner", path.display()))
+            Error::invalid(format!("`{}` cannot be opened: {error}; {}", path.display(), remedy(&error)))
                 .because(error)
         },
     )
+}
+
+/// What to do about a folder that takes no file.
+fn remedy(error: &std::io::Error) -> &'static str {
+    match error.kind() {
+        std::io::ErrorKind::ReadOnlyFilesystem => "name a folder that can be written in `MILLRACE_HOME`",
+        std::io::ErrorKind::PermissionDenied => {
+            "check its owner, or name a folder of your own in `MILLRACE_HOME`"
+        }
+        _ => "check that it is a folder, and whose it is",
+    }
 }
 
 fn write_pid(file: &mut File) -> std::io::Result<()> {

@@ -14,6 +14,8 @@ use crate::db::{MAX_FETCHED, Slice, slice};
 /// How many events one save prunes at most: more than it adds, so that a shortened retention is caught up
 /// with, and few enough to stay quick.
 const PRUNE_BATCH: i64 = 200;
+/// Most names of buffers that are told.
+const MAX_NAMES: i64 = 100;
 
 /// A buffered event.
 #[derive(Debug, Clone, PartialEq)]
@@ -51,6 +53,29 @@ pub async fn insert(
     .execute(conn)
     .await?;
     Ok(())
+}
+
+/// The names of the buffers in which a listener has events, a bounded number of them. Goes from name to name, whatever
+/// stands under each.
+///
+/// # Errors
+/// Unavailable when nobody answers.
+pub async fn names(conn: &mut PgConnection, tenant: TenantId, listener: ListenerId) -> Result<Vec<String>> {
+    let names = sqlx::query_scalar!(
+        r#"with recursive held (name) as (
+            (select buffer from buffer_event where tenant_id = $1 and listener_id = $2 order by buffer limit 1)
+            union all
+            select (select e.buffer from buffer_event e where e.tenant_id = $1 and e.listener_id = $2 and e.buffer > h.name order by e.buffer limit 1)
+            from held h where h.name is not null
+        )
+        select name as "name!" from held where name is not null limit $3"#,
+        tenant.0,
+        listener.0,
+        MAX_NAMES
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(names)
 }
 
 /// Deletes the oldest of a buffer's events beyond its retention, a batch of them; answers how many. Only

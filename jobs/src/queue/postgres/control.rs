@@ -193,6 +193,15 @@ pub async fn hasten(conn: &mut PgConnection, id: JobId) -> Result<Vec<i32>> {
     Err(Error::conflict(format!("job {id} does not wait for its next attempt, and no other can be hastened")))
 }
 
+/// Tells of delayed jobs that they are further attempts of what failed, whose attempts are counted elsewhere.
+///
+/// # Errors
+/// Unavailable when nobody answers.
+pub(crate) async fn mark_retries(conn: &mut PgConnection, ids: &[i64]) -> Result<()> {
+    sqlx::query!("update job_scheduled set reason = 1 where job_id = any($1)", ids).execute(conn).await?;
+    Ok(())
+}
+
 /// A job that its maker wants to begin later.
 struct Delayed {
     kind: String,

@@ -69,14 +69,15 @@ pub async fn queues(conn: &mut PgConnection) -> Result<Vec<QueueDepth>> {
     Ok(rows)
 }
 
-/// Jobs that no worker of their pool knows, by kind.
+/// Jobs that no worker of their pool knows, by kind. A pool without any worker is told of as such, not here.
 ///
 /// # Errors
 /// Unavailable when nobody answers.
 pub async fn unknown_kinds(conn: &mut PgConnection) -> Result<Vec<(String, i64)>> {
     let rows = sqlx::query!(
         r#"select r.kind, count(*) as "count!" from job_ready r
-        where not exists (select from job_worker w where r.kind = any(w.kinds) and r.pool_id = any(w.pools) and w.seen_at > now() - $1::integer * interval '1 second')
+        where exists (select from job_worker w where r.pool_id = any(w.pools) and w.seen_at > now() - $1::integer * interval '1 second')
+        and not exists (select from job_worker w where r.kind = any(w.kinds) and r.pool_id = any(w.pools) and w.seen_at > now() - $1::integer * interval '1 second')
         group by r.kind"#,
         SEEN_WITHIN_S
     )
