@@ -119,7 +119,7 @@ async fn a_buffer_that_does_not_exist_is_told_with_those_that_do() {
     let of = |buffer: Value| json!({"t": tenant.0, "l": listener.0, "b": buffer});
     assert_eq!(admin.ok(query, of(Value::Null)).await["bufferEvents"]["nodes"].as_array().unwrap().len(), 3);
     let (code, told) = admin.refusal(query, of(json!("defualt"))).await;
-    assert_eq!(code, "BAD_INPUT");
+    assert_eq!(code, "BAD_USER_INPUT");
     assert!(told.contains("no buffer `defualt`; `default` is the nearest name that there is"), "{told}");
     // One that the pipeline fills is there before its first event.
     let fills = r#"update listener set pipeline = '{"actions": [{"type": "save_to_buffer", "bufferName": "orders"}]}'"#;

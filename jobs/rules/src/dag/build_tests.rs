@@ -130,6 +130,7 @@ fn faults_of_fields_are_told_with_their_place() {
             vec![
                 "`config.outputParameters[0].sourceVariable`: `ctx.q` leads to nothing: what comes before `e` writes `ctx.input`, `ctx.r`",
                 "[1].sourceVariable`: `{{` has no",
+                "[1].name`: `a` is another",
                 "[2].name`: `a` is another",
             ],
         ),
