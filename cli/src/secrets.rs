@@ -118,8 +118,11 @@ pub(crate) async fn prove(db: &PgPool, keyring: &Keyring) -> anyhow::Result<()> 
 
 fn remedy(file: &Path) -> String {
     // Where `up` never ran there is nothing to restore.
-    let restore =
-        if file.exists() { format!("restore `{}` from its backup, ", file.display()) } else { String::new() };
+    let restore = if file.parent().is_some_and(Path::exists) {
+        format!("restore `{}` from its backup, ", file.display())
+    } else {
+        String::new()
+    };
     format!(
         "{restore}copy the file `secrets` of the first `up`, or set `{KEYRING_VARIABLE}` to \
          what the other processes have"

@@ -37,9 +37,11 @@ async fn what_an_old_transaction_did_is_heard_when_it_commits_and_by_those_who_c
     let asked = json!({"t": acme, "id": id});
     let (mut quick, mut slow) = (database.connect().await, database.connect().await);
     host(&mut quick).await;
-    let mut talk = Talk::open(&admin).await;
-    talk.subscribe("1", DEPARTMENT, asked).await;
-    assert_eq!(talk.event("departmentEvents").await["name"], "joined");
+    let (mut talk, mut far) = (Talk::open(&admin).await, Talk::open(&admin.to(&other)).await);
+    for talk in [&mut talk, &mut far] {
+        talk.subscribe("1", DEPARTMENT, asked.clone()).await;
+        assert_eq!(talk.event("departmentEvents").await["name"], "joined");
+    }
     let mut old = slow.begin().await.unwrap();
     machine(&mut old, &id, "old").await;
     machine(&mut quick, &id, "new").await;
@@ -51,6 +53,8 @@ async fn what_an_old_transaction_did_is_heard_when_it_commits_and_by_those_who_c
     assert_eq!(name(&second), "newer");
     old.commit().await.unwrap();
     assert_eq!(name(&talk.event("departmentEvents").await), "old");
+    // The other process has read that far, too.
+    while name(&far.event("departmentEvents").await) != "old" {}
     // Whoever left before that misses it neither, and hears nothing twice.
     // Of several things that are made up for at once, the order is that of their numbers.
     for (left, missed, then) in [(&first, ["old", "newer"], "then"), (&second, ["old", "then"], "at last")] {
