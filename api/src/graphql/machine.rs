@@ -244,8 +244,8 @@ impl MachineMutation {
             by: &by,
             trace_parent: trace_parent(ctx),
         };
-        let (machine, requested) = create(&mut tx, &new).await?;
-        asked(ctx, tx, scope.tenant, machine, requested).await
+        let (_, requested) = create(&mut tx, &new).await?;
+        asked(ctx, tx, scope.tenant, requested).await
     }
 
     /// Moves a machine to another department, or, by who operates the installation, to another host: the

@@ -106,14 +106,13 @@ pub(crate) async fn asked(
     ctx: &Context<'_>,
     mut tx: Deed<'_>,
     tenant: TenantId,
-    machine: MachineId,
     requested: Requested,
 ) -> Result<Asked, Fault> {
-    let machine = machines::get(&mut tx, Some(tenant), machine).await?.try_into()?;
-    let operation = store::get(&mut tx, Some(tenant), requested.operation).await?.into();
+    let (operation, machine) = store::with_machine(&mut tx, tenant, requested.operation).await?;
+    let asked = Asked { machine: machine.try_into()?, operation: operation.into() };
     tx.commit().await?;
     requested.tell(app(ctx).wake());
-    Ok(Asked { machine, operation })
+    Ok(asked)
 }
 
 async fn ask(
@@ -136,7 +135,7 @@ async fn ask(
         trace_parent: trace_parent(ctx),
     };
     let requested = request(&mut tx, &wished).await?;
-    asked(ctx, tx, scope.tenant, machine, requested).await
+    asked(ctx, tx, scope.tenant, requested).await
 }
 
 /// What can be read of operations.

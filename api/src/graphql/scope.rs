@@ -75,8 +75,7 @@ pub(crate) async fn enter(
         }
     };
     // Entered before it is decided whether they may: what decides is behind the wall, too.
-    wall::enter(conn, wanted).await?;
-    let standing = look_up(app(ctx), conn, wanted, by).await?;
+    let standing = enter_and_look_up(app(ctx), conn, wanted, by).await?;
     if standing.may.is_some() {
         // What a stranger tries is not written into the audit of those whom it does not concern.
         ctx.data_unchecked::<Ledger>().in_tenant(ctx.item.node.response_key().node.as_str(), wanted);
@@ -122,7 +121,7 @@ pub(crate) async fn enter_or_all(
     Ok(Some(enter(ctx, conn, tenant, wish).await?.tenant))
 }
 
-async fn look_up(
+async fn enter_and_look_up(
     app: &App,
     conn: &mut PgConnection,
     wanted: TenantId,
@@ -132,7 +131,7 @@ async fn look_up(
         Principal::User { id, .. } => Some(*id),
         Principal::Key { .. } => None,
     };
-    let found = jobs::tenant::store::find(conn, wanted, user).await?.ok_or(Denied::Stranger)?;
+    let found = jobs::tenant::store::enter(conn, wanted, user).await?.ok_or(Denied::Stranger)?;
     let may = match by {
         Principal::User { .. } => {
             found.role.map(|role| Permissions::held(role, found.grants.as_deref(), None, app.config.wildcard))

@@ -115,7 +115,7 @@ impl SnapshotMutation {
         let (by, trace) = (scope.by.to_string(), trace_parent(ctx));
         let made = snapshot::create(&mut tx, scope.tenant, id, &name, &description, &by, trace).await;
         let (_, requested) = made?;
-        asked(ctx, tx, scope.tenant, id, requested).await
+        asked(ctx, tx, scope.tenant, requested).await
     }
 
     /// Puts a machine back to a snapshot; what has changed since is lost.
@@ -181,7 +181,7 @@ async fn ask(
     let scope = enter(ctx, &mut tx, tenant.as_ref(), wish).await?;
     let (name, by) = (read_name(name)?, scope.by.to_string());
     let requested = snapshot::ask(&mut tx, scope.tenant, id, &name, what, &by, trace_parent(ctx)).await?;
-    asked(ctx, tx, scope.tenant, id, requested).await
+    asked(ctx, tx, scope.tenant, requested).await
 }
 
 fn read_name(text: &str) -> Result<Name, Fault> {

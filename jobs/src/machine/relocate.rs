@@ -5,7 +5,7 @@ use rules::machine::{Action, HostState, OperationState, Reach, Seen, Whereabouts
 use sqlx::PgConnection;
 
 use super::request::{Request, Requested, request};
-use super::{listing, operation, snapshot, store};
+use super::{listing, snapshot, store};
 use crate::host::store as hosts;
 use crate::queue::Wake;
 use crate::{Error, Result};
@@ -56,7 +56,7 @@ impl Relocated {
 pub async fn relocate(conn: &mut PgConnection, wish: &Relocation<'_>) -> Result<Relocated> {
     let Relocation { tenant, machine, by, trace_parent, .. } = *wish;
     listing::store::may_come(conn, machine).await?;
-    store::lock(conn, tenant, machine).await?;
+    let (_, pending) = store::hold(conn, tenant, machine).await?;
     let known = store::get(conn, Some(tenant), machine).await?;
     if known.host == wish.host {
         return Ok(Relocated { woken: Vec::new(), asked: None });
@@ -72,7 +72,6 @@ pub async fn relocate(conn: &mut PgConnection, wish: &Relocation<'_>) -> Result<
         return Err(Error::conflict(format!("the machine does not fit on host `{}`: {reason}", target.name)));
     }
     let from = hosts::by_name(conn, &known.host).await?;
-    let pending = operation::store::pending(conn, machine).await?;
     let snapshots = snapshot::store::count(conn, machine).await?;
     let there = Whereabouts {
         seen: Seen::from_name(&known.seen).unwrap_or(Seen::Unknown),

@@ -1,7 +1,7 @@
 //! Asks something of a machine: wanted state, generation, operation and job, in the caller's transaction.
 
 use rules::id::{MachineId, OperationId, TenantId};
-use rules::machine::{Action, Admission, OperationState, admit};
+use rules::machine::{Action, Admission, admit};
 use rules::queue::Priority;
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -12,7 +12,7 @@ use crate::awaited;
 use crate::payload::machine::MachineOperate;
 use crate::queue::postgres::control::{self, Cancel};
 use crate::queue::wake::Hint;
-use crate::queue::{Enqueued, NewJob, Wake, enqueue};
+use crate::queue::{Enqueued, NewJob, Wake};
 use crate::{Error, Result};
 
 /// Something that somebody asks of a machine.
@@ -60,8 +60,7 @@ impl Requested {
 /// # Errors
 /// NotFound when the tenant has no such machine; Conflict when it is being destroyed, or must run for this.
 pub async fn request(conn: &mut PgConnection, asked: &Request<'_>) -> Result<Requested> {
-    let locked = store::lock(conn, asked.tenant, asked.machine).await?;
-    let pending = operation::store::pending(conn, asked.machine).await?;
+    let (held, pending) = store::hold(conn, asked.tenant, asked.machine).await?;
     let id = OperationId(Uuid::now_v7());
     let row = NewOperation {
         id,
@@ -71,11 +70,10 @@ pub async fn request(conn: &mut PgConnection, asked: &Request<'_>) -> Result<Req
         by: asked.by,
         reason: asked.reason,
     };
-    let instead_of = match admit(asked.action.name(), locked.wanted, &pending, locked.host_draining) {
+    let instead_of = match admit(asked.action.name(), held.wanted, &pending, held.host_draining) {
         Admission::Refuse(refused) => return Err(Error::conflict(refused.to_string())),
         Admission::Join(other) => {
-            let state = OperationState::Superseded;
-            operation::store::insert(conn, &row, state, locked.generation, None, Some(other)).await?;
+            operation::store::insert_superseded(conn, &row, held.generation, other).await?;
             return Ok(Requested { operation: id, enqueued: vec![], woken: vec![], stopping: false });
         }
         Admission::Queue { instead_of } => instead_of,
@@ -94,21 +92,18 @@ pub async fn request(conn: &mut PgConnection, asked: &Request<'_>) -> Result<Req
             Cancel::Ended => {}
         }
     }
-    let wanted = asked.action.wants().unwrap_or(locked.wanted);
-    let generation = store::want(conn, asked.machine, wanted).await?;
+    let wanted = asked.action.wants().unwrap_or(held.wanted);
     let urgent = !instead_of.is_empty();
-    let mut job = NewJob::on_host(&MachineOperate { operation_id: id }, locked.host_no)?;
+    let mut job = NewJob::on_host(&MachineOperate { operation_id: id }, held.host_no)?;
     if asked.action.name().passes_drain() {
-        job = job.queue(locked.host_no.off_queue());
+        job = job.queue(held.host_no.off_queue());
     }
     let job = job
         .tenant(asked.tenant)
         .ordered(order_key(asked.machine))
         .priority(if urgent { Priority::High } else { Priority::Medium })
         .trace(asked.trace_parent.map(ToOwned::to_owned));
-    let mut enqueued = enqueue(conn, &[job]).await?;
-    let job = enqueued.first().map(|job| job.id);
-    operation::store::insert(conn, &row, OperationState::Waiting, generation, job, None).await?;
+    let mut enqueued = vec![store::ask(conn, &row, wanted, &job).await?];
     // Now that what took their place is there to be named.
     for before in overtaken {
         enqueued.extend(awaited::operation_ended(conn, before).await?);

@@ -1,14 +1,16 @@
 //! Keeps machines.
 
 use chrono::{DateTime, Utc};
-use rules::id::{DepartmentId, HostId, MachineId, TenantId};
-use rules::machine::{Spec, Wanted};
+use rules::id::{DepartmentId, HostId, JobId, MachineId, OperationId, TenantId};
+use rules::machine::{ActionName, OperationState, Pending, Spec, Wanted};
 use rules::queue::HostNo;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use super::operation::NewOperation;
 use super::order_key;
 use crate::db::violates;
+use crate::queue::{Enqueued, NewJob};
 use crate::{Error, Listing, Result};
 
 /// A machine as people see it.
@@ -48,9 +50,9 @@ pub struct Machine {
     pub destroyed_at: Option<DateTime<Utc>>,
 }
 
-/// A machine whose row is locked, and what is needed to ask something of it.
+/// A machine that is held, and what is needed to ask something of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Locked {
+pub(super) struct Held {
     pub(super) host_no: HostNo,
     pub(super) host_draining: bool,
     pub(super) wanted: Wanted,
@@ -104,42 +106,81 @@ pub(super) async fn insert(
     }
 }
 
-/// Locks a tenant's machine until the transaction ends, so that what is asked of it follows one another.
+/// Holds a tenant's machine until the transaction ends, so that what is asked of it follows one another; tells what was
+/// asked of it and has not ended, in the order in which it is done.
 ///
 /// # Errors
 /// NotFound when the tenant has no such machine, or it is destroyed.
-pub(super) async fn lock(conn: &mut PgConnection, tenant: TenantId, id: MachineId) -> Result<Locked> {
+pub(super) async fn hold(
+    conn: &mut PgConnection,
+    tenant: TenantId,
+    id: MachineId,
+) -> Result<(Held, Vec<Pending>)> {
     let row = sqlx::query!(
-        r#"select h.no, h.draining_at is not null as "draining!", m.wanted, m.generation from machine m join host h on h.id = m.host_id
-        where m.tenant_id = $1 and m.id = $2 and m.destroyed_at is null for update of m"#,
+        r#"select no, draining, wanted, generation, ids, actions, states from machine_hold_v1($1, $2)"#,
         tenant.0,
         id.0
     )
-    .fetch_optional(conn)
-    .await?
-    .ok_or_else(|| absent(id))?;
-    Ok(Locked {
-        host_no: HostNo::new(row.no).ok_or_else(|| Error::internal("a host's number is out of range"))?,
-        host_draining: row.draining,
-        wanted: Wanted::from_name(&row.wanted)
-            .ok_or_else(|| Error::internal(format!("`{}` is no wanted state", row.wanted)))?,
-        generation: row.generation,
-    })
+    .fetch_one(conn)
+    .await?;
+    let no = row.no.ok_or_else(|| absent(id))?;
+    let odd = || Error::internal(format!("machine {id} does not read back"));
+    let held = Held {
+        host_no: HostNo::new(no).ok_or_else(|| Error::internal("a host's number is out of range"))?,
+        host_draining: row.draining.ok_or_else(odd)?,
+        wanted: row.wanted.as_deref().and_then(Wanted::from_name).ok_or_else(odd)?,
+        generation: row.generation.ok_or_else(odd)?,
+    };
+    let pending = row
+        .ids
+        .into_iter()
+        .flatten()
+        .zip(row.actions.into_iter().flatten())
+        .zip(row.states.into_iter().flatten());
+    let pending = pending.map(|((id, action), state)| {
+        Ok(Pending {
+            id: OperationId(id),
+            action: action.parse::<ActionName>().map_err(Error::internal)?,
+            state: OperationState::from_name(&state)
+                .ok_or_else(|| Error::internal(format!("`{state}` is no state of an operation")))?,
+        })
+    });
+    Ok((held, pending.collect::<Result<_>>()?))
 }
 
-/// Sets what a machine shall be, and counts its generation up. Returns the new one.
+/// Enters an operation on a machine that is held, with its job, and says what the machine shall be.
 ///
 /// # Errors
-/// Unavailable when nobody answers.
-pub(super) async fn want(conn: &mut PgConnection, id: MachineId, wanted: Wanted) -> Result<i64> {
-    let generation = sqlx::query_scalar!(
-        "update machine set wanted = $2, generation = generation + 1, drift = null, updated_at = now() where id = $1 returning generation",
-        id.0,
-        wanted.as_str()
+/// Invalid for a job that cannot be kept; Unavailable when nobody answers.
+pub(super) async fn ask(
+    conn: &mut PgConnection,
+    new: &NewOperation<'_>,
+    wanted: Wanted,
+    job: &NewJob,
+) -> Result<Enqueued> {
+    let keyed = job.keyed()?;
+    let id = sqlx::query_scalar!(
+        r#"select job_id as "job_id!" from machine_ask_v1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)"#,
+        new.id.0,
+        new.tenant.0,
+        new.machine.0,
+        new.action.name().as_str(),
+        new.action.snapshot().map(|s| s.0),
+        wanted.as_str(),
+        new.by,
+        new.reason,
+        keyed.queue,
+        keyed.pool,
+        keyed.kind,
+        keyed.priority,
+        keyed.max_attempts,
+        keyed.order_key,
+        keyed.trace_parent,
+        keyed.payload
     )
     .fetch_one(conn)
     .await?;
-    Ok(generation)
+    Ok(keyed.enqueued(JobId(id)))
 }
 
 /// Sets what a machine shall be, as part of what was just asked of it.

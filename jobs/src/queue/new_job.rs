@@ -56,6 +56,26 @@ pub struct Enqueued {
     pub pool: i32,
 }
 
+/// What is stored of a job that is due now under an order key, its tenant apart.
+#[derive(Debug)]
+pub(crate) struct KeyedJob<'a> {
+    pub(crate) queue: i32,
+    pub(crate) pool: i32,
+    pub(crate) kind: &'a str,
+    pub(crate) priority: i16,
+    pub(crate) max_attempts: i16,
+    pub(crate) order_key: String,
+    pub(crate) trace_parent: Option<&'a str>,
+    pub(crate) payload: &'a str,
+}
+
+impl KeyedJob<'_> {
+    /// What became of it, entered under this id.
+    pub(crate) fn enqueued(&self, id: JobId) -> Enqueued {
+        Enqueued { id, existing: false, pool: self.pool }
+    }
+}
+
 impl NewJob {
     /// A job of the payload's kind, due now, with its kind's policy.
     ///
@@ -187,6 +207,27 @@ impl NewJob {
     /// Whether it has no keys and waits for no time, so that nothing can be in its way.
     pub(super) fn is_plain(&self) -> bool {
         self.order_key.is_none() && self.unique.is_none() && self.due == Due::Now
+    }
+
+    /// The columns of a job that is due now under an order key, for a statement that enters it together with what it
+    /// acts on. It has no other key, which such a statement does not look at.
+    ///
+    /// # Errors
+    /// Invalid for a key beyond its bound; Internal for a job without an order key, or of another sort.
+    pub(crate) fn keyed(&self) -> Result<KeyedJob<'_>> {
+        self.check(Utc::now())?;
+        let order_key = self.stored_order_key().filter(|_| self.unique.is_none() && self.due == Due::Now);
+        Ok(KeyedJob {
+            queue: self.queue.id,
+            pool: self.queue.pool_id,
+            kind: self.kind.as_str(),
+            priority: self.priority as i16,
+            max_attempts: i16::try_from(self.max_attempts).unwrap_or(i16::MAX),
+            order_key: order_key
+                .ok_or_else(|| Error::internal("a job with an order key alone was wanted"))?,
+            trace_parent: self.trace_parent.as_deref(),
+            payload: &self.payload,
+        })
     }
 
     /// Refuses what cannot be kept. `now` need be true to the day only: it bounds a year.

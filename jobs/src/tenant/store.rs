@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use rules::access::{Slug, TenantRole, Title};
 use rules::id::{TenantId, UserId};
-use sqlx::PgConnection;
+use sqlx::{Connection, PgConnection};
 use uuid::Uuid;
 
 use crate::db::violates;
@@ -72,6 +72,18 @@ pub struct Found {
     pub modules: Option<Vec<String>>,
 }
 
+impl Found {
+    fn of(
+        tenant: Tenant,
+        role: Option<&str>,
+        grants: Option<Vec<String>>,
+        modules: Option<Vec<String>>,
+    ) -> Result<Self> {
+        let role = role.map(|role| role.parse().map_err(Error::internal)).transpose()?;
+        Ok(Self { tenant, role, grants, modules })
+    }
+}
+
 /// A tenant, and how a user stands in it. Without a user, there is no role.
 ///
 /// # Errors
@@ -92,7 +104,6 @@ pub async fn find(conn: &mut PgConnection, id: TenantId, user: Option<UserId>) -
     .fetch_optional(conn)
     .await?;
     row.map(|r| {
-        let role = r.role.map(|role| role.parse().map_err(Error::internal)).transpose()?;
         let tenant = Tenant {
             id: r.id,
             slug: r.slug,
@@ -100,7 +111,35 @@ pub async fn find(conn: &mut PgConnection, id: TenantId, user: Option<UserId>) -
             disabled_at: r.disabled_at,
             created_at: r.created_at,
         };
-        Ok(Found { tenant, role, grants: r.grants, modules: r.modules })
+        Found::of(tenant, r.role.as_deref(), r.grants, r.modules)
+    })
+    .transpose()
+}
+
+/// Enters a tenant, as [`wall::enter`](crate::db::wall::enter) does, and finds it and how a user stands in it.
+///
+/// # Errors
+/// Unavailable when nobody answers.
+pub async fn enter(conn: &mut PgConnection, id: TenantId, user: Option<UserId>) -> Result<Option<Found>> {
+    let local = conn.is_in_transaction();
+    let row = sqlx::query!(
+        r#"select id as "id!", slug as "slug!", title as "title!", disabled_at, created_at as "created_at!", modules, role, grants
+        from tenant_enter_v1($1, $2, $3)"#,
+        id.0,
+        user.map(|u| u.0),
+        local
+    )
+    .fetch_optional(conn)
+    .await?;
+    row.map(|r| {
+        let tenant = Tenant {
+            id: r.id,
+            slug: r.slug,
+            title: r.title,
+            disabled_at: r.disabled_at,
+            created_at: r.created_at,
+        };
+        Found::of(tenant, r.role.as_deref(), r.grants, r.modules)
     })
     .transpose()
 }

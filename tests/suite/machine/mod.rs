@@ -19,3 +19,4 @@ mod schedule;
 pub(crate) mod stage;
 pub(crate) mod storm;
 mod stranger;
+mod together;

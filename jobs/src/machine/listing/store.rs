@@ -21,6 +21,8 @@ pub struct Recorded {
     pub wanted: Wanted,
     /// What it was seen to be.
     pub seen: Seen,
+    /// How that differs from what is wanted, as it was recorded.
+    pub drift: Option<String>,
     /// The generation of the operation that last acted.
     pub applied: i64,
     /// Whether an operation is under way or waits.
@@ -37,6 +39,12 @@ impl Recorded {
     pub fn is_to_be_seen(&self) -> bool {
         !(self.acting || self.busy && self.unmade)
     }
+
+    /// Whether a look that found this would record nothing: it is known, and no drift is recorded of a machine of which
+    /// something else was asked.
+    pub fn is_known(&self, seen: Seen, drift: Option<&str>) -> bool {
+        self.seen == seen && (self.busy || self.drift.as_deref() == drift)
+    }
 }
 
 /// Every machine recorded on a host and not destroyed.
@@ -46,7 +54,7 @@ impl Recorded {
 pub async fn recorded(conn: &mut PgConnection, host: HostId) -> Result<Vec<Recorded>> {
     let rows = sqlx::query_as!(
         RecordedRow,
-        r#"select m.id, m.host_id, m.tenant_id, m.wanted, m.seen, m.applied,
+        r#"select m.id, m.host_id, m.tenant_id, m.wanted, m.seen, m.drift, m.applied,
             exists (select from machine_operation o where o.machine_id = m.id and o.ended_at is null) as "busy!",
             exists (select from machine_operation o where o.machine_id = m.id and o.ended_at is null and o.state = 'RUNNING') as "acting!",
             m.seen = 'UNKNOWN' and (m.applied = 0 or exists (
@@ -66,12 +74,9 @@ pub async fn recorded(conn: &mut PgConnection, host: HostId) -> Result<Vec<Recor
 pub async fn recorded_of(conn: &mut PgConnection, machines: &[uuid::Uuid]) -> Result<Vec<Recorded>> {
     let rows = sqlx::query_as!(
         RecordedRow,
-        r#"select m.id, m.host_id, m.tenant_id, m.wanted, m.seen, m.applied,
-            exists (select from machine_operation o where o.machine_id = m.id and o.ended_at is null) as "busy!",
-            exists (select from machine_operation o where o.machine_id = m.id and o.ended_at is null and o.state = 'RUNNING') as "acting!",
-            m.seen = 'UNKNOWN' and (m.applied = 0 or exists (
-                select from machine_operation o where o.machine_id = m.id and o.generation = m.applied and o.action in ('CREATE', 'DEFINE'))) as "unmade!"
-        from machine m where m.id = any($1) and m.destroyed_at is null"#,
+        r#"select id as "id!", host_id as "host_id!", tenant_id as "tenant_id!", wanted as "wanted!", seen as "seen!", drift,
+            applied as "applied!", busy as "busy!", acting as "acting!", unmade as "unmade!"
+        from machine_recorded_v1($1)"#,
         machines
     )
     .fetch_all(conn)
@@ -85,6 +90,7 @@ struct RecordedRow {
     tenant_id: uuid::Uuid,
     wanted: String,
     seen: String,
+    drift: Option<String>,
     applied: i64,
     busy: bool,
     acting: bool,
@@ -100,6 +106,7 @@ impl RecordedRow {
             tenant: TenantId(self.tenant_id),
             wanted: Wanted::from_name(&self.wanted).ok_or_else(odd)?,
             seen: Seen::from_name(&self.seen).ok_or_else(odd)?,
+            drift: self.drift,
             applied: self.applied,
             busy: self.busy,
             acting: self.acting,

@@ -4,12 +4,13 @@ use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 use rules::id::{JobId, MachineId, OperationId, TenantId};
-use rules::machine::{ActionName, OperationState, Pending, WhyWaits};
+use rules::machine::WhyWaits;
 use rules::queue::Why;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::NewOperation;
+use crate::machine::Machine;
 use crate::queue::postgres::why::whys;
 use crate::{Error, Result};
 
@@ -63,60 +64,32 @@ pub struct Waiting {
     pub why: WhyWaits,
 }
 
-/// Enters an operation.
+/// Enters an operation in whose place another stands, which was asked for before it.
 ///
 /// # Errors
 /// Unavailable when nobody answers.
-pub(in crate::machine) async fn insert(
+pub(in crate::machine) async fn insert_superseded(
     conn: &mut PgConnection,
     new: &NewOperation<'_>,
-    state: OperationState,
     generation: i64,
-    job: Option<JobId>,
-    superseded_by: Option<OperationId>,
+    by: OperationId,
 ) -> Result<()> {
     sqlx::query!(
-        "insert into machine_operation (id, tenant_id, machine_id, action, snapshot_id, state, generation, job_id, reason, superseded_by, requested_by, ended_at)
-        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, case when $12 then now() end)",
+        "insert into machine_operation (id, tenant_id, machine_id, action, snapshot_id, state, generation, reason, superseded_by, requested_by, ended_at)
+        values ($1, $2, $3, $4, $5, 'SUPERSEDED', $6, $7, $8, $9, now())",
         new.id.0,
         new.tenant.0,
         new.machine.0,
         new.action.name().as_str(),
         new.action.snapshot().map(|s| s.0),
-        state.as_str(),
         generation,
-        job.map(|j| j.0),
         new.reason,
-        superseded_by.map(|o| o.0),
+        by.0,
         new.by,
-        state.has_ended(),
     )
     .execute(conn)
     .await?;
     Ok(())
-}
-
-/// What was asked of a machine and has not ended, in the order in which it is done.
-///
-/// # Errors
-/// Unavailable when nobody answers.
-pub(in crate::machine) async fn pending(conn: &mut PgConnection, machine: MachineId) -> Result<Vec<Pending>> {
-    let rows = sqlx::query!(
-        "select id, action, state from machine_operation where machine_id = $1 and ended_at is null order by generation",
-        machine.0
-    )
-    .fetch_all(conn)
-    .await?;
-    rows.into_iter()
-        .map(|row| {
-            Ok(Pending {
-                id: OperationId(row.id),
-                action: row.action.parse::<ActionName>().map_err(Error::internal)?,
-                state: OperationState::from_name(&row.state)
-                    .ok_or_else(|| Error::internal(format!("`{}` is no state of an operation", row.state)))?,
-            })
-        })
-        .collect()
 }
 
 /// Lets another operation take the place of one that has not ended. Returns its job, if it has one.
@@ -170,7 +143,71 @@ pub async fn get(conn: &mut PgConnection, tenant: Option<TenantId>, id: Operatio
     )
     .fetch_optional(conn)
     .await?
-    .ok_or_else(|| Error::not_found(format!("there is no operation `{id}`")))
+    .ok_or_else(|| absent(id))
+}
+
+/// A tenant's operation with its machine, as both are now.
+///
+/// # Errors
+/// NotFound when the tenant has no such operation.
+pub async fn with_machine(
+    conn: &mut PgConnection,
+    tenant: TenantId,
+    id: OperationId,
+) -> Result<(Operation, Machine)> {
+    let r = sqlx::query!(
+        "select o.action, o.snapshot_id, o.state, o.generation, o.job_id, o.reason, o.error, o.superseded_by, o.requested_by,
+            o.created_at, o.started_at, o.ended_at, m.id as machine_id, m.department_id, m.host_id, h.name as host, m.name, m.spec, m.wanted,
+            m.seen, m.seen_reason, m.seen_at, m.drift, m.generation as machine_generation, m.created_by, m.created_at as machine_created_at,
+            m.destroyed_at
+        from machine_operation o join machine m on m.id = o.machine_id join host h on h.id = m.host_id
+        where o.tenant_id = $1 and o.id = $2",
+        tenant.0,
+        id.0
+    )
+    .fetch_optional(conn)
+    .await?
+    .ok_or_else(|| absent(id))?;
+    let operation = Operation {
+        id: id.0,
+        tenant_id: tenant.0,
+        machine_id: r.machine_id,
+        action: r.action,
+        snapshot_id: r.snapshot_id,
+        state: r.state,
+        generation: r.generation,
+        job_id: r.job_id,
+        reason: r.reason,
+        error: r.error,
+        superseded_by: r.superseded_by,
+        requested_by: r.requested_by,
+        created_at: r.created_at,
+        started_at: r.started_at,
+        ended_at: r.ended_at,
+    };
+    let machine = Machine {
+        id: r.machine_id,
+        tenant_id: tenant.0,
+        department_id: r.department_id,
+        host_id: r.host_id,
+        host: r.host,
+        name: r.name,
+        spec: r.spec,
+        wanted: r.wanted,
+        seen: r.seen,
+        seen_reason: r.seen_reason,
+        seen_at: r.seen_at,
+        drift: r.drift,
+        generation: r.machine_generation,
+        created_by: r.created_by,
+        created_at: r.machine_created_at,
+        destroyed_at: r.destroyed_at,
+    };
+    Ok((operation, machine))
+}
+
+fn absent(id: OperationId) -> Error {
+    Error::not_found(format!("there is no operation `{id}`"))
 }
 
 /// A page of a machine's operations, newest first, older than the given one.

@@ -71,7 +71,7 @@ pub async fn ask(
     trace_parent: Option<&str>,
 ) -> Result<Requested> {
     // The machine first, as everybody who asks something of it does.
-    machines::lock(conn, tenant, machine).await?;
+    machines::hold(conn, tenant, machine).await?;
     let (id, seen) = store::ready(conn, tenant, machine, name, what == Ask::Delete).await?;
     let action = match what {
         Ask::Revert => Action::SnapshotRevert(id),
