@@ -18,8 +18,11 @@ use crate::Result;
 use crate::db::CALL_TIMEOUT;
 use crate::db::patience::{about, bounded};
 
-/// The time between two sends of one process over a long while: 400 a second.
-const SEND_INTERVAL: Duration = Duration::from_micros(2_500);
+/// The time between two sends of one process over a long while where somebody waits for them to work: 400 a second.
+pub const AT_ONCE: Duration = Duration::from_micros(2_500);
+
+/// The same where people are told what happened: 50 a second. Each makes every process of the API read the log.
+pub const SOON: Duration = Duration::from_millis(20);
 
 /// By how much sends may run ahead of their interval: so many go out at once after a rest.
 const SEND_AHEAD: Duration = Duration::from_millis(100);
@@ -49,11 +52,11 @@ struct Pending {
 }
 
 impl Notifier {
-    /// A notifier whose words go out on `channel` until `ended`. What is said later waits for
-    /// [`Notifier::flush`].
-    pub fn start(db: PgPool, channel: &'static str, ended: CancellationToken) -> Self {
+    /// A notifier whose words go out on `channel` until `ended`, one send in `every` over a long while. What is said
+    /// later waits for [`Notifier::flush`].
+    pub fn start(db: PgPool, channel: &'static str, every: Duration, ended: CancellationToken) -> Self {
         let pending: Arc<Pending> = Arc::default();
-        tokio::spawn(send_all(db.clone(), channel, Arc::clone(&pending), ended));
+        tokio::spawn(send_all(db.clone(), channel, every, Arc::clone(&pending), ended));
         Self { db, channel, pending }
     }
 
@@ -86,7 +89,13 @@ impl Pending {
     }
 }
 
-async fn send_all(db: PgPool, channel: &'static str, pending: Arc<Pending>, ended: CancellationToken) {
+async fn send_all(
+    db: PgPool,
+    channel: &'static str,
+    every: Duration,
+    pending: Arc<Pending>,
+    ended: CancellationToken,
+) {
     // When the sends so far would be over, one per interval.
     let mut over = Instant::now();
     loop {
@@ -96,7 +105,7 @@ async fn send_all(db: PgPool, channel: &'static str, pending: Arc<Pending>, ende
         }
         pending.flush(&db, channel).await;
         let now = Instant::now();
-        over = over.max(now) + SEND_INTERVAL;
+        over = over.max(now) + every;
         let ahead = over.duration_since(now);
         if ahead > SEND_AHEAD {
             // What comes meanwhile gathers.

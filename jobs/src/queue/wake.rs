@@ -7,7 +7,7 @@ use sqlx::PgPool;
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
-use crate::db::notify::{Heard, Notifier, listen, tell};
+use crate::db::notify::{AT_ONCE, Heard, Notifier, SOON, listen, tell};
 use crate::metrics;
 use crate::queue::Enqueued;
 
@@ -50,8 +50,8 @@ impl Wake {
     pub fn start(db: &PgPool, ended: &CancellationToken) -> Self {
         Self {
             here: broadcast::Sender::new(HINTS),
-            elsewhere: Notifier::start(db.clone(), CHANNEL, ended.clone()),
-            news: Notifier::start(db.clone(), NEWS, ended.clone()),
+            elsewhere: Notifier::start(db.clone(), CHANNEL, AT_ONCE, ended.clone()),
+            news: Notifier::start(db.clone(), NEWS, SOON, ended.clone()),
         }
     }
 
