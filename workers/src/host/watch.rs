@@ -71,7 +71,11 @@ async fn look_again(context: &Context, hold: &Hold, machines: &[Uuid]) -> jobs::
     for known in recorded.iter().flatten().filter(|known| known.host == hold.id && known.is_to_be_seen()) {
         let look = hold.hypervisor().look(known.machine);
         if let Ok(Ok(seen)) = tokio::time::timeout(Errand::Look.awaited_for(), look).await {
-            sights.push(sight(known, &seen));
+            // An operation that has ended has recorded what its own act made of the machine.
+            let sight = sight(known, &seen);
+            if !known.is_known(sight.seen, sight.drift.as_deref()) {
+                sights.push(sight);
+            }
         }
     }
     if sights.is_empty() {
