@@ -16,6 +16,10 @@ const BATCH: usize = 200;
 /// How many calls may be on their way at once: one that is slow does not keep all others waiting.
 const WAYS: usize = 2;
 
+/// For how long a call has the database to itself: what is asked meanwhile goes together, and only behind one that is
+/// slow beside it.
+const LEAD: Duration = Duration::from_millis(10);
+
 /// Asks for many; answers in their order, one for each.
 type Ask<Q, A> = dyn Fn(Vec<Q>) -> BoxFuture<'static, Result<Vec<A>>> + Send + Sync;
 
@@ -46,11 +50,15 @@ impl<Q: Clone + Send + 'static, A: Send + 'static> Gather<Q, A> {
                     continue;
                 }
                 let ask = Arc::clone(&ask);
-                tokio::spawn(async move {
+                let asking = tokio::spawn(async move {
                     answer(&*ask, questions, doors).await;
                     drop(way);
                 });
-                tokio::time::sleep(apart).await;
+                // It goes on when its lead is over, and who asks is told by itself.
+                let led = tokio::join!(tokio::time::timeout(LEAD, asking), tokio::time::sleep(apart));
+                if let (Ok(Err(error)), ()) = led {
+                    tracing::error!(%error, "a call for many panicked");
+                }
             }
         });
         Self(to)
