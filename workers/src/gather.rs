@@ -167,6 +167,39 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_is_asked_while_a_call_is_on_its_way_goes_with_the_next_and_beside_one_that_is_slow() {
+        let calls = Arc::new(Mutex::new(Vec::new()));
+        let noted = Arc::clone(&calls);
+        let free = Arc::new(Semaphore::new(0));
+        let gate = Arc::clone(&free);
+        let gather = Gather::start(Duration::ZERO, move |questions: Vec<u32>| {
+            noted.lock().unwrap().push(questions.clone());
+            let gate = Arc::clone(&gate);
+            async move {
+                gate.acquire().await.map_err(Error::internal)?.forget();
+                Ok(questions)
+            }
+            .boxed()
+        });
+        let began = std::time::Instant::now();
+        let mut first = Box::pin(gather.ask(0));
+        while calls.lock().unwrap().is_empty() {
+            assert!(futures::poll!(&mut first).is_pending());
+            tokio::task::yield_now().await;
+        }
+        let mut behind = Box::pin(join_all((1..4).map(|question| gather.ask(question))));
+        while calls.lock().unwrap().len() < 2 {
+            assert!(futures::poll!(&mut behind).is_pending());
+            tokio::task::yield_now().await;
+        }
+        assert!(began.elapsed() >= LEAD, "it was not slow yet");
+        assert_eq!(*calls.lock().unwrap(), [vec![0], vec![1, 2, 3]]);
+        free.add_permits(2);
+        assert_eq!(first.await.unwrap(), 0);
+        assert!(behind.await.into_iter().all(|answer| answer.is_ok()));
+    }
+
+    #[tokio::test]
     async fn who_was_stopped_asks_no_more() {
         let asked = Arc::new(Mutex::new(Vec::new()));
         let noted = Arc::clone(&asked);
