@@ -267,7 +267,8 @@ async fn cut_off(ward: &mut Ward) -> Row {
     assert!(ward.stage.relocate(machine, "elsewhere", false).await.is_err(), "it runs there");
     ward.stage.relocate(machine, "elsewhere", true).await.unwrap();
     let start = ward.stage.ask(machine, Action::Start).await;
-    wait::until_within(LIMIT, "the start is refused", async || {
+    // A guest that is emulated beside other work takes long to find its disk in use.
+    wait::until_within(2 * LIMIT, "the start is refused", async || {
         hurry(&ward.db).await;
         let errors: Vec<String> = sqlx::query_scalar(
             "select a.error from job_attempt a join machine_operation o using (job_id) where o.id = $1",

@@ -52,6 +52,9 @@ pub(crate) fn spec(name: &str) -> Spec {
     Draft { name, vcpus: 1, memory_mib: 64, disk_gib: 1, os: Os::Ubuntu }.check().unwrap()
 }
 
+/// A listing passes over what somebody holds at that moment, and the next comes half a minute later.
+const LISTED_WITHIN: Duration = Duration::from_secs(75);
+
 impl Stage {
     pub(crate) async fn new() -> Self {
         let database = Database::new().await;
@@ -219,7 +222,7 @@ impl Stage {
     /// Waits until a machine is seen so.
     pub(crate) async fn becomes(&self, id: MachineId, seen: &str) {
         let db = self.database.pool().await;
-        wait::until(&format!("machine {id} is seen {seen}"), async || {
+        wait::until_within(LISTED_WITHIN, &format!("machine {id} is seen {seen}"), async || {
             let mut conn = db.acquire().await.unwrap();
             store::get(&mut conn, None, id).await.unwrap().seen == seen
         })

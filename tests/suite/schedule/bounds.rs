@@ -19,19 +19,24 @@ const STATUS_PAGES: i64 = 60;
 /// Pages that it may touch in all when nothing is due.
 const IDLE_PAGES: i64 = 60;
 
-#[tokio::test(flavor = "multi_thread")]
-async fn ten_thousand_schedules_of_every_second_cost_a_bounded_batch() {
-    let stage = Stage::new().await;
-    let id = stage.schedule(json!({"intervalSeconds": 1, "catchUp": "ALL", "catchUpMax": 100})).await;
+/// Makes [`MANY`] of the schedule there is, none of them due for an hour.
+async fn many(stage: &Stage) {
     // What is measured are plans that follow no statistics, so nobody else may renew them in between.
     let alone = "alter table schedule set (autovacuum_enabled = false)";
-    sqlx::query(alone).execute(&mut *stage.database.desk().await).await.unwrap();
+    sqlx::query(alone).execute(&stage.db).await.unwrap();
     let copies = "insert into schedule (id, tenant_id, title, workflow_id, interval_s, at, catch_up, catch_up_max, timeout_s, retries,
             retry_delay_s, next_at, saved_by)
         select gen_random_uuid(), tenant_id, title, workflow_id, interval_s, at, catch_up, catch_up_max, timeout_s, retries,
             retry_delay_s, now() + interval '1 hour', saved_by from schedule, generate_series(2, $1)";
     sqlx::query(copies).bind(MANY as i32).execute(&stage.db).await.unwrap();
     sqlx::query("update schedule set next_at = now() + interval '1 hour'").execute(&stage.db).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_thousand_schedules_of_every_second_cost_a_bounded_batch() {
+    let stage = Stage::new().await;
+    let id = stage.schedule(json!({"intervalSeconds": 1, "catchUp": "ALL", "catchUpMax": 100})).await;
+    many(&stage).await;
     let idle = pages(&stage).await;
     assert!(idle <= IDLE_PAGES, "with nothing due {idle} pages");
     // The statistics say that there are none: the plan must not follow them.
