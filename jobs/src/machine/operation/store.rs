@@ -27,7 +27,7 @@ pub struct Operation {
     pub action: String,
     /// The snapshot that it acts with.
     pub snapshot_id: Option<Uuid>,
-    /// The name of its [`OperationState`].
+    /// The name of its [`rules::machine::OperationState`].
     pub state: String,
     /// The number that it got when it was asked for.
     pub generation: i64,
