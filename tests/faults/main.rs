@@ -30,6 +30,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use futures::FutureExt;
+use futures::future::join_all;
 use tests::{Own, Postgres};
 
 use crate::fault::Fault;
@@ -39,6 +40,17 @@ use crate::stage::Form;
 /// How long after a fault's end the rate may take to come back: the full one; in the short form, which runs beside
 /// whatever else the machine does, half of the rate before the fault.
 const BACK_WITHIN: Duration = Duration::from_secs(10);
+
+/// How many faults of the short form are played beside each other, each on a server of its own: most of their time they
+/// wait. Of the whole form each has the machine for itself.
+const LANES: usize = 3;
+
+/// What is told of one fault.
+struct Told {
+    place: usize,
+    line: String,
+    broken: Vec<String>,
+}
 
 /// What became of the jobs of one fault.
 pub(crate) struct Row {
@@ -81,40 +93,52 @@ fn main() -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// Plays them one after the other and prints the table; returns what was not as promised.
+/// Plays them and prints the table; returns what was not as promised.
 async fn play_all(faults: &[Fault], form: Form) -> Vec<String> {
-    let mut faulty = Vec::new();
-    let mut lines = Vec::new();
+    let lanes = form.pick(LANES, 1).min(faults.len());
+    let of_lane = |lane| faults.iter().copied().enumerate().skip(lane).step_by(lanes);
+    let played = join_all((0..lanes).map(|lane| play_in_turn(of_lane(lane), form))).await;
+    let mut told: Vec<Told> = played.into_iter().flatten().collect();
+    told.sort_by_key(|told| told.place);
+    let lines: Vec<&str> = told.iter().map(|told| told.line.as_str()).collect();
+    println!("\n{HEADER}\n{}", lines.join("\n"));
+    told.into_iter().flat_map(|told| told.broken).collect()
+}
+
+/// Plays them one after the other.
+async fn play_in_turn(faults: impl Iterator<Item = (usize, Fault)>, form: Form) -> Vec<Told> {
+    let mut all = Vec::new();
     let mut own: Option<Own> = None;
-    for fault in faults {
+    for (place, fault) in faults {
         if let Some(why) = fault.missing() {
-            lines.push(format!("| {} | not played: {why} | | | | | |", fault.name()));
-            faulty.push(format!("{}: not played: {why}", fault.name()));
+            let line = format!("| {} | not played: {why} | | | | | |", fault.name());
+            all.push(Told { place, line, broken: vec![format!("{}: not played: {why}", fault.name())] });
             continue;
         }
         let began = Instant::now();
-        let mut row = play(&mut own, *fault, form).await;
+        let mut row = play(&mut own, fault, form).await;
+        let mut faulty = Vec::new();
         if form == Form::Short && row.as_ref().is_some_and(|row| !row.is_back(form)) {
             // Once may be the doing of what else runs here, twice is ours.
             // The jobs' fate is of both: what is lost once is lost.
-            faulty.extend(row.iter().flat_map(|row| harm(*fault, row)));
+            faulty.extend(row.iter().flat_map(|row| harm(fault, row)));
             println!("{}: THE RATE WAS LATE; ONCE MORE", fault.name());
-            row = play(&mut own, *fault, form).await;
+            row = play(&mut own, fault, form).await;
         }
-        match row {
+        let line = match row {
             Some(row) => {
-                faulty.extend(broken(*fault, &row, form));
-                lines.push(line(*fault, &row));
+                faulty.extend(broken(fault, &row, form));
+                line(fault, &row)
             }
             None => {
-                lines.push(format!("| {} | broke off, see above | | | | | |", fault.name()));
                 faulty.push(format!("{}: broke off", fault.name()));
+                format!("| {} | broke off, see above | | | | | |", fault.name())
             }
-        }
-        println!("{} took {:.0} s", lines.last().unwrap(), began.elapsed().as_secs_f64());
+        };
+        println!("{line} took {:.0} s", began.elapsed().as_secs_f64());
+        all.push(Told { place, line, broken: faulty });
     }
-    println!("\n{HEADER}\n{}", lines.join("\n"));
-    faulty
+    all
 }
 
 /// Plays one, on the server that is there or on one of its own; none when it broke off.
