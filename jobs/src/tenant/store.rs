@@ -72,15 +72,23 @@ pub struct Found {
     pub modules: Option<Vec<String>>,
 }
 
-impl Found {
-    fn of(
-        tenant: Tenant,
-        role: Option<&str>,
-        grants: Option<Vec<String>>,
-        modules: Option<Vec<String>>,
-    ) -> Result<Self> {
+/// The same as it is stored.
+struct FoundRow {
+    id: Uuid,
+    slug: String,
+    title: String,
+    disabled_at: Option<DateTime<Utc>>,
+    created_at: DateTime<Utc>,
+    modules: Option<Vec<String>>,
+    role: Option<String>,
+    grants: Option<Vec<String>>,
+}
+
+impl FoundRow {
+    fn read(self) -> Result<Found> {
+        let Self { id, slug, title, disabled_at, created_at, modules, role, grants } = self;
         let role = role.map(|role| role.parse().map_err(Error::internal)).transpose()?;
-        Ok(Self { tenant, role, grants, modules })
+        Ok(Found { tenant: Tenant { id, slug, title, disabled_at, created_at }, role, grants, modules })
     }
 }
 
@@ -89,7 +97,8 @@ impl Found {
 /// # Errors
 /// Unavailable when nobody answers.
 pub async fn find(conn: &mut PgConnection, id: TenantId, user: Option<UserId>) -> Result<Option<Found>> {
-    let row = sqlx::query!(
+    let row = sqlx::query_as!(
+        FoundRow,
         r#"select t.id, t.slug, t.title, t.disabled_at, t.created_at, t.modules, m.role as "role?",
             (select coalesce(array_agg(g) filter (where g is not null), '{}')
                 from membership_role x
@@ -103,17 +112,7 @@ pub async fn find(conn: &mut PgConnection, id: TenantId, user: Option<UserId>) -
     )
     .fetch_optional(conn)
     .await?;
-    row.map(|r| {
-        let tenant = Tenant {
-            id: r.id,
-            slug: r.slug,
-            title: r.title,
-            disabled_at: r.disabled_at,
-            created_at: r.created_at,
-        };
-        Found::of(tenant, r.role.as_deref(), r.grants, r.modules)
-    })
-    .transpose()
+    row.map(FoundRow::read).transpose()
 }
 
 /// Enters a tenant, as [`wall::enter`](crate::db::wall::enter) does, and finds it and how a user stands in it.
@@ -122,7 +121,8 @@ pub async fn find(conn: &mut PgConnection, id: TenantId, user: Option<UserId>) -
 /// Unavailable when nobody answers.
 pub async fn enter(conn: &mut PgConnection, id: TenantId, user: Option<UserId>) -> Result<Option<Found>> {
     let local = conn.is_in_transaction();
-    let row = sqlx::query!(
+    let row = sqlx::query_as!(
+        FoundRow,
         r#"select id as "id!", slug as "slug!", title as "title!", disabled_at, created_at as "created_at!", modules, role, grants
         from tenant_enter_v1($1, $2, $3)"#,
         id.0,
@@ -131,17 +131,7 @@ pub async fn enter(conn: &mut PgConnection, id: TenantId, user: Option<UserId>) 
     )
     .fetch_optional(conn)
     .await?;
-    row.map(|r| {
-        let tenant = Tenant {
-            id: r.id,
-            slug: r.slug,
-            title: r.title,
-            disabled_at: r.disabled_at,
-            created_at: r.created_at,
-        };
-        Found::of(tenant, r.role.as_deref(), r.grants, r.modules)
-    })
-    .transpose()
+    row.map(FoundRow::read).transpose()
 }
 
 /// A page of all tenants, oldest first, after the given one.
