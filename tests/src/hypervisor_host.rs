@@ -26,8 +26,19 @@ pub struct HypervisorHost {
     holder: Option<Child>,
     /// What else the daemon is told.
     settings: &'static str,
-    /// Where the daemon listens with TLS, on this machine's own loopback.
-    tls_port: Option<u16>,
+    /// How it is spoken to from other machines, and at which port of this machine's own loopback.
+    afar: Option<(Afar, u16)>,
+}
+
+/// How a host is spoken to from other machines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Afar {
+    /// By its daemon, with certificates on both sides.
+    Tls,
+    /// By its daemon, in clear.
+    Tcp,
+    /// By a server of ssh before its daemon.
+    Ssh,
 }
 
 /// Why no such host can be had here; none when it can.
@@ -89,26 +100,27 @@ impl HypervisorHost {
         }
     }
 
-    /// Boots a host of this name whose daemon listens with TLS too, by the server's certificate and key and the
-    /// authority's certificate that `certify` puts into the folder it is given.
+    /// Boots a host of this name that is spoken to from other machines too, by what `prepare` puts into the folder it
+    /// is given: for TLS the server's certificate and key and the authority's certificate, for ssh its key as
+    /// `hostkey` and `authorized_keys`.
     ///
     /// # Panics
     /// As [`HypervisorHost::boot`].
-    pub fn boot_with_tls(name: &str, certify: impl FnOnce(&Path)) -> Self {
+    pub fn boot_afar(name: &str, afar: Afar, prepare: impl FnOnce(&Path)) -> Self {
         let free = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
         let port = free.local_addr().expect("it is bound").port();
         drop(free);
-        Self::set_up(name, Some(port), "", certify)
+        Self::set_up(name, Some((afar, port)), "", prepare)
     }
 
     fn set_up(
         name: &str,
-        tls_port: Option<u16>,
+        afar: Option<(Afar, u16)>,
         settings: &'static str,
         prepare: impl FnOnce(&Path),
     ) -> Self {
         let folder = tempfile::Builder::new().prefix("millrace-host-").tempdir().expect("a folder");
-        let mut host = Self { name: name.to_owned(), folder, holder: None, settings, tls_port };
+        let mut host = Self { name: name.to_owned(), folder, holder: None, settings, afar };
         prepare(host.folder());
         for part in ["etc", "run", "sock", "varlib", "cache", "log"] {
             fs::create_dir_all(host.at(part)).expect("a folder");
@@ -122,18 +134,21 @@ impl HypervisorHost {
         let sock = self.at("sock");
         let id = uuid::Uuid::new_v4();
         let base = self.folder.path().display();
-        let tls = self.tls_port.map(|port| {
-            format!(
+        let doors = match self.afar {
+            Some((Afar::Tls, port)) => format!(
                 "listen_tls = 1\nlisten_tcp = 0\nauth_tls = \"none\"\nlisten_addr = \"127.0.0.1\"\ntls_port = \"{port}\"\n\
                  key_file = \"{base}/serverkey.pem\"\ncert_file = \"{base}/servercert.pem\"\nca_file = \"{base}/cacert.pem\"\n"
-            )
-        });
-        let tls = tls.unwrap_or_default();
+            ),
+            Some((Afar::Tcp, port)) => format!(
+                "listen_tls = 0\nlisten_tcp = 1\nauth_tcp = \"none\"\nlisten_addr = \"127.0.0.1\"\ntcp_port = \"{port}\"\n"
+            ),
+            Some((Afar::Ssh, _)) | None => String::new(),
+        };
         fs::write(
             self.at("etc/libvirtd.conf"),
             format!(
                 "unix_sock_dir = \"{}\"\nauth_unix_ro = \"none\"\nauth_unix_rw = \"none\"\n\
-                 unix_sock_rw_perms = \"0700\"\nlog_outputs = \"3:stderr\"\nhost_uuid = \"{id}\"\n{tls}{}",
+                 unix_sock_rw_perms = \"0700\"\nlog_outputs = \"3:stderr\"\nhost_uuid = \"{id}\"\n{doors}{}",
                 sock.display(),
                 self.settings
             ),
@@ -145,7 +160,21 @@ impl HypervisorHost {
              security_driver = \"none\"\nstdio_handler = \"file\"\ncgroup_controllers = []\nnamespaces = []\n",
         )
         .expect("a file");
-        let listen = if self.tls_port.is_some() { "--listen" } else { "" };
+        let (listen, server) = match self.afar {
+            Some((Afar::Tls | Afar::Tcp, _)) => ("--listen", String::new()),
+            // Whoever comes in is root, with a home in this folder, and finds the daemon where it always is.
+            Some((Afar::Ssh, port)) => (
+                "",
+                format!(
+                    "mkdir -p -m 700 {base}/home/.ssh; cp {base}/authorized_keys {base}/home/.ssh/\n\
+                     sed 's#^root:.*#root:x:0:0:root:{base}/home:/bin/sh#' /etc/passwd >{base}/passwd\n\
+                     mount --bind {base}/passwd /etc/passwd; ln -s {base}/sock/libvirt-sock /run/libvirt/\n\
+                     dropbear -F -E -s -p 127.0.0.1:{port} -r {base}/hostkey -P {base}/run/dropbear.pid \
+                     >>{base}/dropbear.log 2>&1 &\n"
+                ),
+            ),
+            None => ("", String::new()),
+        };
         // As process 1 of its namespace the shell reaps: unreaped, a dead QEMU looks alive to libvirt.
         fs::write(
             self.at("init.sh"),
@@ -158,7 +187,7 @@ impl HypervisorHost {
                  hostname {name}; ip link set lo up 2>/dev/null\n\
                  daemon() {{ {DAEMON} -p {base}/run/libvirtd.pid {listen} >>{base}/libvirtd.log 2>&1 & }}\n\
                  trap daemon USR1\n\
-                 daemon\n\
+                 daemon\n{server}\
                  while :; do sleep 3600 & wait -n; done\n",
                 name = self.name
             ),
@@ -180,13 +209,18 @@ impl HypervisorHost {
         format!("qemu+unix:///system?socket={}", self.socket().display())
     }
 
-    /// The address of its QEMU over TLS, by this name of the machine, with the client's certificate in this folder.
+    /// The address of its QEMU from another machine, which calls it so, with this behind its `?`.
     ///
     /// # Panics
-    /// When it was not booted with TLS.
-    pub fn qemu_tls(&self, name: &str, certificates: &Path) -> String {
-        let port = self.tls_port.expect("it listens with TLS");
-        format!("qemu+tls://{name}:{port}/system?pkipath={}", certificates.display())
+    /// When nobody comes to it from there.
+    pub fn qemu_afar(&self, name: &str, query: &str) -> String {
+        let (afar, port) = self.afar.expect("it was booted so");
+        let transport = match afar {
+            Afar::Tls => "tls",
+            Afar::Tcp => "tcp",
+            Afar::Ssh => "ssh",
+        };
+        format!("qemu+{transport}://{name}:{port}/system?{query}")
     }
 
     /// The address of libvirt's test driver behind its daemon.
@@ -208,7 +242,7 @@ impl HypervisorHost {
             fs::create_dir(self.at(part)).expect("a folder");
         }
         // What listens for the tests stays in their network.
-        let apart = if self.tls_port.is_some() { "--mount" } else { "--net" };
+        let apart = if self.afar.is_some() { "--mount" } else { "--net" };
         // With the thread of the test goes the host, should nobody be left to drop it.
         let holder = Command::new("setpriv")
             .args(["--pdeathsig", "KILL", "unshare", apart])

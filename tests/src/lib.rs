@@ -26,6 +26,7 @@ pub mod postgres;
 pub mod process;
 pub mod proxy;
 pub mod socketio;
+pub mod ssh;
 mod tell;
 pub mod wait;
 mod wire;

@@ -1,6 +1,8 @@
 //! Real hypervisors: libvirt's daemon and QEMU's guests, in namespaces, powered off, killed and stopped.
 
 #[cfg(feature = "libvirt")]
+mod afar;
+#[cfg(feature = "libvirt")]
 mod daemon;
 #[cfg(feature = "libvirt")]
 mod faulted;
@@ -14,8 +16,6 @@ pub(crate) mod pipeline;
 mod stage;
 #[cfg(feature = "libvirt")]
 mod table;
-#[cfg(feature = "libvirt")]
-mod tls;
 #[cfg(feature = "libvirt")]
 mod two_hosts;
 #[cfg(feature = "libvirt")]

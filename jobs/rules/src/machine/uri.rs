@@ -1,5 +1,6 @@
 //! The address of a hypervisor: which schemes there are, and what is refused.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
@@ -38,6 +39,18 @@ impl HostUri {
     /// The address.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The address as a process opens it that nobody sits before: ssh would ask for a password where there is a terminal,
+    /// and hold the connection up for as long. `no_tty` of its own is left as it is.
+    pub fn unattended(&self) -> Cow<'_, str> {
+        let (address, query) = self.0.split_once('?').unwrap_or((&self.0, ""));
+        let scheme = address.split("://").next().unwrap_or_default();
+        if !scheme.ends_with("+ssh") || query.split('&').any(|pair| pair.starts_with("no_tty=")) {
+            return Cow::Borrowed(&self.0);
+        }
+        let more = if query.is_empty() { "" } else { "&" };
+        Cow::Owned(format!("{address}?{query}{more}no_tty=1"))
     }
 
     /// Whether its machines last only as long as the process that is connected: libvirt's in-process
@@ -83,6 +96,20 @@ impl fmt::Display for HostUri {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ssh_asks_nobody() {
+        for (address, opened) in [
+            ("qemu+ssh://root@host/system", "qemu+ssh://root@host/system?no_tty=1"),
+            ("qemu+ssh://host/system?", "qemu+ssh://host/system?no_tty=1"),
+            ("qemu+ssh://host/system?keyfile=/k", "qemu+ssh://host/system?keyfile=/k&no_tty=1"),
+            ("qemu+ssh://host/system?no_tty=0", "qemu+ssh://host/system?no_tty=0"),
+            ("qemu+tls://host/system", "qemu+tls://host/system"),
+            ("test:///default", "test:///default"),
+        ] {
+            assert_eq!(address.parse::<HostUri>().unwrap().unattended(), opened);
+        }
+    }
 
     #[test]
     fn known_schemes_are_taken_and_others_told() {

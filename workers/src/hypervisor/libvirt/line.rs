@@ -213,7 +213,7 @@ fn judged(contact: &Contact, error: HypervisorError) -> HypervisorError {
 }
 
 fn open(uri: &HostUri) -> Result<Connect, virt::error::Error> {
-    let connect = Connect::open(Some(uri.as_str()))?;
+    let connect = Connect::open(Some(&uri.unattended()))?;
     if !uri.lives_in_process() {
         connect.set_keep_alive(KEEPALIVE_SECONDS, KEEPALIVE_COUNT)?;
     }
