@@ -1,6 +1,7 @@
 //! Two hosts that see one disk: it is never written by two guests, and a host that lost its power comes back. And two
 //! that change places behind one address.
 
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rules::machine::{Reach, Seen};
@@ -112,4 +113,31 @@ async fn an_address_that_leads_to_another_daemon_leads_to_nobody() {
         driver.report().await.is_ok_and(|report| report.identity == identity)
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_host_that_never_made_a_disk_finds_those_in_the_folder_it_shares() {
+    if !can("two hosts with one folder") {
+        return;
+    }
+    let (first, second) = (HypervisorHost::boot("first"), HypervisorHost::boot("second"));
+    let elsewhere = second.folder().join("elsewhere");
+    let a = open(&first.qemu(), first.folder());
+    let b = open(&second.qemu(), first.folder());
+    let c = open(&second.qemu(), &elsewhere);
+    for host in [&a, &b, &c] {
+        stands(host, Reach::Online).await;
+    }
+    let [kept, gone] = [machine(Vec::new()).machine, machine(Vec::new()).machine]
+        .map(|machine| DiskOrder { machine, slot: 0, size_mib: 64, format: DiskFormat::Qcow2 });
+    let made = a.create_disk(kept).await.unwrap();
+    let swept = a.create_disk(gone).await.unwrap();
+
+    // No folder is made for looking into it, and no pool of one that is not there stays in the way.
+    assert_eq!(c.find_disk(kept).await.unwrap_err().fault, Fault::NoDisk);
+    c.delete_disks(kept.machine).await.unwrap();
+    assert!(!elsewhere.exists());
+    b.delete_disks(gone.machine).await.unwrap();
+    assert!(!Path::new(&swept.path).exists());
+    assert_eq!(b.find_disk(kept).await.unwrap(), made);
 }

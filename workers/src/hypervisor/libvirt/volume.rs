@@ -58,8 +58,9 @@ pub(super) fn find_made(connect: &Connect, place: &Place, order: DiskOrder) -> O
     let act = "find disk";
     let failed = |error: Error| mapped(act, &error).of(order.machine);
     let missing = |why: String| HypervisorError::new(Fault::NoDisk, act).of(order.machine).because(why);
-    let Some(pool) = known(connect, place).map_err(failed)? else {
-        return Err(missing(format!("the host has no storage pool `{}`", place.pool)));
+    let Some(pool) = found(connect, place).map_err(failed)? else {
+        let Place { pool, folder } = place;
+        return Err(missing(format!("the host has neither a storage pool `{pool}` nor the folder `{folder}`")));
     };
     if let Err(error) = activate(&pool).and_then(|()| pool.refresh(0)) {
         let is_gone = is(&error, ErrorNumber::SystemError);
@@ -92,7 +93,7 @@ pub(super) fn delete(connect: &Connect, place: &Place, machine: MachineId) -> Ou
     if state != Seen::Absent {
         return Err(HypervisorError::new(Fault::WrongState(state), act).of(machine));
     }
-    let Some(pool) = known(connect, place).map_err(failed)? else { return Ok(()) };
+    let Some(pool) = found(connect, place).map_err(failed)? else { return Ok(()) };
     activate(&pool).map_err(failed)?;
     let prefix = volumes_of(machine);
     let of_machine = || -> Result<Vec<String>, Error> {
@@ -120,6 +121,26 @@ fn known(connect: &Connect, place: &Place) -> Result<Option<StoragePool>, Error>
         Ok(pool) => Ok(Some(pool)),
         Err(error) if is(&error, ErrorNumber::NoStoragePool) => Ok(None),
         Err(error) => Err(error),
+    }
+}
+
+/// The pool where the host has it, or made of its folder where that is there: disks that another host made are on a
+/// host that never made one. None where neither is; a folder is not made for looking into it.
+fn found(connect: &Connect, place: &Place) -> Result<Option<StoragePool>, Error> {
+    if let Some(pool) = known(connect, place)? {
+        return Ok(Some(pool));
+    }
+    let pool = match connect.define_storage_pool_xml(&pool_xml(place), 0) {
+        Ok(pool) => pool,
+        // Another call may have been first.
+        Err(error) => return known(connect, place)?.map(Some).ok_or(error),
+    };
+    match activate(&pool) {
+        Ok(()) => pool.set_autostart(true).map(|_| Some(pool)),
+        Err(error) => {
+            pool.undefine()?;
+            if is(&error, ErrorNumber::SystemError) { Ok(None) } else { Err(error) }
+        }
     }
 }
 
