@@ -77,12 +77,17 @@ fn message(error: &anyhow::Error) -> String {
 /// What an operator reads of an error, with the command that lists what does exist.
 pub(crate) fn told(error: &Error) -> String {
     let command = match error.listing() {
-        None => return error.to_string(),
+        // What only the API lists.
+        None
+        | Some(
+            Listing::Workflows | Listing::Runs | Listing::Listeners | Listing::Notices | Listing::Departments,
+        ) => return error.to_string(),
         Some(Listing::Jobs) => "job list",
         Some(Listing::DeadLetters) => "dlq list",
         Some(Listing::Queues) => "queue list",
         Some(Listing::Hosts) => "host list",
         Some(Listing::Machines) => "machine list",
+        Some(Listing::Schedules) => "schedule list",
     };
     format!("{error}; `millrace {command}` shows those there are")
 }

@@ -51,6 +51,35 @@ pub enum Listing {
     Hosts,
     /// The machines.
     Machines,
+    /// The workflows of a tenant.
+    Workflows,
+    /// The runs of a tenant.
+    Runs,
+    /// The listeners of a tenant.
+    Listeners,
+    /// What the listeners of a tenant heard.
+    Notices,
+    /// The schedules of a tenant.
+    Schedules,
+    /// The departments of a tenant.
+    Departments,
+}
+
+impl Listing {
+    /// Every one.
+    pub const ALL: [Self; 11] = [
+        Self::Jobs,
+        Self::DeadLetters,
+        Self::Queues,
+        Self::Hosts,
+        Self::Machines,
+        Self::Workflows,
+        Self::Runs,
+        Self::Listeners,
+        Self::Notices,
+        Self::Schedules,
+        Self::Departments,
+    ];
 }
 
 /// A result with the house's error.

@@ -107,9 +107,7 @@ mod tests {
 
     #[test]
     fn what_is_not_there_is_told_with_the_query_that_lists_what_is() {
-        for error in [Listing::Jobs, Listing::DeadLetters, Listing::Queues, Listing::Hosts, Listing::Machines]
-            .map(|listing| Error::not_found("there is none").listed_in(listing))
-        {
+        for error in Listing::ALL.map(|listing| Error::not_found("there is none").listed_in(listing)) {
             let told = dressed(Fault::from(error))["message"].as_str().unwrap().to_owned();
             assert!(told.starts_with("there is none; ") && !told.contains("millrace"), "{told}");
         }

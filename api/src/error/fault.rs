@@ -148,6 +148,12 @@ pub(super) fn told(error: &Error) -> String {
         Some(Listing::Queues) => "`queues` lists those there are",
         Some(Listing::Hosts) => "who operates the installation sees those there are in `hosts`",
         Some(Listing::Machines) => "`machines` lists those there are",
+        Some(Listing::Workflows) => "`workflows` lists those there are",
+        Some(Listing::Runs) => "`runs` lists those there are",
+        Some(Listing::Listeners) => "`listeners` lists those there are",
+        Some(Listing::Notices) => "`notices` lists those there are",
+        Some(Listing::Schedules) => "`schedules` lists those there are",
+        Some(Listing::Departments) => "`departments` lists those there are",
     };
     format!("{error}; {remedy}")
 }

@@ -8,7 +8,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::db::{MAX_FETCHED, Slice, slice};
-use crate::{Error, Result};
+use crate::{Error, Listing, Result};
 
 /// How long a letter may lie before its run is looked after, in seconds: whoever put it there does it at once.
 const LETTER_LIES_S: i32 = 2;
@@ -301,7 +301,7 @@ pub async fn get(conn: &mut PgConnection, id: RunId, tenant: TenantId) -> Result
     )
     .fetch_optional(conn)
     .await?;
-    found.ok_or_else(|| Error::not_found(format!("there is no run `{id}`")))
+    found.ok_or_else(|| Error::not_found(format!("there is no run `{id}`")).listed_in(Listing::Runs))
 }
 
 /// A page of a tenant's runs, newest first, beginning after `before`.

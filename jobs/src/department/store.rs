@@ -7,7 +7,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::db::violates;
-use crate::{Error, Result};
+use crate::{Error, Listing, Result};
 
 /// A department.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -158,5 +158,5 @@ fn taken(error: sqlx::Error, name: &Title) -> Error {
 }
 
 fn absent(id: DepartmentId) -> Error {
-    Error::not_found(format!("there is no department `{id}`"))
+    Error::not_found(format!("there is no department `{id}`")).listed_in(Listing::Departments)
 }

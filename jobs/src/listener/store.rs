@@ -11,7 +11,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::db::{MAX_FETCHED, Slice, slice, violates};
-use crate::{Error, Result};
+use crate::{Error, Listing, Result};
 
 /// A listener, without its secret.
 #[derive(Debug, Clone, PartialEq)]
@@ -310,5 +310,5 @@ pub async fn delete(conn: &mut PgConnection, tenant: TenantId, id: ListenerId) -
 }
 
 fn absent(id: ListenerId) -> Error {
-    Error::not_found(format!("there is no listener `{id}`"))
+    Error::not_found(format!("there is no listener `{id}`")).listed_in(Listing::Listeners)
 }

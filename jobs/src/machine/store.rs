@@ -331,5 +331,5 @@ fn absent(id: MachineId) -> Error {
 
 fn no_department(id: Option<DepartmentId>) -> Error {
     let id = id.map(|id| id.to_string()).unwrap_or_default();
-    Error::not_found(format!("there is no department `{id}`"))
+    Error::not_found(format!("there is no department `{id}`")).listed_in(Listing::Departments)
 }

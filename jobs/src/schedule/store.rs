@@ -10,7 +10,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::db::{MAX_FETCHED, Slice, slice};
-use crate::{Error, Result};
+use crate::{Error, Listing, Result};
 
 /// A schedule.
 #[derive(Debug, Clone, Serialize)]
@@ -259,7 +259,8 @@ pub async fn get(conn: &mut PgConnection, tenant: Option<TenantId>, id: Schedule
     )
     .fetch_optional(conn)
     .await?;
-    found.ok_or_else(|| Error::not_found(format!("there is no schedule `{id}`")))
+    found
+        .ok_or_else(|| Error::not_found(format!("there is no schedule `{id}`")).listed_in(Listing::Schedules))
 }
 
 /// Holds a schedule of a tenant's until the transaction ends.
@@ -323,7 +324,7 @@ pub async fn delete(conn: &mut PgConnection, tenant: TenantId, id: ScheduleId) -
     if done.rows_affected() == 1 {
         Ok(())
     } else {
-        Err(Error::not_found(format!("there is no schedule `{id}`")))
+        Err(Error::not_found(format!("there is no schedule `{id}`")).listed_in(Listing::Schedules))
     }
 }
 

@@ -9,7 +9,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::db::{MAX_FETCHED, Slice, slice};
-use crate::{Error, Result};
+use crate::{Error, Listing, Result};
 
 /// A workflow with its latest definition.
 #[derive(Debug, Clone)]
@@ -206,7 +206,7 @@ pub async fn version(conn: &mut PgConnection, id: WorkflowId, version: i32) -> R
 }
 
 fn unknown(id: WorkflowId) -> Error {
-    Error::not_found(format!("there is no workflow `{id}`"))
+    Error::not_found(format!("there is no workflow `{id}`")).listed_in(Listing::Workflows)
 }
 
 fn named(error: sqlx::Error, title: &str) -> Error {

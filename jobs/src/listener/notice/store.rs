@@ -8,7 +8,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use crate::db::{MAX_FETCHED, Slice, slice};
-use crate::{Error, Result};
+use crate::{Error, Listing, Result};
 
 /// The longest error that is kept with a notice, in characters.
 const ERROR_CHARS_MAX: usize = 2_000;
@@ -389,5 +389,5 @@ fn clip(error: &str) -> String {
 }
 
 fn absent(id: NoticeId) -> Error {
-    Error::not_found(format!("there is no notice `{id}`"))
+    Error::not_found(format!("there is no notice `{id}`")).listed_in(Listing::Notices)
 }
