@@ -17,6 +17,11 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Value, serde_json::Error> {
     serde_json::from_slice(bytes).map(|Once(value)| value)
 }
 
+/// Whether JSON was refused because it nests deeper than the reader goes, which is no fault of its form.
+pub(crate) fn nests_too_deep(error: &serde_json::Error) -> bool {
+    error.to_string().starts_with("recursion limit exceeded")
+}
+
 /// A value whose objects hold each key once.
 struct Once(Value);
 
@@ -90,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_that_stands_twice_is_told_at_any_depth() {
+    fn a_key_that_stands_twice_and_what_nests_too_deep_are_told() {
         for (text, key) in [
             (r#"{"query":"a","query":"b"}"#, "query"),
             (r#"{"a":[{"b":1,"c":2,"b":3}]}"#, "b"),
@@ -102,6 +107,9 @@ mod tests {
                 "{told}"
             );
         }
+        let deep = format!("{}{}", "[".repeat(200), "]".repeat(200));
+        assert!(nests_too_deep(&read(deep.as_bytes()).unwrap_err()));
+        assert!(!nests_too_deep(&read(b"{\"a").unwrap_err()));
         let other =
             r#"{"a":{"a":[{"a":1},{"a":2}]},"b":null,"c":-1.5e3,"d":18446744073709551615,"e":"ü","f":true}"#;
         assert_eq!(read(other.as_bytes()).unwrap(), serde_json::from_str::<Value>(other).unwrap());

@@ -11,7 +11,7 @@ use jobs::db::wall;
 use jobs::listener::{Address, Delivery, Hook, Received, address, receive};
 use jobs::trace::TraceContext;
 use rules::id::TenantId;
-use rules::listener::{NOTICE_BYTES_MAX, check, check_size, headers};
+use rules::listener::{BadNotice, NOTICE_BYTES_MAX, check, check_size, headers};
 use rules::signature::{self, Headers, ID_HEADER, Refused, SIGNATURE_HEADER, Secret, TIMESTAMP_HEADER};
 use serde_json::error::Category;
 use serde_json::{Value, json};
@@ -153,10 +153,13 @@ fn event(all: &HeaderMap, bytes: &[u8]) -> Result<Value, Refusal> {
     }
     let bad = |told: String| Refusal::new("malformed", problem(StatusCode::BAD_REQUEST, told));
     let event = keys::read(bytes).map_err(|e| match e.classify() {
+        _ if keys::nests_too_deep(&e) => bad(BadNotice::TooDeep.to_string()),
         Category::Data => {
             bad(format!("the body is refused: {e}; send the key once, for readers differ in which they take"))
         }
-        Category::Io | Category::Syntax | Category::Eof => bad(format!("the body is no JSON: {e}")),
+        Category::Io | Category::Syntax | Category::Eof => {
+            bad(format!("the body is no JSON: {e}; send JSON"))
+        }
     })?;
     check(&event).map_err(|refused| bad(refused.to_string()))?;
     check_size(&event)

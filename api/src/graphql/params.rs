@@ -64,9 +64,12 @@ impl Params {
 /// Reads JSON in which each key stands once.
 ///
 /// # Errors
-/// [`Fault::Validation`] with the reason.
+/// [`Fault::Validation`] with the reason, [`Fault::TooDeep`] for what nests deeper than is read.
 pub(crate) fn read_json(bytes: &[u8]) -> Result<Value, Fault> {
     keys::read(bytes).map_err(|e| match e.classify() {
+        _ if keys::nests_too_deep(&e) => {
+            Fault::TooDeep("the body nests more than 127 levels deep; send it flatter".into())
+        }
         Category::Data => bad(&format!("the body is refused: {e}; send the key once")),
         Category::Io | Category::Syntax | Category::Eof => {
             bad(&format!("the body is no JSON: {e}; send JSON"))

@@ -102,8 +102,13 @@ async fn bad_deliveries_have_their_answers_and_change_nothing() {
     for bad in [&b""[..], b"{", b"not json", b"{\"a\":1e999}", b"\"a\\u0000b\"", b"\xff"] {
         assert_eq!(house.send_raw(&ear, "m", bad).await.status, 400, "{bad:?}");
     }
-    let deep = format!("{}1{}", "[".repeat(40), "]".repeat(40));
-    assert_eq!(house.send_raw(&ear, "m", deep.as_bytes()).await.status, 400);
+    // Deeper than we take, and deeper than is read at all.
+    for levels in [40, 2_000] {
+        let deep = format!("{}1{}", "[".repeat(levels), "]".repeat(levels));
+        let answer = house.send_raw(&ear, "m", deep.as_bytes()).await;
+        assert_eq!(answer.status, 400);
+        assert!(answer.text.contains("nested more than 32 levels deep"), "{answer:?}");
+    }
     let signed = signature::sign(&ear.secret, "m", now_s(), b"1").unwrap();
     let at = now_s().to_string();
     let plain =
