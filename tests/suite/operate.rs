@@ -48,6 +48,9 @@ async fn a_waiting_job_is_seen_explained_and_cancelled() {
     assert_eq!(code, Some(0));
     assert!(people.contains("no worker serves its pool"), "{people}");
 
+    let (code, _, told) = millrace(&database, &["job", "retry", &id.to_string()]);
+    assert_eq!(code, Some(1));
+    assert!(told.contains(&format!("job {id} is ready; only one that waits for its next attempt")), "{told}");
     json(&database, &["job", "cancel", &id.to_string()]);
     assert_eq!(json(&database, &["job", "show", &id.to_string()])["state"], "CANCELLED");
     let (code, _, told) = millrace(&database, &["job", "show", "999999"]);

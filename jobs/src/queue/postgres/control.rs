@@ -185,12 +185,15 @@ pub async fn hasten(conn: &mut PgConnection, id: JobId) -> Result<Vec<i32>> {
     }
     let row =
         sqlx::query!(r#"select found_it as "found_it!", woken as "woken!" from job_hasten_v1($1)"#, id.0)
-            .fetch_one(conn)
+            .fetch_one(&mut *conn)
             .await?;
     if row.found_it {
         return Ok(row.woken);
     }
-    Err(Error::conflict(format!("job {id} does not wait for its next attempt, and no other can be hastened")))
+    let state = super::look::job(conn, id, None).await?.state.to_lowercase();
+    Err(Error::conflict(format!(
+        "job {id} is {state}; only one that waits for its next attempt, or a dead letter, can be tried again now"
+    )))
 }
 
 /// Tells of delayed jobs that they are further attempts of what failed, whose attempts are counted elsewhere.
