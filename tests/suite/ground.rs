@@ -67,6 +67,13 @@ async fn a_running_cluster_is_adopted_and_data_of_another_version_refused() {
     for part in ["made by Postgres 11", "install `postgresql-11`", "`make reset`"] {
         assert!(refusal.contains(part), "{refusal}");
     }
+    // Where nobody can tell whose data that is nothing is made beside it.
+    for lost in ["", "?\n"] {
+        std::fs::write(place.data().join("PG_VERSION"), lost).unwrap();
+        let refusal = Cluster::open(&place, &account, &Options::durable()).await.unwrap_err().to_string();
+        assert!(refusal.contains("`PG_VERSION`") && refusal.contains("move the folder away"), "{refusal}");
+        assert!(!place.home().join("pg.new").exists());
+    }
 }
 
 #[test]

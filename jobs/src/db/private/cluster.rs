@@ -150,7 +150,11 @@ impl Cluster {
     fn launch(place: Place, account: Account, options: &Options) -> Result<Self> {
         let data = place.data();
         check_owner(&data, &account)?;
-        let binaries = Binaries::find(recorded_major(&data))?;
+        let major = recorded_major(&data);
+        if major.is_none() {
+            check_vacant(&data)?;
+        }
+        let binaries = Binaries::find(major)?;
         let adopted = postmaster::running(&data).is_some();
         let cluster = Self { place, account, binaries, adopted };
         if !adopted {
@@ -218,14 +222,7 @@ impl Cluster {
         run(&mut init, Duration::from_secs(INIT_LIMIT_S))?;
         let data = self.place.data();
         if data.exists() {
-            // Only a folder without PG_VERSION gets here; removing an empty one is all that succeeds.
-            fs::remove_dir(&data).map_err(|error| {
-                Error::conflict(format!(
-                    "`{}` is not empty and holds no cluster; move it away",
-                    data.display()
-                ))
-                .because(error)
-            })?;
+            fs::remove_dir(&data).map_err(|error| unwritable(&data, &error))?;
         }
         fs::rename(&draft, &data).map_err(|error| unwritable(&data, &error))
     }
@@ -329,6 +326,20 @@ impl Cluster {
 /// The major version that made the data, if there is any.
 fn recorded_major(data: &Path) -> Option<u32> {
     fs::read_to_string(data.join("PG_VERSION")).ok()?.trim().parse().ok()
+}
+
+/// Refuses to make a cluster where something else lies, before anything is made.
+fn check_vacant(data: &Path) -> Result<()> {
+    match fs::read_dir(data).map(|mut entries| entries.next().is_some()) {
+        Ok(true) => Err(Error::conflict(format!(
+            "`{}` is not empty, and its file `PG_VERSION` does not tell of which Postgres it is; restore that file, or \
+             move the folder away to start anew",
+            data.display()
+        ))),
+        Ok(false) => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(unwritable(data, &error)),
+    }
 }
 
 fn check_owner(data: &Path, account: &Account) -> Result<()> {
