@@ -255,7 +255,7 @@ pub(crate) enum Webhook {
         body: Option<PathBuf>,
         /// The listener's signing secret. Prefer the variable: arguments are visible to other users
         #[arg(long, env = "WEBHOOK_SECRET", hide_env_values = true)]
-        secret: String,
+        secret: Option<String>,
         /// The delivery's id, the same for each repeat; a new one when left out
         #[arg(long)]
         id: Option<String>,

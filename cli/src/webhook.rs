@@ -13,6 +13,11 @@ use crate::table::print_said;
 
 pub(crate) fn run(command: Webhook) -> anyhow::Result<()> {
     let Webhook::Sign { body, secret, id, timestamp, output } = command;
+    let secret = secret.ok_or_else(|| {
+        Error::invalid(
+            "there is no secret to sign with; set `WEBHOOK_SECRET` to what `createListener` or `rotateListenerSecret` told",
+        )
+    })?;
     let secret = Secret::decode(&secret).map_err(|fault| {
         Error::invalid(format!(
             "the secret in `WEBHOOK_SECRET` or `--secret` is none of a listener: {fault}; take it as `createListener` or \

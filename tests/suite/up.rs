@@ -217,6 +217,9 @@ fn what_cannot_be_signed_or_found_ends_with_the_code_of_a_wrong_configuration() 
         assert_eq!(run.status.code(), Some(2), "{arguments:?}");
         assert!(text(&run.stderr).contains(says), "{}", text(&run.stderr));
     }
+    let run = process::run(&["webhook", "sign", "/dev/null"], &nowhere[..1]);
+    assert_eq!(run.status.code(), Some(2));
+    assert!(text(&run.stderr).contains("set `WEBHOOK_SECRET`"), "{}", text(&run.stderr));
 }
 
 #[tokio::test]
