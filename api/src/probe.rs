@@ -73,11 +73,15 @@ impl Readiness {
 
 /// The figures of this process, in the text form of Prometheus.
 pub(crate) async fn metrics(State(app): State<App>) -> Response<Body> {
-    figures(State(app.db.clone())).await
+    shown(std::iter::once(&app.db).chain(app.beside()))
 }
 
 /// As [`metrics`], where there is nothing but a database.
 pub(crate) async fn figures(State(db): State<PgPool>) -> Response<Body> {
-    jobs::metrics::db_pool(&db);
+    shown(std::iter::once(&db))
+}
+
+fn shown<'a>(pools: impl Iterator<Item = &'a PgPool>) -> Response<Body> {
+    jobs::metrics::db_pools(pools);
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], jobs::metrics::render()).into_response()
 }

@@ -1,8 +1,8 @@
 //! All that a request may touch.
 
 use std::ops::Deref;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use jobs::dag::Graphs;
 use jobs::db::PgPool;
@@ -25,6 +25,8 @@ pub struct App(Arc<Parts>);
 /// What [`App`] shares.
 pub struct Parts {
     pub(crate) db: PgPool,
+    /// The pool of the process' other roles, whose use is shown with that of the API's.
+    beside: OnceLock<PgPool>,
     wake: Wake,
     pub(crate) graphs: Graphs,
     sandbox: Arc<Sandbox>,
@@ -62,6 +64,7 @@ impl App {
             live: Live::new(&config.limits),
             draining: AtomicBool::new(false),
             db,
+            beside: OnceLock::new(),
             wake,
             graphs: Graphs::default(),
             sandbox,
@@ -78,6 +81,16 @@ impl App {
     /// The database.
     pub fn db(&self) -> &PgPool {
         &self.0.db
+    }
+
+    /// Shows the use of another pool of this process together with that of the API's. The first one counts.
+    pub fn show_beside(&self, db: PgPool) {
+        self.0.beside.get_or_init(|| db);
+    }
+
+    /// That pool, if there is one.
+    pub(crate) fn beside(&self) -> Option<&PgPool> {
+        self.0.beside.get()
     }
 
     /// What compiles scripts; here they are never run.

@@ -26,9 +26,15 @@ pub(crate) struct Pools {
     /// Those of workers and of the scheduler.
     pub(crate) work: PgPool,
     works: bool,
+    apart: bool,
 }
 
 impl Pools {
+    /// The pool that is not the API's, where the process has both.
+    pub(crate) fn beside_the_api(&self) -> Option<&PgPool> {
+        self.apart.then_some(&self.work)
+    }
+
     /// Those for what no role needs in particular.
     pub(crate) fn any(&self) -> &PgPool {
         if self.works { &self.work } else { &self.api }
@@ -77,7 +83,9 @@ impl Confined {
         if (api.is_some() || !serves) && (work.is_some() || !works) {
             login.close().await;
         }
-        Ok(Pools { api: api.unwrap_or_else(|| login.clone()), work: work.unwrap_or(login), works })
+        // Where neither role stands both are the login's.
+        let apart = serves && works && (api.is_some() || work.is_some());
+        Ok(Pools { api: api.unwrap_or_else(|| login.clone()), work: work.unwrap_or(login), works, apart })
     }
 
     /// Connections that work as the role; none where it cannot be taken on. A database that is away for a while

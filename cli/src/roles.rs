@@ -199,6 +199,9 @@ pub(crate) async fn play(
                 Arc::clone(keyring),
                 api,
             );
+            if let Some(db) = pools.beside_the_api() {
+                app.show_beside(db.clone());
+            }
             let shutdown = shutdown.clone();
             playing.spawn(async move { Ok(api::serve(listener, app, shutdown).await?) });
         }

@@ -53,6 +53,11 @@ async fn up_refuses_a_second_one_survives_a_kill_and_stops_its_cluster() {
     assert_eq!(std::fs::read_to_string(format!("{home}/secrets")).unwrap(), secrets);
     assert!(!third.log().contains(password.trim()), "no later start tells it");
 
+    // Of the API's connections and of the workers'.
+    let at = std::fs::read_to_string(format!("{home}/address")).unwrap().trim().parse().unwrap();
+    let figures = tests::http::send(at, "GET", "/metrics", &[], b"").await.text;
+    assert!(figures.contains("millrace_db_pool_connections{state=\"max\"} 32"), "{figures}");
+
     let queues = process::run(&["queue", "list", "--json"], &variables);
     assert!(queues.status.success(), "{}", text(&queues.stderr));
     let queues: serde_json::Value = serde_json::from_slice(&queues.stdout).unwrap();

@@ -173,7 +173,7 @@ pub(super) const LIVE_PARTED: Metric = counter(
 pub(super) const DB_POOL: Metric = gauge(
     "millrace_db_pool_connections",
     &["state"],
-    "Database connections of this process: in_use, idle, and max.",
+    "Database connections in the pools of this process: in_use, idle, and max.",
 );
 pub(super) const DB_POOL_WAIT: Metric = histogram(
     "millrace_db_pool_wait_seconds",

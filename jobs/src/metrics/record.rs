@@ -183,12 +183,18 @@ pub fn rate_limited(limit: &'static str) {
     counter!(c::RATE_LIMITED.name, "limit" => limit).increment(1);
 }
 
-/// How much of its pool of connections this process uses. Call it before [`super::render`].
-pub fn db_pool(db: &PgPool) {
-    let (size, idle) = (f64::from(db.size()), db.num_idle() as f64);
-    gauge!(c::DB_POOL.name, "state" => "in_use").set((size - idle).max(0.0));
+/// How much of its pools of connections this process uses, all of them together. Call it before [`super::render`].
+pub fn db_pools<'a>(pools: impl Iterator<Item = &'a PgPool>) {
+    let (mut in_use, mut idle, mut max) = (0.0, 0.0, 0.0);
+    for db in pools {
+        let (size, at_rest) = (f64::from(db.size()), db.num_idle() as f64);
+        in_use += (size - at_rest).max(0.0);
+        idle += at_rest;
+        max += f64::from(db.options().get_max_connections());
+    }
+    gauge!(c::DB_POOL.name, "state" => "in_use").set(in_use);
     gauge!(c::DB_POOL.name, "state" => "idle").set(idle);
-    gauge!(c::DB_POOL.name, "state" => "max").set(f64::from(db.options().get_max_connections()));
+    gauge!(c::DB_POOL.name, "state" => "max").set(max);
 }
 
 /// Somebody waited this long for a connection.
