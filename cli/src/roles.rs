@@ -98,7 +98,7 @@ impl Config {
 }
 
 fn read_keyring(reader: &mut Reader<'_>) -> Option<Arc<Keyring>> {
-    reader.required(KEYRING_VARIABLE, "to seal and open secrets, as `id:base64` of 64 random bytes");
+    reader.required(KEYRING_VARIABLE, "to seal and open secrets, as `id:base64` of 64 random bytes; `echo \"k1:$(openssl rand -base64 64 | tr -d '\\n')\"` makes one");
     find_keyring(reader).map(Arc::new)
 }
 

@@ -104,7 +104,9 @@ impl Documents {
             (Some(_), Some(_)) => {
                 Err(Fault::Validation("`query` and `documentId` were sent; send one".into()))
             }
-            (None, None) => Err(Fault::Validation("`query` is missing".into())),
+            (None, None) => {
+                Err(Fault::Validation("`query` is missing; send the text of the document in it".into()))
+            }
             (Some(_), None) if self.mode == Mode::Only => Err(Fault::NotPersisted(
                 "this installation takes documents that it knows and no others; send `documentId` in the place of `query`",
             )),
