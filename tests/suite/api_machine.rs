@@ -19,7 +19,7 @@ const OPERATION: &str =
     "query($t: ID!, $id: ID!) { machineOperation(tenant: $t, id: $id) { state error supersededBy } }";
 
 /// Every operation of machines within a tenant, with the thing that it names by id.
-pub(crate) const OPERATIONS: [(&str, &str); 39] = [
+pub(crate) const OPERATIONS: [(&str, &str); 40] = [
     ("", "query($t: ID) { departments(tenant: $t) { nodes { id } } }"),
     ("", "query($t: ID) { findDepartmentByName(tenant: $t, name: \"D\") { id } }"),
     ("department", "query($t: ID, $id: ID!) { department(tenant: $t, id: $id) { id } }"),
@@ -48,6 +48,8 @@ pub(crate) const OPERATIONS: [(&str, &str); 39] = [
     ("machine", "mutation($t: ID, $id: ID!) { resetMachine(tenant: $t, id: $id) { operation { id } } }"),
     ("machine", "mutation($t: ID, $id: ID!) { suspend(tenant: $t, id: $id) { operation { id } } }"),
     ("machine", "mutation($t: ID, $id: ID!) { resume(tenant: $t, id: $id) { operation { id } } }"),
+    // Of each machine it tells as of what never was, without being refused as a whole.
+    ("", "mutation($t: ID) { powerMachines(tenant: $t, ids: [\"1\"], operation: RESUME) { code } }"),
     ("machine", "mutation($t: ID, $id: ID!) { destroyMachine(tenant: $t, id: $id) { operation { id } } }"),
     (
         "machine",
@@ -147,7 +149,7 @@ impl Stage {
     }
 
     /// Waits for an operation's end.
-    async fn ended(&self, id: &Value) -> Value {
+    pub(crate) async fn ended(&self, id: &Value) -> Value {
         let mut last = Value::Null;
         wait::until(&format!("operation {id} ends"), async || {
             let told = self.admin.ok(OPERATION, json!({"t": self.acme, "id": id})).await;

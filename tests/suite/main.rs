@@ -15,6 +15,7 @@ mod api_host;
 mod api_identity;
 mod api_machine;
 mod api_permission;
+mod api_power;
 mod api_session;
 mod api_tenancy;
 mod api_words;

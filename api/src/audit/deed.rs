@@ -21,7 +21,7 @@ pub(crate) struct Deed<'a> {
     ledger: &'a Ledger,
     ctx: &'a Context<'a>,
     actor: String,
-    part: Option<(&'static str, String)>,
+    part: Option<(&'static str, Vec<String>)>,
 }
 
 /// Begins the transaction of the mutation that is being resolved.
@@ -35,11 +35,11 @@ pub(crate) async fn begin<'a>(ctx: &'a Context<'a>) -> Result<Deed<'a>, Fault> {
     Ok(Deed { tx, app, ledger: ctx.data_unchecked::<Ledger>(), ctx, actor, part: None })
 }
 
-/// Tells that one of several that an argument lists was refused, with its code, though the mutation itself is not.
-pub(crate) fn refuse_one(ctx: &Context<'_>, argument: &str, one: &str, code: &'static str) {
+/// Tells that some of those that an argument lists were refused, with their code, though the mutation itself is not.
+pub(crate) fn refuse_some(ctx: &Context<'_>, argument: &str, some: &[String], code: &'static str) {
     let ledger = ctx.data_unchecked::<Ledger>();
     let field = &ctx.item.node;
-    let entry = ledger.entry(ctx.data_unchecked::<Caller>(), field, Some((argument, one)), Some(code));
+    let entry = ledger.entry(ctx.data_unchecked::<Caller>(), field, Some((argument, some)), Some(code));
     ctx.data_unchecked::<App>().audit.push(entry);
     ledger.stands(field.response_key().node.as_str());
 }
@@ -50,9 +50,9 @@ impl Deed<'_> {
         self.actor = format!("user:{user}");
     }
 
-    /// Says that it is done to one of several that an argument lists, each of which is a deed of its own.
-    pub(crate) fn one_of(&mut self, argument: &'static str, one: &str) {
-        self.part = Some((argument, one.to_owned()));
+    /// Says that it is done to some of those that an argument lists, and to none of the others.
+    pub(crate) fn some_of(&mut self, argument: &'static str, some: Vec<String>) {
+        self.part = Some((argument, some));
     }
 
     /// Commits what was done, with its entry in the audit of the tenant that was entered, and under the idempotency key
@@ -69,7 +69,9 @@ impl Deed<'_> {
         let told = Note {
             actor: &self.actor,
             operation: field.name.node.as_str(),
-            arguments: &self.ledger.arguments(field, self.part.as_ref().map(|(of, one)| (*of, one.as_str()))),
+            arguments: &self
+                .ledger
+                .arguments(field, self.part.as_ref().map(|(of, some)| (*of, some.as_slice()))),
             took_ms: self.ledger.took_ms(key),
             address: Some(&address),
             request_id: origin.request_id.as_deref(),

@@ -44,8 +44,8 @@ impl Ledger {
         Self { variables, fields: Mutex::default() }
     }
 
-    /// The arguments of a field as an entry keeps them; of the one that lists several, the one that it is about.
-    pub(crate) fn arguments(&self, field: &Field, part: Option<(&str, &str)>) -> String {
+    /// The arguments of a field as an entry keeps them; of the one that lists several, those that it is about.
+    pub(crate) fn arguments(&self, field: &Field, part: Option<(&str, &[String])>) -> String {
         let operation = field.name.node.as_str();
         let secret =
             SECRET_ARGUMENTS.iter().find(|(of, _)| *of == operation).map_or(&[][..], |(_, names)| names);
@@ -67,8 +67,8 @@ impl Ledger {
                 given.insert(name.to_owned(), value);
             }
         }
-        if let Some((of, one)) = part {
-            given.insert(of.to_owned(), Json::Array(vec![Json::String(one.to_owned())]));
+        if let Some((of, some)) = part {
+            given.insert(of.to_owned(), some.into());
         }
         arguments(&given)
     }
@@ -89,12 +89,12 @@ impl Ledger {
         self.change(key, |told| told.stands = true);
     }
 
-    /// The entry of a field that is in no transaction; of the one that lists several, the one that it is about.
+    /// The entry of a field that is in no transaction; of the one that lists several, those that it is about.
     pub(super) fn entry(
         &self,
         caller: &Caller,
         field: &Field,
-        part: Option<(&str, &str)>,
+        part: Option<(&str, &[String])>,
         code: Option<&'static str>,
     ) -> Entry {
         let key = field.response_key().node.as_str();

@@ -8,5 +8,5 @@ mod deed;
 mod ledger;
 
 pub(crate) use buffer::Buffer;
-pub(crate) use deed::{Deed, begin, refuse_one};
+pub(crate) use deed::{Deed, begin, refuse_some};
 pub(crate) use ledger::{Ledger, Refusal, Telling, denied, denied_room, refused, refused_credentials};

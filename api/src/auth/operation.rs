@@ -144,6 +144,7 @@ pub(crate) const OPERATIONS: &[(&str, Needs)] = &[
     ("resetMachine", Needs::Tenant(MachineExecute)),
     ("suspend", Needs::Tenant(MachineExecute)),
     ("resume", Needs::Tenant(MachineExecute)),
+    ("powerMachines", Needs::Tenant(MachineExecute)),
     ("destroyMachine", Needs::Tenant(MachineDelete)),
     ("machineSnapshots", Needs::Tenant(SnapshotList)),
     ("currentSnapshot", Needs::Tenant(SnapshotList)),

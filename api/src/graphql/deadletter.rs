@@ -160,7 +160,7 @@ impl DeadLetterMutation {
                 }
                 Err(fault) => {
                     let told = fault.told();
-                    audit::refuse_one(ctx, "ids", &id, told.code);
+                    audit::refuse_some(ctx, "ids", std::slice::from_ref(&id.0), told.code);
                     Some(told)
                 }
             };
@@ -182,7 +182,7 @@ fn bounded(ids: &[ID]) -> Result<(), Fault> {
 /// Redrives one in a transaction of its own. Returns the pools to wake.
 async fn redrive_alone(ctx: &Context<'_>, tenant: Option<&ID>, id: &ID) -> Result<Vec<i32>, Fault> {
     let mut tx = audit::begin(ctx).await?;
-    tx.one_of("ids", id);
+    tx.some_of("ids", vec![id.to_string()]);
     let id = parse_job(id)?;
     let tenant = enter_or_all(ctx, &mut tx, tenant, InTenant::Work).await?;
     let pools = redrive(&mut tx, id, tenant).await?;

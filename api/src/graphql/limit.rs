@@ -235,8 +235,14 @@ impl Ruler<'_> {
         let inner = self.set(&field.selection_set.node, own_page);
         // `edges` and `nodes` are the lists of a connection, whose field has the size.
         let name = field.name.node.as_str();
-        let times = if matches!(name, "edges" | "nodes") { page } else { 1 };
+        let times = match name {
+            "edges" | "nodes" => page,
+            "powerMachines" => self.count_of(field, "ids"),
+            _ => 1,
+        };
         let own = match name {
+            // Each machine is looked for and asked.
+            "powerMachines" => times,
             "actions" | "attempts" | "history" | "log" | "why" => LOOK_UP_COST,
             // Each time is sought.
             "nextRuns" | "previewSchedule" => 1 + self.size_of(field, "count").unwrap_or(DEFAULT_RUNS),
@@ -271,14 +277,28 @@ impl Ruler<'_> {
 
     /// How much a field asks for in this argument. What is no size is refused later, by the field.
     fn size_of(&self, field: &Field, argument: &str) -> Option<u64> {
+        match self.value_of(field, argument)? {
+            Value::Number(size) => size.as_u64(),
+            _ => None,
+        }
+    }
+
+    /// How many this argument lists. What is no list is one.
+    fn count_of(&self, field: &Field, argument: &str) -> u64 {
+        match self.value_of(field, argument) {
+            Some(Value::List(listed)) => u64::try_from(listed.len()).unwrap_or(u64::MAX),
+            _ => 1,
+        }
+    }
+
+    fn value_of(&self, field: &Field, argument: &str) -> Option<Value> {
         let value = field.get_argument(argument)?.node.clone();
         let of_variable = |name: Name| {
             let value = self.variables.get(&name).or_else(|| self.defaults.get(&name));
             Ok::<_, std::convert::Infallible>(value.cloned().unwrap_or_default())
         };
         match value.into_const_with(of_variable) {
-            Ok(Value::Number(size)) => size.as_u64(),
-            Ok(_) => None,
+            Ok(value) => Some(value),
             Err(never) => match never {},
         }
     }
@@ -338,6 +358,20 @@ mod tests {
             |n: usize| (0..n).map(|i| format!("p{i}: previewSchedule(count: 100) ")).collect::<String>();
         assert!(judge(&format!("{{ {} }}", previews(20)), serde_json::json!({})).is_ok());
         assert!(of(&previews(1)).is_err());
+    }
+
+    #[test]
+    fn each_machine_that_is_asked_counts() {
+        let of = |fields: &str, listed: usize| {
+            let query = format!(
+                "mutation($ids: [ID!]!) {{ powerMachines(ids: $ids, operation: RESET) {{ {fields} }} }}"
+            );
+            judge(&query, serde_json::json!({"ids": vec!["x"; listed]}))
+        };
+        assert!(of("id code operation { id }", 100).is_ok());
+        let much = "operation { id } ".repeat(25);
+        assert!(of(&much, 90).is_ok() && of(&much, 100).is_err());
+        assert!(judge("{ powerMachines(ids: \"x\") { id } }", serde_json::json!({})).is_ok());
     }
 
     #[test]

@@ -24,6 +24,7 @@ mod notice;
 mod operation;
 mod page;
 mod params;
+mod power;
 mod prepare;
 mod queue;
 mod role;

@@ -15,6 +15,7 @@ use super::listener::{ListenerMutation, ListenerQuery};
 use super::machine::{MachineMutation, MachineQuery};
 use super::notice::{NoticeMutation, NoticeQuery};
 use super::operation::{OperationMutation, OperationQuery};
+use super::power::PowerMutation;
 use super::queue::{QueueMutation, QueueQuery};
 use super::role::{RoleMutation, RoleQuery};
 use super::run::{RunMutation, RunQuery};
@@ -73,6 +74,7 @@ pub(crate) struct Mutation(
     DepartmentMutation,
     MachineMutation,
     OperationMutation,
+    PowerMutation,
     SnapshotMutation,
     HealthMutation,
 );

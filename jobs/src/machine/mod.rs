@@ -1,9 +1,10 @@
 //! Machines: what is wanted, what was asked for, what was seen.
 //!
 //! [`request`] is the one way to ask for anything: wanted state, generation, operation and job change in
-//! one transaction. What a worker writes while it performs an operation stands in [`report`], what it
-//! compares when it looks at a host in [`listing`].
+//! one transaction; [`bulk`] asks the same of many at once. What a worker writes while it performs an
+//! operation stands in [`report`], what it compares when it looks at a host in [`listing`].
 
+pub mod bulk;
 mod create;
 mod key;
 pub mod listing;

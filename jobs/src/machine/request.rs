@@ -7,6 +7,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::operation::{self, NewOperation};
+use super::store::Held;
 use super::{order_key, store};
 use crate::awaited;
 use crate::payload::machine::MachineOperate;
@@ -38,19 +39,39 @@ pub struct Request<'a> {
 pub struct Requested {
     /// The operation. One that was superseded at once says by which.
     pub operation: OperationId,
-    enqueued: Vec<Enqueued>,
-    woken: Vec<i32>,
-    stopping: bool,
+    pub(super) stirred: Stirred,
 }
 
 impl Requested {
     /// Wakes whoever has something to do now. Call it after the commit.
     pub fn tell(&self, wake: &Wake) {
+        self.stirred.tell(wake);
+    }
+}
+
+/// What has something to do now.
+#[derive(Debug, Default)]
+pub(super) struct Stirred {
+    pub(super) enqueued: Vec<Enqueued>,
+    pub(super) woken: Vec<i32>,
+    pub(super) stopping: bool,
+}
+
+impl Stirred {
+    /// Wakes it.
+    pub(super) fn tell(&self, wake: &Wake) {
         wake.send(&self.enqueued);
         wake.pools(&self.woken);
         if self.stopping {
             wake.hint(Hint::Cancelled);
         }
+    }
+
+    /// Takes in what else has.
+    pub(super) fn join(&mut self, other: Self) {
+        self.enqueued.extend(other.enqueued);
+        self.woken.extend(other.woken);
+        self.stopping |= other.stopping;
     }
 }
 
@@ -74,39 +95,63 @@ pub async fn request(conn: &mut PgConnection, asked: &Request<'_>) -> Result<Req
         Admission::Refuse(refused) => return Err(Error::conflict(refused.to_string())),
         Admission::Join(other) => {
             operation::store::insert_superseded(conn, &row, held.generation, other).await?;
-            return Ok(Requested { operation: id, enqueued: vec![], woken: vec![], stopping: false });
+            return Ok(Requested { operation: id, stirred: Stirred::default() });
         }
         Admission::Queue { instead_of } => instead_of,
     };
-    let mut woken = Vec::new();
-    let mut stopping = false;
-    let mut overtaken = Vec::new();
-    for before in &instead_of {
-        let superseded = operation::store::supersede(conn, *before, id).await?;
+    let stirred = enter(conn, &row, &held, &instead_of, asked.trace_parent).await?;
+    Ok(Requested { operation: id, stirred })
+}
+
+/// Enters an operation on a machine that is held, in the place of these.
+///
+/// # Errors
+/// Unavailable when nobody answers.
+pub(super) async fn enter(
+    conn: &mut PgConnection,
+    row: &NewOperation<'_>,
+    held: &Held,
+    instead_of: &[OperationId],
+    trace_parent: Option<&str>,
+) -> Result<Stirred> {
+    let mut stirred = Stirred::default();
+    for before in instead_of {
+        let superseded = operation::store::supersede(conn, *before, row.id).await?;
         operation::store::lose_sight(conn, *before).await?;
-        overtaken.push(*before);
         let Some(job) = superseded else { continue };
         match control::withdraw(conn, job).await? {
-            Cancel::Cancelled(pools) => woken.extend(pools),
-            Cancel::Cancelling => stopping = true,
+            Cancel::Cancelled(pools) => stirred.woken.extend(pools),
+            Cancel::Cancelling => stirred.stopping = true,
             Cancel::Ended => {}
         }
     }
-    let wanted = asked.action.wants().unwrap_or(held.wanted);
-    let urgent = !instead_of.is_empty();
-    let mut job = NewJob::on_host(&MachineOperate { operation_id: id }, held.host_no)?;
-    if asked.action.name().passes_drain() {
+    let urgency = if instead_of.is_empty() { Priority::Medium } else { Priority::High };
+    let job = job(row, held, urgency, trace_parent)?;
+    stirred.enqueued.push(store::ask(conn, row, held.shall_be(row.action), &job).await?);
+    // Now that what took their place is there to be named.
+    for before in instead_of {
+        stirred.enqueued.extend(awaited::operation_ended(conn, *before).await?);
+    }
+    Ok(stirred)
+}
+
+/// The job of an operation.
+///
+/// # Errors
+/// Internal when it cannot be written.
+pub(super) fn job(
+    row: &NewOperation<'_>,
+    held: &Held,
+    urgency: Priority,
+    trace_parent: Option<&str>,
+) -> Result<NewJob> {
+    let mut job = NewJob::on_host(&MachineOperate { operation_id: row.id }, held.host_no)?;
+    if row.action.name().passes_drain() {
         job = job.queue(held.host_no.off_queue());
     }
-    let job = job
-        .tenant(asked.tenant)
-        .ordered(order_key(asked.machine))
-        .priority(if urgent { Priority::High } else { Priority::Medium })
-        .trace(asked.trace_parent.map(ToOwned::to_owned));
-    let mut enqueued = vec![store::ask(conn, &row, wanted, &job).await?];
-    // Now that what took their place is there to be named.
-    for before in overtaken {
-        enqueued.extend(awaited::operation_ended(conn, before).await?);
-    }
-    Ok(Requested { operation: id, enqueued, woken, stopping })
+    Ok(job
+        .tenant(row.tenant)
+        .ordered(order_key(row.machine))
+        .priority(urgency)
+        .trace(trace_parent.map(ToOwned::to_owned)))
 }

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use rules::id::{DepartmentId, HostId, JobId, MachineId, OperationId, TenantId};
-use rules::machine::{ActionName, OperationState, Pending, Seen, Spec, Wanted};
+use rules::machine::{Action, ActionName, OperationState, Pending, Seen, Spec, Wanted};
 use rules::queue::HostNo;
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -57,6 +57,55 @@ pub(super) struct Held {
     pub(super) host_draining: bool,
     pub(super) wanted: Wanted,
     pub(super) generation: i64,
+}
+
+/// A machine that is held, as the functions that hold tell it.
+#[derive(Debug)]
+pub(super) struct HeldRow {
+    pub(super) no: i32,
+    pub(super) draining: Option<bool>,
+    pub(super) wanted: Option<String>,
+    pub(super) generation: Option<i64>,
+    pub(super) ids: Option<Vec<Uuid>>,
+    pub(super) actions: Option<Vec<String>>,
+    pub(super) states: Option<Vec<String>>,
+}
+
+impl Held {
+    /// What the machine shall be once this is asked of it.
+    pub(super) fn shall_be(&self, action: Action) -> Wanted {
+        action.wants().unwrap_or(self.wanted)
+    }
+
+    /// Reads what a function that holds machines tells of one, and what was asked of it and has not ended.
+    ///
+    /// # Errors
+    /// Internal when what is stored does not read back, which only a later version can have written.
+    pub(super) fn read(told: HeldRow) -> Result<(Self, Vec<Pending>)> {
+        let odd = || Error::internal("a machine that is held does not read back");
+        let held = Self {
+            host_no: HostNo::new(told.no)
+                .ok_or_else(|| Error::internal("a host's number is out of range"))?,
+            host_draining: told.draining.ok_or_else(odd)?,
+            wanted: told.wanted.as_deref().and_then(Wanted::from_name).ok_or_else(odd)?,
+            generation: told.generation.ok_or_else(odd)?,
+        };
+        let pending = told
+            .ids
+            .into_iter()
+            .flatten()
+            .zip(told.actions.into_iter().flatten())
+            .zip(told.states.into_iter().flatten());
+        let pending = pending.map(|((id, action), state)| {
+            Ok(Pending {
+                id: OperationId(id),
+                action: action.parse::<ActionName>().map_err(Error::internal)?,
+                state: OperationState::from_name(&state)
+                    .ok_or_else(|| Error::internal(format!("`{state}` is no state of an operation")))?,
+            })
+        });
+        Ok((held, pending.collect::<Result<_>>()?))
+    }
 }
 
 impl Machine {
@@ -123,29 +172,15 @@ pub(super) async fn hold(
     )
     .fetch_one(conn)
     .await?;
-    let no = row.no.ok_or_else(|| absent(id))?;
-    let odd = || Error::internal(format!("machine {id} does not read back"));
-    let held = Held {
-        host_no: HostNo::new(no).ok_or_else(|| Error::internal("a host's number is out of range"))?,
-        host_draining: row.draining.ok_or_else(odd)?,
-        wanted: row.wanted.as_deref().and_then(Wanted::from_name).ok_or_else(odd)?,
-        generation: row.generation.ok_or_else(odd)?,
-    };
-    let pending = row
-        .ids
-        .into_iter()
-        .flatten()
-        .zip(row.actions.into_iter().flatten())
-        .zip(row.states.into_iter().flatten());
-    let pending = pending.map(|((id, action), state)| {
-        Ok(Pending {
-            id: OperationId(id),
-            action: action.parse::<ActionName>().map_err(Error::internal)?,
-            state: OperationState::from_name(&state)
-                .ok_or_else(|| Error::internal(format!("`{state}` is no state of an operation")))?,
-        })
-    });
-    Ok((held, pending.collect::<Result<_>>()?))
+    Held::read(HeldRow {
+        no: row.no.ok_or_else(|| absent(id))?,
+        draining: row.draining,
+        wanted: row.wanted,
+        generation: row.generation,
+        ids: row.ids,
+        actions: row.actions,
+        states: row.states,
+    })
 }
 
 /// Enters an operation on a machine that is held, with its job, and says what the machine shall be.
@@ -325,7 +360,7 @@ fn host_removed() -> Error {
     Error::conflict("the host was removed a moment ago; choose another")
 }
 
-fn absent(id: MachineId) -> Error {
+pub(super) fn absent(id: MachineId) -> Error {
     Error::not_found(format!("there is no machine `{id}`")).listed_in(Listing::Machines)
 }
 

@@ -48,8 +48,9 @@ async fn every_mutation_of_the_schema_is_told_once_whatever_becomes_of_it() {
         let told: Vec<&Stored> = all.iter().filter(|e| e.request_id.as_ref() == Some(id)).collect();
         assert_eq!(told.len(), 1, "{id}: {answer}\n{told:?}");
         assert_eq!(told[0].operation, *operation);
-        let of_each = &answer["data"]["redriveEachDeadLetter"][0]["code"];
-        match answer["errors"][0]["extensions"]["code"].as_str().or(of_each.as_str()) {
+        let of_each = |name: &str| answer["data"][name][0]["code"].as_str();
+        let of_each = of_each("redriveEachDeadLetter").or_else(|| of_each("powerMachines"));
+        match answer["errors"][0]["extensions"]["code"].as_str().or(of_each) {
             None => {
                 accepted += 1;
                 assert_eq!((told[0].outcome.as_str(), told[0].code.as_deref()), ("ACCEPTED", None), "{id}");
@@ -248,6 +249,39 @@ async fn of_several_that_are_asked_for_each_is_told_by_itself() {
     assert_eq!(parts("none"), [refused("999999999", "NOT_FOUND"), refused("x", "BAD_USER_INPUT")]);
     let done = (json!([dead]), "ACCEPTED".to_owned(), None);
     assert_eq!(parts("some"), [done, refused("x", "BAD_USER_INPUT")]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_what_one_transaction_asks_of_many_those_are_told_together_that_came_to_the_same() {
+    let database = Database::new().await;
+    let door = Door::open(&database).await;
+    let admin = door.admin().await;
+    let acme = tenant(&admin, "acme").await;
+    door.user("ada@example.org", "USER").await;
+    let machine = belongings(&database, &admin, &acme).await["machine"].clone();
+    let each =
+        "mutation($t: ID!, $ids: [ID!]!) { powerMachines(tenant: $t, ids: $ids, operation: RESET) { code } }";
+    let (one, other) = (Uuid::now_v7().to_string(), Uuid::now_v7().to_string());
+    let ids = json!([one, "x", machine, other]);
+    ask_as(&door, &admin, "some", each, json!({"t": acme, "ids": ids})).await;
+    door.close().await;
+    chained(&database).await;
+    let all = stored(&database.pool().await).await;
+    let mut told: Vec<(Value, &str, Option<&str>)> = all
+        .iter()
+        .filter(|e| e.request_id.as_deref() == Some("some"))
+        .map(|e| (e.arguments["ids"].clone(), e.outcome.as_str(), e.code.as_deref()))
+        .collect();
+    told.sort_by_key(|(_, _, code)| *code);
+    let refused = |ids: Value, code| (ids, "REFUSED", Some(code));
+    assert_eq!(
+        told,
+        [
+            (json!([machine]), "ACCEPTED", None),
+            refused(json!(["x"]), "BAD_USER_INPUT"),
+            refused(json!([one, other]), "NOT_FOUND")
+        ]
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,5 +1,6 @@
 //! Machines on simulated hosts, over a real queue.
 
+mod bulk;
 mod checks;
 mod command;
 mod disks;

@@ -7,6 +7,8 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufStream};
 use tokio::net::TcpStream;
 
+use super::run::Way;
+
 /// A connection to the API, and what stands in every request.
 pub(super) struct Caller {
     stream: BufStream<TcpStream>,
@@ -44,6 +46,29 @@ impl Caller {
             told["data"][format!("a{number}")]["operation"]["id"].as_str().unwrap().to_owned()
         };
         (0..machines.len()).map(|number| OperationId(id(number).parse().unwrap())).collect()
+    }
+
+    /// Switches machines on or off in one of the ways.
+    pub(super) async fn switch_by(&mut self, way: Way, machines: &[MachineId], on: bool) -> Vec<OperationId> {
+        match way {
+            Way::Fields(_) => self.switch(machines, on).await,
+            Way::Listed(_) => self.switch_listed(machines, on).await,
+        }
+    }
+
+    /// Switches machines on or off by one mutation of them all; returns their operations, in order.
+    async fn switch_listed(&mut self, machines: &[MachineId], on: bool) -> Vec<OperationId> {
+        const QUERY: &str = "mutation($t: ID!, $ids: [ID!]!, $o: PowerOperation!) {
+            powerMachines(tenant: $t, ids: $ids, operation: $o) { code operation { id } } }";
+        let ids: Vec<_> = machines.iter().map(|machine| machine.0).collect();
+        let operation = if on { "POWER_ON" } else { "FORCE_POWER_OFF" };
+        let variables = json!({ "t": self.tenant, "ids": ids, "o": operation });
+        let told = self.post(&json!({ "query": QUERY, "variables": variables })).await;
+        assert!(told.get("errors").is_none(), "{told}");
+        let each = told["data"]["powerMachines"].as_array().unwrap();
+        assert_eq!(each.len(), machines.len());
+        let id = |one: &Value| one["operation"]["id"].as_str().unwrap_or_else(|| panic!("{one}")).to_owned();
+        each.iter().map(|one| OperationId(id(one).parse().unwrap())).collect()
     }
 
     async fn post(&mut self, body: &Value) -> Value {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tests::Database;
 
-use super::run;
+use super::run::{self, Column, Way};
 use super::stage::Stage;
 
 /// Set, it makes everything small: to see that it works, and not to measure.
@@ -17,9 +17,10 @@ pub(super) struct Size {
     pub(super) machines: usize,
     /// How long each part is measured.
     pub(super) span: Duration,
-    /// Connections of those who ask all the time, and fields of each of their documents.
+    /// Connections of those who ask all the time, fields of each of their documents, and machines of each mutation of many.
     pub(super) callers: usize,
     pub(super) fields: usize,
+    pub(super) listed: usize,
     /// The most operations that are asked for and have not reached libvirt, for each machine.
     pub(super) ahead: usize,
     /// How many documents of one field a second, where it is timed how soon libvirt is called.
@@ -34,6 +35,7 @@ impl Size {
             span: Duration::from_secs(60),
             callers: 16,
             fields: 20,
+            listed: 63,
             ahead: 2,
             rates: vec![100, 500],
         };
@@ -44,6 +46,17 @@ impl Size {
     }
 }
 
+fn print_columns(columns: &[Column]) {
+    let row = |cells: Vec<&str>| println!("| {} |", cells.join(" | "));
+    row(std::iter::once("what").chain(columns.iter().map(|column| column.title.as_str())).collect());
+    row(std::iter::once("---").chain(columns.iter().map(|_| "---")).collect());
+    for (place, (what, _)) in columns[0].figures.iter().enumerate() {
+        let figures = columns.iter().map(|column| column.figures[place].1.as_str());
+        row(std::iter::once(*what).chain(figures).collect());
+    }
+    println!();
+}
+
 /// Measures and prints.
 pub(crate) async fn measure(database: &Database) {
     let size = Size::get();
@@ -51,7 +64,11 @@ pub(crate) async fn measure(database: &Database) {
     crate::machines::clear(database).await;
     let stage = Stage::set(database, &size).await;
     stage.print_settings(&size);
-    run::throughput(&stage, &size).await;
+    let mut columns = Vec::new();
+    for way in [Way::Fields(size.fields), Way::Listed(size.listed)] {
+        columns.push(run::throughput(&stage, &size, way).await);
+    }
+    print_columns(&columns);
     println!(
         "| documents a second, of one field | calls of libvirt | p50 ms | p95 ms | p99 ms | most ms | its return, p50 ms | p99 ms |\n| --- | --- | --- | --- | --- | --- | --- | --- |"
     );

@@ -23,16 +23,49 @@ const ENOUGH_WAIT: Duration = Duration::from_millis(2);
 /// How often the leases of the hosts are looked at: often enough that no renewal is missed.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
-/// Over how long the worst stretch is told.
+/// Over how long the worst stretch is told, as its row says.
 const STRETCH_S: i64 = 10;
 
 /// Everything that was asked for has ended.
 const ALL_ENDED: &str = "select not exists (select from machine_operation where ended_at is null)";
 
+/// How who asks all the time asks.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Way {
+    /// By documents of so many mutations, each of one machine.
+    Fields(usize),
+    /// By one mutation of so many machines.
+    Listed(usize),
+}
+
+impl Way {
+    fn title(self) -> String {
+        match self {
+            Self::Fields(count) => format!("documents of {count} mutations"),
+            Self::Listed(count) => format!("mutations of up to {count} machines"),
+        }
+    }
+
+    const fn machines(self) -> usize {
+        match self {
+            Self::Fields(count) | Self::Listed(count) => count,
+        }
+    }
+}
+
+/// What was measured in one way: each figure with what it is.
+#[derive(Debug)]
+pub(super) struct Column {
+    pub(super) title: String,
+    pub(super) figures: Vec<(&'static str, String)>,
+}
+
 /// As many operations as go, by callers that ask as fast as they are answered.
-pub(super) async fn throughput(stage: &Stage, size: &Size) {
+pub(super) async fn throughput(stage: &Stage, size: &Size, way: Way) -> Column {
     let asked = Arc::new(AtomicUsize::new(0));
     let most_ahead = size.ahead * size.machines;
+    // What is so already needs no call of libvirt. A caller leaves all of its machines alike.
+    let at_first = stage.are_on().await;
     let leases = Leases::watch(stage.db.clone());
     let (since, began) = (now(&stage.db).await, Instant::now());
     let mut callers = JoinSet::new();
@@ -42,15 +75,15 @@ pub(super) async fn throughput(stage: &Stage, size: &Size) {
         let (headers, tenant) = (stage.admin.headers().to_vec(), stage.tenant.0.to_string());
         let (asked, ledger, size, to) =
             (Arc::clone(&asked), stage.ledger.clone(), size.clone(), stage.door.address);
+        let mut on = at_first.get(caller) == Some(&false);
         callers.spawn(async move {
             let mut caller = Caller::connect(to, &headers, &tenant).await;
-            let mut on = false;
             while began.elapsed() < size.span {
-                for some in mine.chunks(size.fields) {
+                for some in mine.chunks(way.machines()) {
                     while asked.load(Ordering::Relaxed) > ledger.count() + most_ahead {
                         tokio::time::sleep(ENOUGH_WAIT).await;
                     }
-                    caller.switch(some, on).await;
+                    caller.switch_by(way, some, on).await;
                     asked.fetch_add(some.len(), Ordering::Relaxed);
                 }
                 on = !on;
@@ -77,23 +110,24 @@ pub(super) async fn throughput(stage: &Stage, size: &Size) {
         .filter(|(on, machine)| shall_be.get(machine) != Some(on))
         .count();
     let asked = asked.load(Ordering::Relaxed);
-    println!("| what | figure |\n| --- | --- |");
-    println!("| asked for over HTTP in {:.0} s | {asked} |", span.as_secs_f64());
-    println!("| done in that time, a second | {:.0} |", within as f64 / span.as_secs_f64());
-    println!("| the same in the worst {STRETCH_S} s on end | {worst} |");
-    println!("| calls of libvirt for them all | {} |", acts.len());
-    println!("| not done, or not by one call | {} |", not_once(&stage.db, since, &acts).await);
-    println!(
-        "| out of order, by libvirt's calls and by the log | {} |",
-        disorder(&stage.db, since, &acts).await
-    );
-    println!("| machines that libvirt shows otherwise than asked for last | {wrong_at_last} |");
-    println!(
-        "| renewals of the hosts' leases, and the longest between two of one | {}, {:.1} s of 20 s |",
-        leases.count, leases.longest_s
-    );
-    println!("| hosts that changed their holder | {} |\n", leases.lost);
+    let a_second = |count: f64| format!("{:.0}", count / span.as_secs_f64());
+    let renewals = format!("{}, {:.1} s of 20 s", leases.count, leases.longest_s);
+    let figures = vec![
+        ("asked for over HTTP, a second", a_second(asked as f64)),
+        ("done in that time, a second", a_second(within as f64)),
+        ("the same in the worst 10 s on end", worst),
+        ("calls of libvirt for them all", acts.len().to_string()),
+        ("not done, or not by one call", not_once(&stage.db, since, &acts).await.to_string()),
+        (
+            "out of order, by libvirt's calls and by the log",
+            disorder(&stage.db, since, &acts).await.to_string(),
+        ),
+        ("machines that libvirt shows otherwise than asked for last", wrong_at_last.to_string()),
+        ("renewals of the hosts' leases, and the longest between two of one", renewals),
+        ("hosts that changed their holder", leases.lost.to_string()),
+    ];
     stage.ledger.clear();
+    Column { title: way.title(), figures }
 }
 
 /// How soon libvirt is called, at a rate that does not wait for answers.

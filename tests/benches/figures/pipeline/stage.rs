@@ -97,10 +97,11 @@ impl Stage {
             size.machines, size.hosts, build
         );
         println!(
-            "Throughput: {} callers, documents of {} mutations, {} operations ahead of libvirt for each machine at \
+            "Throughput: {} callers, documents of {} mutations or mutations of up to {} machines, {} operations ahead of libvirt for each machine at \
              most, {} s. Latency: documents of one mutation, {} s for each rate.\n",
             size.callers,
             size.fields,
+            size.listed,
             size.ahead,
             size.span.as_secs(),
             size.span.as_secs()
