@@ -10,6 +10,7 @@ use rules::queue::{Pool, State};
 use crate::argument;
 use crate::audit::Audit;
 use crate::clock::Schedule;
+use crate::dlq::Dlq;
 use crate::fleet::{Host, Machine};
 
 /// A durable job queue, workflows and webhooks on Postgres, in one executable.
@@ -64,7 +65,7 @@ pub(crate) enum Command {
     /// Look at queues, pause and resume them
     #[command(subcommand)]
     Queue(Queue),
-    /// Look at dead letters, give them new attempts, or discard them
+    /// Look at dead letters and what they have in common, give them new attempts, or discard them
     #[command(subcommand)]
     Dlq(Dlq),
     /// Look at hosts, drain, resume and remove them
@@ -187,54 +188,6 @@ pub(crate) enum Queue {
     },
 }
 
-#[derive(Debug, Subcommand)]
-pub(crate) enum Dlq {
-    /// The newest dead letters
-    List {
-        /// Only this kind, such as listener.action
-        #[arg(long)]
-        kind: Option<String>,
-        /// Only this tenant's, by id
-        #[arg(long, value_parser = argument::tenant)]
-        tenant: Option<TenantId>,
-        /// Only those before this id, which continues a list
-        #[arg(long, value_parser = argument::job)]
-        before: Option<i64>,
-        /// How many, at most 100
-        #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(i64).range(1..=100))]
-        limit: i64,
-        #[command(flatten)]
-        output: Output,
-    },
-    /// One dead letter with every attempt's error, duration and worker
-    Show {
-        /// Its job's id
-        #[arg(value_parser = argument::job)]
-        id: i64,
-        #[command(flatten)]
-        output: Output,
-    },
-    /// Give dead letters new attempts under their own ids
-    Redrive {
-        /// Their jobs' ids
-        #[arg(required = true, value_parser = argument::job)]
-        ids: Vec<i64>,
-        /// How many new attempts each gets; its kind's own number when left out
-        #[arg(long, value_parser = clap::value_parser!(u16).range(1..=100))]
-        attempts: Option<u16>,
-        #[command(flatten)]
-        output: Output,
-    },
-    /// Decide that dead letters are not to be done: they become cancelled jobs of the history
-    Discard {
-        /// Their jobs' ids
-        #[arg(required = true, value_parser = argument::job)]
-        ids: Vec<i64>,
-        #[command(flatten)]
-        output: Output,
-    },
-}
-
 /// What `--pools` names: a pool that every installation has, or the host's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ServedPool {
@@ -282,12 +235,7 @@ impl Command {
             Self::Queue(
                 Queue::List { output } | Queue::Pause { output, .. } | Queue::Resume { output, .. },
             ) => output,
-            Self::Dlq(
-                Dlq::List { output, .. }
-                | Dlq::Show { output, .. }
-                | Dlq::Redrive { output, .. }
-                | Dlq::Discard { output, .. },
-            ) => output,
+            Self::Dlq(dlq) => dlq.output(),
             Self::Host(host) => host.output(),
             Self::Machine(machine) => machine.output(),
             Self::Schedule(schedule) => schedule.output(),

@@ -7,6 +7,7 @@ use jobs::queue::postgres::control::{self, Cancel};
 use jobs::queue::postgres::look::{self, FailedAttempt, Filter, JobView};
 use jobs::queue::wake::Hint;
 use rules::id::{JobId, TenantId};
+use rules::queue::letter::fingerprint;
 use rules::queue::{Kind, Policy, State};
 use serde::Serialize;
 use serde_json::json;
@@ -36,7 +37,7 @@ pub(crate) async fn run(command: Job) -> anyhow::Result<()> {
 }
 
 /// Prints a page of jobs.
-pub(crate) async fn list(db: &PgPool, filter: &Filter, limit: i64, output: Output) -> jobs::Result<()> {
+async fn list(db: &PgPool, filter: &Filter, limit: i64, output: Output) -> jobs::Result<()> {
     let mut conn = db.acquire().await?;
     let page = all_of(&mut conn, filter, limit).await?;
     if page.is_empty()
@@ -44,6 +45,11 @@ pub(crate) async fn list(db: &PgPool, filter: &Filter, limit: i64, output: Outpu
     {
         known::tenant(&mut conn, tenant).await?;
     }
+    print_list(output, &page)
+}
+
+/// Prints these jobs.
+pub(crate) fn print_list(output: Output, page: &[JobView]) -> jobs::Result<()> {
     let rows: Vec<Vec<String>> = page
         .iter()
         .map(|job| {
@@ -84,6 +90,8 @@ struct Shown {
     job: JobView,
     why_code: Option<&'static str>,
     why: Option<String>,
+    /// The group of dead letters that it is in.
+    fingerprint: Option<String>,
     attempts: Vec<FailedAttempt>,
 }
 
@@ -93,6 +101,8 @@ pub(crate) async fn show(db: &PgPool, id: JobId, output: Output) -> jobs::Result
     let job = look::job(&mut conn, id, None).await?;
     let why = look::why(&mut conn, id).await?;
     let attempts = look::attempts(&mut conn, id).await?;
+    let dead = job.error.as_deref().filter(|_| job.state == State::Dead.as_str());
+    let fingerprint = dead.map(|error| fingerprint(&job.kind, error));
     let mut lines = vec![
         ("job", job.id.to_string()),
         ("kind", job.kind.clone()),
@@ -110,6 +120,7 @@ pub(crate) async fn show(db: &PgPool, id: JobId, output: Output) -> jobs::Result
         ("trace", cell(job.trace_parent.as_deref())),
         ("payload", job.payload.to_string()),
         ("error", cell(job.error.as_deref())),
+        ("group", cell(fingerprint.as_deref())),
     ];
     for failed in &attempts {
         let how = if failed.crashed { "worker died" } else { "failed" };
@@ -128,6 +139,7 @@ pub(crate) async fn show(db: &PgPool, id: JobId, output: Output) -> jobs::Result
     let shown = Shown {
         why_code: why.as_ref().map(rules::queue::Why::code),
         why: why.map(|w| w.to_string()),
+        fingerprint,
         attempts,
         job,
     };
@@ -286,7 +298,7 @@ async fn tell(db: &PgPool, pools: &[i32]) {
 }
 
 /// The first line of an error, short enough for a table.
-fn first_line(text: &str) -> String {
+pub(crate) fn first_line(text: &str) -> String {
     const WIDTH: usize = 60;
     let line = text.lines().next().unwrap_or("");
     if line.chars().count() <= WIDTH {

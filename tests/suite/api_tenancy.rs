@@ -17,7 +17,7 @@ pub(crate) fn graph() -> Value {
 }
 
 /// Every operation within a tenant, with the thing that it names by id.
-const OPERATIONS: [(&str, &str); 45] = [
+const OPERATIONS: [(&str, &str); 46] = [
     ("", "query($t: ID) { members(tenant: $t) { nodes { userId } } }"),
     ("", "query($t: ID) { apiKeys(tenant: $t) { nodes { id } } }"),
     ("", "query($t: ID) { workflows(tenant: $t) { nodes { id } } }"),
@@ -26,6 +26,7 @@ const OPERATIONS: [(&str, &str); 45] = [
     ("", "query($t: ID) { notices(tenant: $t) { nodes { id } } }"),
     ("", "query($t: ID) { jobs(tenant: $t) { nodes { id } } }"),
     ("", "query($t: ID) { deadLetters(tenant: $t) { nodes { id } } }"),
+    ("", "query($t: ID) { deadLetterGroups(tenant: $t) { looked } }"),
     ("workflow", "query($t: ID, $id: ID!) { workflow(tenant: $t, id: $id) { id } }"),
     ("run", "query($t: ID, $id: ID!) { run(tenant: $t, id: $id) { id log { nodes { seq } } } }"),
     ("listener", "query($t: ID, $id: ID!) { listener(tenant: $t, id: $id) { id } }"),

@@ -36,6 +36,7 @@ mod ground;
 mod guests;
 mod keyring;
 mod lease;
+mod letters;
 mod listener;
 mod lists;
 mod live;

@@ -108,6 +108,7 @@ pub(crate) const OPERATIONS: &[(&str, Needs)] = &[
     ("whyWaiting", Needs::TenantOrOperator(JobRead)),
     ("deadLetter", Needs::TenantOrOperator(JobRead)),
     ("deadLetters", Needs::TenantOrOperator(JobList)),
+    ("deadLetterGroups", Needs::TenantOrOperator(JobList)),
     ("cancelJob", Needs::TenantOrOperator(JobCancel)),
     ("retryJob", Needs::TenantOrOperator(JobRetry)),
     ("redriveDeadLetters", Needs::TenantOrOperator(JobRetry)),

@@ -2,14 +2,17 @@
 
 use async_graphql::connection::Connection;
 use async_graphql::{Context, ID, Object, Result, SimpleObject};
+use chrono::{DateTime, Utc};
 use jobs::Listing;
-use jobs::queue::postgres::control;
-use jobs::queue::postgres::look::{self, Filter};
+use jobs::queue::postgres::letters::{self, LetterGroup, LetterGroups};
+use jobs::queue::postgres::{control, look};
 use rules::access::InTenant;
 use rules::queue::State;
+use rules::queue::letter::{Letters, shape};
 
 use super::job::{Job, dead, redrive};
-use super::page::Page;
+use super::limit::DEFAULT_PAGE;
+use super::page::{MAX_PAGE, Page};
 use super::scope::{app, enter_or_all, parse_job};
 use crate::audit;
 use crate::auth::SignedIn;
@@ -42,6 +45,60 @@ impl Redriven {
     }
 }
 
+/// Dead letters of one kind whose errors differ in nothing but what is quoted, addresses, and words with digits in them.
+#[derive(SimpleObject)]
+pub(crate) struct DeadLetterGroup {
+    /// By what `deadLetters` takes them.
+    fingerprint: String,
+    /// What its letters are, such as `run.node`.
+    kind: String,
+    /// What their errors have in common.
+    shape: String,
+    /// How many there are.
+    count: i64,
+    /// When the first of them died.
+    first_at: DateTime<Utc>,
+    /// When the last of them died.
+    last_at: DateTime<Utc>,
+    /// The newest job of them.
+    sample: ID,
+    /// Why that one died.
+    sample_error: String,
+}
+
+/// Groups of dead letters, the largest first.
+#[derive(SimpleObject)]
+pub(crate) struct DeadLetterGroups {
+    /// The groups.
+    groups: Vec<DeadLetterGroup>,
+    /// How many dead letters were looked at.
+    looked: i64,
+    /// Whether these were all there are; otherwise they are the newest 100,000.
+    complete: bool,
+}
+
+impl From<LetterGroup> for DeadLetterGroup {
+    fn from(group: LetterGroup) -> Self {
+        Self {
+            shape: shape(&group.sample_error),
+            fingerprint: group.fingerprint,
+            kind: group.kind,
+            count: group.count,
+            first_at: group.first_at,
+            last_at: group.last_at,
+            sample: group.sample_id.into(),
+            sample_error: group.sample_error,
+        }
+    }
+}
+
+impl From<LetterGroups> for DeadLetterGroups {
+    fn from(told: LetterGroups) -> Self {
+        let groups = told.groups.into_iter().map(Into::into).collect();
+        Self { groups, looked: told.looked, complete: told.complete }
+    }
+}
+
 /// What can be read of dead letters.
 #[derive(Default)]
 pub(crate) struct DeadLetterQuery;
@@ -54,22 +111,51 @@ pub(crate) struct DeadLetterMutation;
 impl DeadLetterQuery {
     /// Dead letters, newest job first.
     #[graphql(guard = "SignedIn")]
+    #[expect(clippy::too_many_arguments, reason = "one for each that a caller may restrict it by")]
     async fn dead_letters(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Needed, save for an API key or an administrator of the installation.")]
         tenant: Option<ID>,
         kind: Option<String>,
+        queue: Option<String>,
+        #[graphql(desc = "Those of this group.")] fingerprint: Option<String>,
+        #[graphql(desc = "Those whose error has this text in it, in whatever case.")] search: Option<String>,
+        #[graphql(desc = "Those that died at this time or later.")] since: Option<DateTime<Utc>>,
+        #[graphql(desc = "Those that died before this time.")] until: Option<DateTime<Utc>>,
         first: Option<i32>,
         after: Option<String>,
     ) -> Result<Connection<String, Job>, Fault> {
         let page = Page::<i64>::read("deadLetters", first, after.as_deref())?;
         let mut conn = app(ctx).db.acquire().await?;
         let tenant = enter_or_all(ctx, &mut conn, tenant.as_ref(), InTenant::Look).await?;
-        let filter =
-            Filter { tenant, state: Some(State::Dead), kind, before: page.after, ..Filter::default() };
-        let rows = look::page(&mut conn, &filter, page.limit()).await?;
+        let letters = Letters { kind, queue, fingerprint, search, since, until };
+        let rows = letters::page(&mut conn, tenant, &letters, page.after, page.limit()).await?;
         page.try_of(rows, |j| j.id, Job::try_from)
+    }
+
+    /// Dead letters in groups of the same error, the largest group first: of the newest 100,000.
+    #[graphql(guard = "SignedIn")]
+    #[expect(clippy::too_many_arguments, reason = "one for each that a caller may restrict it by")]
+    async fn dead_letter_groups(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Needed, save for an API key or an administrator of the installation.")]
+        tenant: Option<ID>,
+        kind: Option<String>,
+        queue: Option<String>,
+        #[graphql(desc = "Of those that died at this time or later.")] since: Option<DateTime<Utc>>,
+        #[graphql(desc = "Of those that died before this time.")] until: Option<DateTime<Utc>>,
+        first: Option<i32>,
+    ) -> Result<DeadLetterGroups, Fault> {
+        let first = first.unwrap_or_else(|| i32::try_from(DEFAULT_PAGE).unwrap_or(MAX_PAGE));
+        if !(1..=MAX_PAGE).contains(&first) {
+            return Err(Fault::BadInput(format!("`first` is {first}; it must lie between 1 and {MAX_PAGE}")));
+        }
+        let mut conn = app(ctx).db.acquire().await?;
+        let tenant = enter_or_all(ctx, &mut conn, tenant.as_ref(), InTenant::Look).await?;
+        let letters = Letters { kind, queue, since, until, ..Letters::default() };
+        Ok(letters::groups(&mut conn, tenant, &letters, first).await?.into())
     }
 
     /// One dead letter, with every attempt.

@@ -9,6 +9,7 @@ use jobs::queue::postgres::look::{self, FailedAttempt, Filter, JobView};
 use jobs::queue::wake::Hint;
 use rules::access::InTenant;
 use rules::id::{JobId, TenantId};
+use rules::queue::letter::fingerprint;
 use rules::queue::{Kind, Policy, State, Why};
 
 use super::loader::{AttemptsOf, WhyOf, look_up};
@@ -195,6 +196,12 @@ impl Job {
     async fn attempts(&self, ctx: &Context<'_>) -> Result<Vec<JobAttempt>, Fault> {
         let attempts = look_up(ctx, AttemptsOf(self.owner()?, parse_job(&self.id)?)).await?;
         Ok(attempts.unwrap_or_default().into_iter().map(Into::into).collect())
+    }
+
+    /// The group of dead letters that it is in, if it is one: the same for jobs of its kind with the same error.
+    async fn fingerprint(&self) -> Option<String> {
+        let error = self.error.as_ref().filter(|_| self.state == StateName::Dead);
+        error.map(|error| fingerprint(&self.kind, error))
     }
 
     /// Why it waits; none when it has ended.

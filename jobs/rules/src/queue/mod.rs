@@ -4,6 +4,7 @@ mod about;
 mod down;
 mod job;
 mod kind;
+pub mod letter;
 mod outcome;
 mod policy;
 mod pool;

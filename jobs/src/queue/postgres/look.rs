@@ -229,7 +229,7 @@ async fn of_tenant(
 }
 
 /// Refuses a kind that does not exist: an empty page would hide the slip.
-fn known(kind: &str) -> Result<()> {
+pub(super) fn known(kind: &str) -> Result<()> {
     if Kind::ALL.iter().any(|known| known.as_str() == kind) {
         return Ok(());
     }

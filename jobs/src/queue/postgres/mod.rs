@@ -8,6 +8,7 @@ pub mod count;
 mod done;
 pub mod enqueue;
 pub mod lease;
+pub mod letters;
 pub mod look;
 pub mod partition;
 pub mod promote;
