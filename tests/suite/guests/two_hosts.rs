@@ -128,8 +128,12 @@ async fn a_host_that_never_made_a_disk_finds_those_in_the_folder_it_shares() {
     for host in [&a, &b, &c] {
         stands(host, Reach::Online).await;
     }
-    let [kept, gone] = [machine(Vec::new()).machine, machine(Vec::new()).machine]
-        .map(|machine| DiskOrder { machine, slot: 0, size_mib: 64, format: DiskFormat::Qcow2 });
+    let [kept, gone] = [machine(Vec::new()).machine, machine(Vec::new()).machine].map(|machine| DiskOrder {
+        machine,
+        slot: 0,
+        size_mib: 64,
+        format: DiskFormat::Qcow2,
+    });
     let made = a.create_disk(kept).await.unwrap();
     let swept = a.create_disk(gone).await.unwrap();
 

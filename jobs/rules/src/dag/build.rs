@@ -14,6 +14,7 @@ use super::sense;
 use super::task::{ERROR, OnFailure, Task};
 use super::template::Step;
 use crate::access::Permissions;
+use crate::nearest::nearest;
 
 /// What tells whether code compiles; the error names line and column.
 pub struct Compilers<'a> {
@@ -206,7 +207,10 @@ fn end(fields: &mut Fields<'_, '_>, name: &'static str, ids: &Ids) -> Option<usi
     let id = fields.text(name)?;
     let place = ids.places.get(id).copied();
     if place.is_none() {
-        fields.fault(name, Reason::Dangling, format!("there is no node `{id}`"));
+        let near = nearest(id, ids.places.keys().map(String::as_str));
+        let hint =
+            near.map(|near| format!("; `{near}` is the nearest name that there is")).unwrap_or_default();
+        fields.fault(name, Reason::Dangling, format!("there is no node `{id}`{hint}"));
     }
     place
 }

@@ -23,6 +23,11 @@ fn of_depth() {
         ("deep result", "let a = []; for i in 0..40 { a = [a]; } a", End::OutputDepth),
         ("deep result that is compared", "let a = []; for i in 0..400 { a = [a]; } a == a", End::Bounded),
         ("deep to_string", "let a = []; for i in 0..300 { a = [a]; } a.to_string().len()", End::Bounded),
+        (
+            "deep parse_json",
+            r#"let s = "["; for i in 0..13 { s += s; } parse_json(s + "1").len()"#,
+            End::Runtime,
+        ),
         ("parentheses", &repeat("(", "1", ")", 30000), End::Compile),
         ("brackets", &repeat("[", "", "]", 30000), End::Compile),
         ("braces", &repeat("{", "", "}", 30000), End::Compile),

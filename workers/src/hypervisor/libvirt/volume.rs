@@ -60,7 +60,9 @@ pub(super) fn find_made(connect: &Connect, place: &Place, order: DiskOrder) -> O
     let missing = |why: String| HypervisorError::new(Fault::NoDisk, act).of(order.machine).because(why);
     let Some(pool) = found(connect, place).map_err(failed)? else {
         let Place { pool, folder } = place;
-        return Err(missing(format!("the host has neither a storage pool `{pool}` nor the folder `{folder}`")));
+        return Err(missing(format!(
+            "the host has neither a storage pool `{pool}` nor the folder `{folder}`"
+        )));
     };
     if let Err(error) = activate(&pool).and_then(|()| pool.refresh(0)) {
         let is_gone = is(&error, ErrorNumber::SystemError);
