@@ -10,7 +10,7 @@ use async_graphql::parser::parse_query;
 use jobs::config::Reader;
 use sha2::{Digest, Sha256};
 
-use super::limit::check_nesting;
+use super::scan::check_nesting;
 use crate::error::Fault;
 
 /// What stands before the hash in the id of a document.

@@ -29,6 +29,7 @@ mod prepare;
 mod queue;
 mod role;
 mod run;
+mod scan;
 mod schedule;
 mod schedule_view;
 mod schema;

@@ -9,7 +9,7 @@ use async_graphql::{Name, Request};
 use super::loader::loader;
 use super::params::Params;
 use super::shape::SHAPE;
-use super::{fit, limit, spread};
+use super::{fit, limit, scan, spread};
 use crate::audit::{self, Ledger};
 use crate::auth::{Caller, admit, listed};
 use crate::error::Fault;
@@ -33,8 +33,8 @@ pub(crate) struct Prepared {
 /// The fault of the document.
 pub(crate) fn prepare(app: &App, params: Params) -> Result<Prepared, Fault> {
     let limits = &app.config.limits;
-    limit::check_tokens(&params.query, limits.query_tokens)?;
-    limit::check_nesting(&params.query)?;
+    scan::check_tokens(&params.query, limits.query_tokens)?;
+    scan::check_nesting(&params.query)?;
     let document = parse_query(&params.query).map_err(|e| Fault::Parse(parse_message(&e)))?;
     limit::check(&document, &params.variables, limits)?;
     spread::check(&document, &params.variables, limits.body_bytes.saturating_mul(USES_OF_BODY))?;
