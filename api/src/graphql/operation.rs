@@ -134,8 +134,15 @@ async fn ask(
         reason: None,
         trace_parent: trace_parent(ctx),
     };
-    let requested = request(&mut tx, &wished).await?;
-    asked(ctx, tx, scope.tenant, requested).await
+    let mut requested = request(&mut tx, &wished).await?;
+    let Some(answer) = requested.answer.take() else {
+        return asked(ctx, tx, scope.tenant, requested).await;
+    };
+    let (operation, machine) = *answer;
+    let asked = Asked { machine: machine.try_into()?, operation: operation.into() };
+    tx.commit().await?;
+    requested.tell(app(ctx).wake());
+    Ok(asked)
 }
 
 /// What can be read of operations.

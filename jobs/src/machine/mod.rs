@@ -4,6 +4,7 @@
 //! one transaction; [`bulk`] asks the same of many at once. What a worker writes while it performs an
 //! operation stands in [`report`], what it compares when it looks at a host in [`listing`].
 
+mod alone;
 pub mod bulk;
 mod create;
 mod key;

@@ -2,12 +2,13 @@
 
 use rules::id::{MachineId, OperationId, TenantId};
 use rules::machine::{Action, Admission, admit};
-use rules::queue::Priority;
+use rules::queue::{HostNo, Priority};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::operation::{self, NewOperation};
-use super::store::Held;
+use super::alone::{Asked, request as request_alone};
+use super::operation::{self, NewOperation, Operation};
+use super::store::{Held, Machine};
 use super::{order_key, store};
 use crate::awaited;
 use crate::payload::machine::MachineOperate;
@@ -39,6 +40,8 @@ pub struct Request<'a> {
 pub struct Requested {
     /// The operation. One that was superseded at once says by which.
     pub operation: OperationId,
+    /// It and its machine as they are now, where they need not be read anew for that.
+    pub answer: Option<Box<(Operation, Machine)>>,
     pub(super) stirred: Stirred,
 }
 
@@ -81,7 +84,6 @@ impl Stirred {
 /// # Errors
 /// NotFound when the tenant has no such machine; Conflict when it is being destroyed, or must run for this.
 pub async fn request(conn: &mut PgConnection, asked: &Request<'_>) -> Result<Requested> {
-    let (held, pending) = store::hold(conn, asked.tenant, asked.machine).await?;
     let id = OperationId(Uuid::now_v7());
     let row = NewOperation {
         id,
@@ -91,16 +93,23 @@ pub async fn request(conn: &mut PgConnection, asked: &Request<'_>) -> Result<Req
         by: asked.by,
         reason: asked.reason,
     };
+    let (held, pending) = match request_alone(conn, &row, asked.trace_parent).await? {
+        Asked::Entered { job, answer } => {
+            let stirred = Stirred { enqueued: vec![job], ..Stirred::default() };
+            return Ok(Requested { operation: id, answer: Some(answer), stirred });
+        }
+        Asked::Undecided(held, pending) => (held, pending),
+    };
     let instead_of = match admit(asked.action.name(), held.wanted, &pending, held.host_draining) {
         Admission::Refuse(refused) => return Err(Error::conflict(refused.to_string())),
         Admission::Join(other) => {
             operation::store::insert_superseded(conn, &row, held.generation, other).await?;
-            return Ok(Requested { operation: id, stirred: Stirred::default() });
+            return Ok(Requested { operation: id, answer: None, stirred: Stirred::default() });
         }
         Admission::Queue { instead_of } => instead_of,
     };
     let stirred = enter(conn, &row, &held, &instead_of, asked.trace_parent).await?;
-    Ok(Requested { operation: id, stirred })
+    Ok(Requested { operation: id, answer: None, stirred })
 }
 
 /// Enters an operation on a machine that is held, in the place of these.
@@ -126,7 +135,7 @@ pub(super) async fn enter(
         }
     }
     let urgency = if instead_of.is_empty() { Priority::Medium } else { Priority::High };
-    let job = job(row, held, urgency, trace_parent)?;
+    let job = job(row, held.host_no, urgency, trace_parent)?;
     stirred.enqueued.push(store::ask(conn, row, held.shall_be(row.action), &job).await?);
     // Now that what took their place is there to be named.
     for before in instead_of {
@@ -141,13 +150,13 @@ pub(super) async fn enter(
 /// Internal when it cannot be written.
 pub(super) fn job(
     row: &NewOperation<'_>,
-    held: &Held,
+    host: HostNo,
     urgency: Priority,
     trace_parent: Option<&str>,
 ) -> Result<NewJob> {
-    let mut job = NewJob::on_host(&MachineOperate { operation_id: row.id }, held.host_no)?;
+    let mut job = NewJob::on_host(&MachineOperate { operation_id: row.id }, host)?;
     if row.action.name().passes_drain() {
-        job = job.queue(held.host_no.off_queue());
+        job = job.queue(host.off_queue());
     }
     Ok(job
         .tenant(row.tenant)

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use uuid::Uuid;
+
 use super::{ActionName, OperationState, Wanted};
 use crate::id::OperationId;
 
@@ -96,6 +98,31 @@ pub fn admit(action: ActionName, wanted: Wanted, pending: &[Pending], draining: 
     }
 }
 
+/// Where an action is queued behind whatever waits, and takes nobody's place, on a host that is not drained.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Simply {
+    /// What the machine shall be: one of these.
+    pub wanted: Vec<Wanted>,
+    /// What waits or runs last, if anything does: one of these. What is before that makes no difference then.
+    pub behind: Vec<ActionName>,
+}
+
+/// Where nothing has to be decided about an action, as [`admit`] would decide it.
+pub fn simply(action: ActionName) -> Simply {
+    let queued = |wanted: Wanted, pending: &[Pending]| {
+        admit(action, wanted, pending, false) == Admission::Queue { instead_of: Vec::new() }
+    };
+    let wanted: Vec<Wanted> = Wanted::ALL.into_iter().filter(|wanted| queued(*wanted, &[])).collect();
+    let behind = |before: &ActionName| {
+        [OperationState::Waiting, OperationState::Running].into_iter().all(|state| {
+            let last = Pending { id: OperationId(Uuid::nil()), action: *before, state };
+            wanted.iter().all(|wanted| queued(*wanted, &[last]))
+        })
+    };
+    let behind = ActionName::ALL.into_iter().filter(behind).collect();
+    Simply { wanted, behind }
+}
+
 impl Pending {
     /// Whether a drain of its host keeps it waiting.
     fn waits_for_drain(&self) -> bool {
@@ -129,12 +156,46 @@ impl fmt::Display for Refused {
 
 #[cfg(test)]
 mod tests {
-    use uuid::Uuid;
+    use proptest::prelude::*;
 
     use super::*;
 
     fn pending(id: u128, action: ActionName, state: OperationState) -> Pending {
         Pending { id: OperationId(Uuid::from_u128(id)), action, state }
+    }
+
+    fn any_pending() -> impl Strategy<Value = Pending> {
+        (any::<u128>(), 0..ActionName::ALL.len(), any::<bool>()).prop_map(|(id, action, running)| {
+            let state = if running { OperationState::Running } else { OperationState::Waiting };
+            pending(id, ActionName::ALL[action], state)
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn where_nothing_is_to_be_decided_it_is_queued(
+            before in proptest::collection::vec(any_pending(), 0..6),
+            action in 0..ActionName::ALL.len(),
+            wanted in 0..Wanted::ALL.len(),
+        ) {
+            let (action, wanted) = (ActionName::ALL[action], Wanted::ALL[wanted]);
+            let simply = simply(action);
+            let last = before.last().is_none_or(|last| simply.behind.contains(&last.action));
+            if last && simply.wanted.contains(&wanted) {
+                prop_assert_eq!(admit(action, wanted, &before, false), ids(&[]));
+            }
+        }
+    }
+
+    #[test]
+    fn what_nothing_is_to_be_decided_about_is_most_of_what_is_asked() {
+        let start = simply(ActionName::Start);
+        assert_eq!(start.wanted, [Wanted::Running, Wanted::Off, Wanted::Suspended]);
+        assert!(!start.behind.contains(&ActionName::Start) && start.behind.contains(&ActionName::ForceOff));
+        let forced = simply(ActionName::ForceOff);
+        assert!(!forced.behind.contains(&ActionName::Stop) && forced.behind.contains(&ActionName::Start));
+        assert_eq!(simply(ActionName::Reset).wanted, [Wanted::Running]);
+        assert_eq!(simply(ActionName::Destroy).behind, []);
     }
 
     fn ids(ids: &[u128]) -> Admission {

@@ -20,7 +20,7 @@ mod why;
 mod plan_tests;
 
 pub use action::{Action, ActionName, OperationState, UnknownAction};
-pub use admit::{Admission, Pending, Refused, admit};
+pub use admit::{Admission, Pending, Refused, Simply, admit, simply};
 pub use deadline::{DEGRADED_WITHIN, Errand, KEEPS_SLOT, LISTING_ENDS, PATIENCE, PROBE_EVERY, PROBE_WITHIN};
 pub use host::{Capacity, HostFacts, HostState, Reach};
 pub use identity::{Acquaintance, Known, called, free_it};

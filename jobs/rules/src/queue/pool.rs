@@ -101,6 +101,9 @@ impl Pool {
 }
 
 impl HostNo {
+    /// The number of the first host.
+    pub const FIRST: Self = Self(0);
+
     /// A host's number; none outside its range.
     pub fn new(number: i32) -> Option<Self> {
         (0..MAX_HOSTS).contains(&number).then_some(Self(number))

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use rules::id::{MachineId, OperationId, TenantId};
-use rules::machine::{Action, Admission, OperationState, admit};
+use rules::machine::{Action, Admission, admit};
 use rules::queue::Priority;
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -122,16 +122,11 @@ impl<'a> Asking<'a> {
             return Ok(());
         }
         let of = |(row, held): &(NewOperation<'_>, Held)| {
-            job(row, held, Priority::Medium, self.asked.trace_parent)
+            job(row, held.host_no, Priority::Medium, self.asked.trace_parent)
         };
         let jobs = plain.iter().map(of).collect::<Result<Vec<_>>>()?;
         for ((row, _), entered) in plain.iter().zip(store::ask(conn, &plain, &jobs).await?) {
-            let operation = Operation {
-                generation: entered.generation,
-                job_id: Some(entered.job.id.0),
-                created_at: entered.at,
-                ..waiting(row)
-            };
+            let operation = row.entered(entered.generation, entered.job.id, entered.at);
             self.stirred.enqueued.push(entered.job);
             self.told.insert(row.machine, Ok(operation));
         }
@@ -148,36 +143,8 @@ impl<'a> Asking<'a> {
         }
         let at = store::join(conn, joining).await?;
         for (row, generation, other) in joining {
-            let operation = Operation {
-                state: OperationState::Superseded.as_str().into(),
-                generation: *generation,
-                superseded_by: Some(other.0),
-                created_at: at,
-                ended_at: Some(at),
-                ..waiting(row)
-            };
-            self.told.insert(row.machine, Ok(operation));
+            self.told.insert(row.machine, Ok(row.joined(*generation, *other, at)));
         }
         Ok(())
-    }
-}
-
-fn waiting(row: &NewOperation<'_>) -> Operation {
-    Operation {
-        id: row.id.0,
-        tenant_id: row.tenant.0,
-        machine_id: row.machine.0,
-        action: row.action.name().as_str().into(),
-        snapshot_id: None,
-        state: OperationState::Waiting.as_str().into(),
-        generation: 0,
-        job_id: None,
-        reason: None,
-        error: None,
-        superseded_by: None,
-        requested_by: row.by.into(),
-        created_at: chrono::DateTime::UNIX_EPOCH,
-        started_at: None,
-        ended_at: None,
     }
 }
