@@ -51,6 +51,7 @@ mod order;
 mod orders;
 mod pages;
 mod plans;
+mod protocol;
 mod queue;
 mod rescue;
 mod schedule;

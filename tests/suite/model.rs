@@ -15,7 +15,7 @@ use tests::Database;
 use crate::queue::{ack, noop, rescue_all, take};
 
 /// Makes the queue as new.
-const EMPTY: &str = "truncate job, job_ready, job_scheduled, job_blocked, job_key, job_lease, job_unique, job_attempt, job_dead, job_history";
+pub(crate) const EMPTY: &str = "truncate job, job_ready, job_scheduled, job_blocked, job_key, job_lease, job_unique, job_attempt, job_dead, job_history";
 
 /// One thing that somebody does.
 #[derive(Debug, Clone)]
