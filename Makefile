@@ -78,6 +78,7 @@ bench: setup ## measure on a durable private Postgres, release build
 faults: build ## break everything that may break under load, and print what became of the jobs; an hour at most
 	@.ci/faketime
 	@.ci/older
+	@.ci/crashing
 	cargo test $(ALL) --test faults -- --all
 
 chaos: build ## make every alert fire and clear in a real Prometheus and Alertmanager; 25 minutes

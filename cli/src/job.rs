@@ -1,5 +1,6 @@
 //! `millrace job`: look at jobs and act on them.
 
+use jobs::crash::{self, Point};
 use jobs::db::{PgConnection, PgPool};
 use jobs::listener::cancel_job;
 use jobs::queue::Wake;
@@ -244,6 +245,7 @@ pub(crate) async fn redrive(
 
 async fn redrive_one(db: &PgPool, id: JobId, attempts: Option<u16>) -> jobs::Result<&'static str> {
     let mut tx = jobs::db::begin(db).await?;
+    crash::at(Point::RedriveBegun);
     let job = dead(&mut tx, id).await?;
     let woken = control::redrive(&mut tx, id, attempts_of(&job, attempts)).await?;
     audit::note(
@@ -254,6 +256,7 @@ async fn redrive_one(db: &PgPool, id: JobId, attempts: Option<u16>) -> jobs::Res
     )
     .await?;
     tx.commit().await?;
+    crash::at(Point::RedriveCommitted);
     tell(db, &woken).await;
     Ok("redriven")
 }

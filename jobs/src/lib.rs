@@ -1,6 +1,6 @@
 //! The heart: how what `rules` decides is kept in Postgres.
 //!
-//! Imports go downward only: `error` ← `config, metrics, trace, shutdown` ← `db` ← `tenant, access, seal,
+//! Imports go downward only: `error, crash` ← `config, metrics, trace, shutdown` ← `db` ← `tenant, access, seal,
 //! lease, workflow, idempotency` ← `queue` ← `event` ← `payload` ← `awaited, firing` ← `host, department, machine` ← `health` ←
 //! `dag` ← `listener, schedule, audit, retention` ← `doctor`.
 
@@ -8,6 +8,7 @@ pub mod access;
 pub mod audit;
 pub mod awaited;
 pub mod config;
+pub mod crash;
 pub mod dag;
 pub mod db;
 pub mod department;

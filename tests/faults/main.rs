@@ -2,7 +2,7 @@
 //! load; and a table of what became of the jobs.
 //!
 //! Without arguments it plays the short form that the gate can afford, with `--all` the whole. Any other argument
-//! is a part of the names of the faults to play.
+//! is a part of the names of the faults to play; `crash-points` ends processes at each of those, and nothing else.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -13,6 +13,7 @@
 )]
 
 mod clock;
+mod crashes;
 mod disk;
 mod fault;
 mod leader;
@@ -45,6 +46,9 @@ const BACK_WITHIN: Duration = Duration::from_secs(10);
 /// wait. Of the whole form each has the machine for itself.
 const LANES: usize = 3;
 
+/// The part that ends processes between statements.
+const CRASHES: &str = "crash-points";
+
 /// What is told of one fault.
 struct Told {
     place: usize,
@@ -73,19 +77,29 @@ impl Row {
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let form = if arguments.iter().any(|a| a == "--all") { Form::Whole } else { Form::Short };
-    let parts: Vec<&str> = arguments.iter().map(String::as_str).filter(|a| !a.starts_with('-')).collect();
+    let mut parts: Vec<&str> = arguments.iter().map(String::as_str).filter(|a| !a.starts_with('-')).collect();
+    let crashes = if parts.is_empty() { form == Form::Whole } else { parts.contains(&CRASHES) };
+    let crashes_alone = parts == [CRASHES];
+    parts.retain(|part| *part != CRASHES);
     let chosen = |fault: &Fault| match parts.as_slice() {
         [] => form == Form::Whole || fault.is_in_short_form(),
         parts => parts.iter().any(|part| fault.name().contains(part)),
     };
-    let faults: Vec<Fault> = Fault::ALL.into_iter().filter(chosen).collect();
-    if faults.is_empty() {
+    let faults: Vec<Fault> =
+        if crashes_alone { Vec::new() } else { Fault::ALL.into_iter().filter(chosen).collect() };
+    if faults.is_empty() && !crashes {
         let names: Vec<&str> = Fault::ALL.into_iter().map(Fault::name).collect();
         println!("no fault is called like {parts:?}; there are:\n  {}", names.join("\n  "));
         return ExitCode::FAILURE;
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    let faulty = runtime.block_on(play_all(&faults, form));
+    let mut faulty = Vec::new();
+    if crashes {
+        faulty.extend(runtime.block_on(crashes::play_all()));
+    }
+    if !faults.is_empty() {
+        faulty.extend(runtime.block_on(play_all(&faults, form)));
+    }
     if faulty.is_empty() {
         return ExitCode::SUCCESS;
     }

@@ -42,15 +42,20 @@ pub(crate) fn make_schema(url: &str) {
 
 /// Lets the command start the older executable.
 pub(crate) fn of_older(command: &mut Command) {
-    let mut older = Command::new(executable().expect("it was looked for"));
-    older.args(command.get_args());
+    *command = instead(command, executable().expect("it was looked for"));
+}
+
+/// The same command of another executable.
+pub(crate) fn instead(command: &Command, executable: PathBuf) -> Command {
+    let mut other = Command::new(executable);
+    other.args(command.get_args());
     for (name, value) in command.get_envs() {
         match value {
-            Some(value) => older.env(name, value),
-            None => older.env_remove(name),
+            Some(value) => other.env(name, value),
+            None => other.env_remove(name),
         };
     }
-    *command = older;
+    other
 }
 
 /// Under workers of the older release, brings the schema up to this one, lets both work side by side, and

@@ -22,6 +22,7 @@ mod api_words;
 mod api_work;
 mod audit;
 mod contract;
+mod crash_points;
 mod dag;
 mod defaults;
 mod deliveries;

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use jobs::crash::{self, Point};
 use jobs::db::patience::jitter;
 use jobs::metrics;
 use jobs::queue::hurry;
@@ -19,9 +20,11 @@ const ROUND: Duration = Duration::from_millis(500);
 /// need it, until the next look.
 pub(crate) async fn run(context: &Context) -> Result<()> {
     let mut tx = jobs::db::begin(&context.db).await?;
+    crash::at(Point::RescueBegun);
     let Some(rescued) = rescue(&mut tx).await? else { return Ok(()) };
     let mut doomed = doomed(&mut tx).await?;
     tx.commit().await?;
+    crash::at(Point::RescueCommitted);
     tell(context, &rescued);
     match end(context, &doomed).await {
         Err(error) if is_held(&error) => {}
@@ -56,11 +59,16 @@ async fn end(context: &Context, jobs: &[i64]) -> Result<()> {
         return Ok(());
     }
     let mut tx = jobs::db::begin(&context.db).await?;
+    crash::at(Point::EndingBegun);
     hurry(&mut tx).await?;
+    crash::at(Point::EndingHurried);
     handle::before_deaths(&mut tx, jobs).await?;
+    crash::at(Point::EndingHeld);
     let rescued = rescue_ending(&mut tx, jobs).await?;
     let woken = handle::jobs_died(&mut tx, &rescued.dead).await?;
+    crash::at(Point::EndingTold);
     tx.commit().await?;
+    crash::at(Point::EndingCommitted);
     tell(context, &rescued);
     context.wake.send(&woken);
     Ok(())

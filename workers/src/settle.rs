@@ -8,6 +8,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use jobs::crash::{self, Point};
 use jobs::db::patience::{Patience, bounded};
 use jobs::db::{CALL_TIMEOUT, Postgres, Transaction};
 use jobs::queue::postgres::partition;
@@ -243,13 +244,18 @@ impl Desk {
         mut tx: Transaction<'_, Postgres>,
         acks: &[Ack],
     ) -> jobs::Result<(Settled, Instant)> {
+        crash::at(Point::RetryBegun);
         hurry(&mut tx).await?;
+        crash::at(Point::RetryHurried);
         let failed =
             acks.iter().filter(|a| matches!(a.outcome, Outcome::Retry { .. } | Outcome::Dead { .. }));
         handle::before_deaths(&mut tx, &failed.map(|a| a.id.0).collect::<Vec<_>>()).await?;
+        crash::at(Point::RetryHeld);
         let settled = settle(&mut tx, acks).await?;
         let woken = handle::jobs_died(&mut tx, &settled.dead).await?;
+        crash::at(Point::RetryTold);
         tx.commit().await?;
+        crash::at(Point::RetryCommitted);
         self.context.wake.send(&woken);
         Ok((settled, Instant::now()))
     }

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use jobs::crash::{self, Point};
 use jobs::payload::noop::Noop;
 use jobs::queue::{Attempt, finish};
 use rules::queue::Outcome;
@@ -20,6 +21,7 @@ pub(crate) async fn handle(context: &Context, attempt: &Attempt) -> jobs::Result
         let mut tx = jobs::db::begin(&context.db).await?;
         let woken = finish(&mut tx, attempt, began.elapsed()).await?;
         tx.commit().await?;
+        crash::at(Point::FinishCommitted);
         context.wake.pools(&woken);
         return Ok(Handled::Settled);
     }

@@ -13,6 +13,7 @@ use rules::queue::{Kind, Outcome, Pool};
 use sqlx::PgConnection;
 
 use crate::Result;
+use crate::crash::{self, Point};
 use crate::queue::postgres::done::settle_done;
 use crate::queue::postgres::enqueue::whole_ms;
 use crate::queue::{Attempt, MAX_DELAY};
@@ -165,7 +166,9 @@ async fn settle_distinct(
     )
     .fetch_one(&mut *conn)
     .await?;
+    crash::at(Point::RetryWritten);
     let dead = if row.died.is_empty() { Vec::new() } else { dead_jobs(conn, &row.died).await? };
+    crash::at(Point::RetryRead);
     Ok(Settled { stale: stale(acks, &row.accepted), dead, woken: row.woken, handed: Vec::new() })
 }
 
@@ -204,6 +207,7 @@ pub async fn finish(conn: &mut PgConnection, attempt: &Attempt, ran: Duration) -
     if !settled.stale.is_empty() {
         return Err(Stale(attempt.id).into());
     }
+    crash::at(Point::FinishWritten);
     // Before the commit: a renewal that misses the lease right after it must not take it for lost.
     attempt.settling.set();
     Ok(settled.woken)

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::promote::{self, Promoted};
+use crate::crash::{self, Point};
 use crate::queue::{Attempt, Settling};
 use crate::{Error, Result};
 
@@ -49,6 +50,7 @@ pub async fn claim(
     wants: &[Want],
 ) -> Result<Vec<Claimed>> {
     let asked = Asked::of(kinds, wants);
+    crash::at(Point::ClaimAsking);
     let rows = sqlx::query!(
         r#"select c.job_id as "id!", c.token as "token!", c.pool_id as "pool_id!", c.priority as "priority!", c.pos as "pos!",
             c.ready_at as "ready_at!", c.attempt as "attempt!", c.crashes as "crashes!", c.max_attempts as "max_attempts!",
@@ -64,6 +66,7 @@ pub async fn claim(
     )
     .fetch_all(conn)
     .await?;
+    crash::at(Point::ClaimLeased);
     let claimed = rows.into_iter().filter_map(|row| {
         let leased = Leased {
             id: row.id,
@@ -99,6 +102,7 @@ pub async fn poll(
     wants: &[Want],
 ) -> Result<(Promoted, Vec<Claimed>)> {
     let asked = Asked::of(kinds, wants);
+    crash::at(Point::PollAsking);
     let rows = sqlx::query!(
         r#"select c.promoted as "promoted!", c.woken as "woken!", c.last_run_at, c.next_run_at, now() as "now!",
             c.job_id as id, c.token as "token?", c.pool_id as "pool_id?", c.priority as "priority?", c.pos as "pos?",
@@ -118,6 +122,7 @@ pub async fn poll(
     )
     .fetch_all(conn)
     .await?;
+    crash::at(Point::PollLeased);
     let first = rows.first().ok_or_else(|| Error::internal("a poll was answered with nothing"))?;
     let promoted = Promoted {
         count: first.promoted,

@@ -6,6 +6,7 @@ use rules::nearest;
 use rules::queue::Kind;
 use sqlx::PgConnection;
 
+use crate::crash::{self, Point};
 use crate::{Error, Listing, Result};
 
 /// What a cancellation came to.
@@ -126,6 +127,7 @@ pub async fn redrive(conn: &mut PgConnection, id: JobId, attempts: u16) -> Resul
             "job {id} cannot be redriven: {instead}, and discard this dead letter"
         )));
     }
+    crash::at(Point::RedriveLooked);
     let attempts = i16::try_from(attempts.max(1)).unwrap_or(i16::MAX);
     let row = sqlx::query!(
         r#"select became as "became!", woken as "woken!" from job_redrive_v2($1, $2)"#,
@@ -134,6 +136,7 @@ pub async fn redrive(conn: &mut PgConnection, id: JobId, attempts: u16) -> Resul
     )
     .fetch_one(conn)
     .await?;
+    crash::at(Point::RedriveWritten);
     match row.became.as_str() {
         "redriven" => Ok(row.woken),
         "unique_taken" => Err(Error::conflict(format!(

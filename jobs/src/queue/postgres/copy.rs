@@ -3,6 +3,7 @@
 
 use sqlx::PgConnection;
 
+use crate::crash::{self, Point};
 use crate::queue::new_job::NewJob;
 use crate::{Error, Result};
 
@@ -33,6 +34,7 @@ const JSONB_VERSION: u8 = 1;
 /// Unavailable when nobody answers; the transaction must be rolled back.
 pub(super) async fn into(conn: &mut PgConnection, jobs: &[NewJob]) -> Result<Option<Vec<i64>>> {
     let Some(ids) = reserve(conn, jobs.len()).await? else { return Ok(None) };
+    crash::at(Point::EnqueueReserved);
     let mut rows = Rows::new();
     for (id, job) in ids.iter().zip(jobs) {
         rows.begin(9);
@@ -45,6 +47,7 @@ pub(super) async fn into(conn: &mut PgConnection, jobs: &[NewJob]) -> Result<Opt
         rows.jsonb(&job.payload)?;
     }
     rows.send(conn, JOBS).await?;
+    crash::at(Point::EnqueueCopied);
     let mut rows = Rows::new();
     for (id, job) in ids.iter().zip(jobs) {
         rows.begin(7);
@@ -56,6 +59,7 @@ pub(super) async fn into(conn: &mut PgConnection, jobs: &[NewJob]) -> Result<Opt
         rows.field(job.kind.as_str().as_bytes())?;
     }
     rows.send(conn, READY).await?;
+    crash::at(Point::EnqueuePlaced);
     Ok(Some(ids))
 }
 

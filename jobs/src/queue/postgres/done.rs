@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::ack::{Ack, Handed, Settled, Taker, ran_ms, stale};
 use super::claim::{Leased, random_token};
+use crate::crash::{self, Point};
 use crate::{Error, Result};
 
 /// Acknowledges a batch, each job once, all of them done. With a taker it waits for no lock for long.
@@ -23,10 +24,13 @@ pub(super) async fn settle_done(
     let ids: Vec<i64> = acks.keys().map(|id| id.0).collect();
     let tokens: Vec<Uuid> = acks.values().map(|a| a.token.0).collect();
     let ran: Vec<i32> = acks.values().map(|a| ran_ms(a)).collect();
-    match taker {
+    crash::at(Point::DoneAsking);
+    let settled = match taker {
         None => done(conn, acks, &ids, &tokens, &ran).await,
         Some(taker) => done_and_taken(conn, acks, &ids, &tokens, &ran, taker).await,
-    }
+    }?;
+    crash::at(Point::DoneWritten);
+    Ok(settled)
 }
 
 async fn done(

@@ -4,6 +4,7 @@ use rules::id::JobId;
 use sqlx::{PgConnection, PgPool};
 
 use super::copy;
+use crate::crash::{self, Point};
 use crate::db::begin;
 use crate::queue::Enqueued;
 use crate::queue::new_job::{Due, NewJob};
@@ -26,14 +27,14 @@ const COPY_FROM: usize = 100;
 /// Invalid for a key or batch beyond its bound, Unavailable when nobody answers.
 pub async fn enqueue(conn: &mut PgConnection, jobs: &[NewJob]) -> Result<Vec<Enqueued>> {
     check(jobs)?;
-    match jobs {
-        [] => Ok(Vec::new()),
-        [job] if job.is_plain() => {
-            let id = one(conn, job).await?;
-            Ok(vec![new(id, job)])
-        }
-        any => of_any_sort(conn, any).await,
-    }
+    crash::at(Point::EnqueueAsking);
+    let enqueued = match jobs {
+        [] => Vec::new(),
+        [job] if job.is_plain() => vec![new(one(conn, job).await?, job)],
+        any => of_any_sort(conn, any).await?,
+    };
+    crash::at(Point::EnqueueWritten);
+    Ok(enqueued)
 }
 
 /// Puts many jobs in the queue in a transaction of their own, all or none: plain ones by COPY, where the role may
@@ -48,6 +49,7 @@ pub async fn enqueue_all(db: &PgPool, jobs: Vec<NewJob>) -> Result<Vec<Enqueued>
     let db = db.clone();
     let putting = tokio::spawn(async move {
         let mut tx = begin(&db).await?;
+        crash::at(Point::EnqueueBegun);
         let copied = if jobs.len() >= COPY_FROM && jobs.iter().all(NewJob::is_plain) {
             copy::into(&mut tx, &jobs).await?
         } else {
@@ -58,6 +60,7 @@ pub async fn enqueue_all(db: &PgPool, jobs: Vec<NewJob>) -> Result<Vec<Enqueued>
             None => enqueue(&mut tx, &jobs).await?,
         };
         tx.commit().await?;
+        crash::at(Point::EnqueueCommitted);
         Ok(enqueued)
     });
     putting.await.map_err(Error::internal)?

@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
 use crate::Result;
+use crate::crash::{self, Point};
 
 /// The most jobs in one statement.
 pub const BATCH: i32 = 500;
@@ -29,6 +30,7 @@ pub struct Promoted {
 /// # Errors
 /// Unavailable when nobody answers.
 pub async fn promote(conn: &mut PgConnection, after: Option<DateTime<Utc>>) -> Result<Promoted> {
+    crash::at(Point::PromoteAsking);
     let row = sqlx::query!(
         r#"select promoted as "promoted!", woken as "woken!", last_run_at, next_run_at, now() as "now!"
         from job_promote_v2(coalesce($1, '-infinity'::timestamptz), $2)"#,
@@ -37,6 +39,7 @@ pub async fn promote(conn: &mut PgConnection, after: Option<DateTime<Utc>>) -> R
     )
     .fetch_one(conn)
     .await?;
+    crash::at(Point::PromoteMoved);
     Ok(Promoted {
         count: row.promoted,
         woken: row.woken,

@@ -4,6 +4,7 @@ use rules::queue::MAX_CRASHES;
 use sqlx::PgConnection;
 
 use crate::Result;
+use crate::crash::{self, Point};
 use crate::queue::postgres::ack::{DeadJob, dead_jobs};
 
 /// The most leases in one statement.
@@ -30,6 +31,7 @@ pub async fn rescue(conn: &mut PgConnection) -> Result<Option<Rescued>> {
     if !alone(conn).await? {
         return Ok(None);
     }
+    crash::at(Point::RescueAlone);
     let row = sqlx::query!(
         r#"select rescued as "rescued!", woken as "woken!" from job_rescue_living_v2($1, $2)"#,
         BATCH,
@@ -37,6 +39,7 @@ pub async fn rescue(conn: &mut PgConnection) -> Result<Option<Rescued>> {
     )
     .fetch_one(&mut *conn)
     .await?;
+    crash::at(Point::RescueTaken);
     Ok(Some(Rescued { count: row.rescued, dead: Vec::new(), woken: row.woken }))
 }
 
@@ -53,6 +56,7 @@ pub async fn doomed(conn: &mut PgConnection) -> Result<Vec<i64>> {
     )
     .fetch_all(conn)
     .await?;
+    crash::at(Point::RescueLooked);
     Ok(rows)
 }
 
@@ -69,6 +73,7 @@ pub async fn rescue_ending(conn: &mut PgConnection, jobs: &[i64]) -> Result<Resc
     )
     .fetch_one(&mut *conn)
     .await?;
+    crash::at(Point::EndingWritten);
     let dead = if row.died.is_empty() { Vec::new() } else { dead_jobs(conn, &row.died).await? };
     Ok(Rescued { count: row.rescued, dead, woken: row.woken })
 }
