@@ -14,10 +14,10 @@ MILLRACE := $(or $(CARGO_TARGET_DIR),target)/debug/millrace
 # Most tests wait, for a lease, a process or a database: more of them at once than cores end the gate sooner.
 export RUST_TEST_THREADS ?= 5
 
-.PHONY: help setup build up demo down reset test check check-slim bench faults chaos sqlx
+.PHONY: help setup build up demo down reset test check check-slim bench bench-peers faults chaos sqlx
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 
 setup: ## install what is missing, by apt only; does nothing when all is there
 	@.ci/setup
@@ -74,6 +74,10 @@ check-slim: ## build without libvirt, and see that nothing of it is linked
 bench: setup ## measure on a durable private Postgres, release build
 	cargo build $(ALL) --release --bin millrace
 	cargo bench $(ALL) --bench figures
+
+bench-peers: setup ## the same beside other job systems, which npm, pip and cargo fetch; BENCH_SHORT=1 for a look
+	@.ci/peers
+	cargo bench $(ALL) --bench peers
 
 faults: build ## break everything that may break under load, and print what became of the jobs; an hour at most
 	@.ci/faketime

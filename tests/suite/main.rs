@@ -51,6 +51,7 @@ mod operate;
 mod order;
 mod orders;
 mod pages;
+mod peers;
 mod plans;
 mod protocol;
 mod queue;
