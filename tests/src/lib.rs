@@ -25,6 +25,7 @@ pub mod pooler;
 pub mod postgres;
 pub mod process;
 pub mod proxy;
+pub mod queue;
 pub mod socketio;
 pub mod ssh;
 mod tell;

@@ -35,6 +35,7 @@ mod ends;
 mod figures;
 mod ground;
 mod guests;
+mod in_place;
 mod keyring;
 mod lease;
 mod letters;

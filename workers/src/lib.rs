@@ -18,6 +18,7 @@ mod heir;
 mod held;
 mod host;
 pub mod hypervisor;
+mod in_place;
 mod late;
 mod load;
 mod mark;
@@ -42,6 +43,7 @@ use tokio_util::sync::CancellationToken;
 pub use config::{HostConfig, WorkerConfig};
 pub use context::Context;
 pub use host::Hosts;
+pub use in_place::perform_in_place;
 pub use registry::handled;
 
 use crate::due::Due;

@@ -86,7 +86,7 @@ fn span(attempt: &Attempt) -> Span {
 }
 
 /// What the attempt came to; none when nothing is left to acknowledge.
-async fn conduct(context: &Context, held: &Held, attempt: &Attempt) -> Option<Outcome> {
+pub(crate) async fn conduct(context: &Context, held: &Held, attempt: &Attempt) -> Option<Outcome> {
     let timeout = attempt.policy().timeout;
     let handler = AssertUnwindSafe(registry::call(context, attempt)).catch_unwind();
     let result = tokio::select! {
@@ -149,7 +149,7 @@ fn retry(error: String) -> Outcome {
     Outcome::Retry { error, after: None }
 }
 
-fn report(attempt: &Attempt, outcome: Outcome, ran: Duration) -> Report {
+pub(crate) fn report(attempt: &Attempt, outcome: Outcome, ran: Duration) -> Report {
     let delay = match &outcome {
         Outcome::Retry { after: Some(after), .. } | Outcome::Snooze { after } => *after,
         Outcome::Retry { after: None, .. } => attempt.policy().wait_after(attempt.attempt, jitter()),
