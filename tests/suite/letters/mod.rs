@@ -3,3 +3,4 @@
 mod groups;
 mod shape;
 pub(super) mod stage;
+mod sweeps;
