@@ -80,7 +80,7 @@ def aims(rows, limits, pickup):
     """Prints what was reached of what is to be."""
     lines = []
 
-    def aim(words, value, least, form="{:.2f}"):
+    def aim(words, value, least, form="{:.3f}"):
         if value is not None:
             lines.append(f"| {words} | {form.format(value)} | {'reached' if value >= least else '**missed**'} |")
 
