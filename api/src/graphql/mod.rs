@@ -38,7 +38,6 @@ mod session;
 mod shape;
 mod snapshot;
 mod spread;
-mod sweep;
 mod tenant;
 mod user;
 mod words;

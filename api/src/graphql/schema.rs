@@ -22,7 +22,6 @@ use super::run::{RunMutation, RunQuery};
 use super::schedule::{ScheduleMutation, ScheduleQuery};
 use super::session::{SessionMutation, SessionQuery};
 use super::snapshot::{SnapshotMutation, SnapshotQuery};
-use super::sweep::{SweepMutation, SweepQuery};
 use super::tenant::{TenantMutation, TenantQuery};
 use super::user::{UserMutation, UserQuery};
 use super::workflow::{WorkflowMutation, WorkflowQuery};
@@ -45,7 +44,6 @@ pub(crate) struct Query(
     JobQuery,
     QueueQuery,
     DeadLetterQuery,
-    SweepQuery,
     HostQuery,
     DepartmentQuery,
     MachineQuery,
@@ -72,7 +70,6 @@ pub(crate) struct Mutation(
     JobMutation,
     QueueMutation,
     DeadLetterMutation,
-    SweepMutation,
     HostMutation,
     DepartmentMutation,
     MachineMutation,

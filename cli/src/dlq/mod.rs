@@ -2,7 +2,6 @@
 
 mod command;
 mod run;
-mod sweep;
 
 pub(crate) use command::Dlq;
 pub(crate) use run::run;

@@ -1,17 +1,12 @@
-//! Reads what a stored job is about, each payload knowing what it names, and whether a payload can be read at all.
+//! Reads what a stored job is about: each payload knows what it names.
 
 use rules::queue::{About, Job, Kind};
-use serde::{Deserializer, Serialize};
-use serde_json::Value;
+use serde::Deserializer;
 
-use super::audit::AuditFlush;
 use super::health::HealthCheck;
-use super::letter::LetterSweep;
 use super::listener::{ListenerAction, ListenerEvent};
 use super::machine::{HostReconcile, MachineOperate};
-use super::noop::Noop;
 use super::run::{RunAdvance, RunNode, RunWake};
-use super::schedule::ScheduleFire;
 
 /// What a job of this kind with this payload is about. Nothing where the payload cannot be read, which its
 /// handler will say.
@@ -26,33 +21,8 @@ pub fn about<'p, P: Deserializer<'p>>(kind: Kind, payload: P) -> About {
         Kind::HostReconcile => of::<HostReconcile, P>(payload),
         Kind::HealthCheck => of::<HealthCheck, P>(payload),
         // They name nothing, or have no payload of this version.
-        Kind::Noop | Kind::AuditFlush | Kind::ScheduleFire | Kind::LetterSweep => About::default(),
+        Kind::Noop | Kind::AuditFlush | Kind::ScheduleFire => About::default(),
     }
-}
-
-/// A payload as its kind keeps it: what its handler would not read is left out.
-///
-/// # Errors
-/// Why it cannot be read.
-pub fn read(kind: Kind, payload: &Value) -> Result<Value, serde_json::Error> {
-    match kind {
-        Kind::RunNode => kept::<RunNode>(payload),
-        Kind::RunAdvance => kept::<RunAdvance>(payload),
-        Kind::RunWake => kept::<RunWake>(payload),
-        Kind::ListenerEvent => kept::<ListenerEvent>(payload),
-        Kind::ListenerAction => kept::<ListenerAction>(payload),
-        Kind::ScheduleFire => kept::<ScheduleFire>(payload),
-        Kind::AuditFlush => kept::<AuditFlush>(payload),
-        Kind::MachineOperate => kept::<MachineOperate>(payload),
-        Kind::HostReconcile => kept::<HostReconcile>(payload),
-        Kind::HealthCheck => kept::<HealthCheck>(payload),
-        Kind::LetterSweep => kept::<LetterSweep>(payload),
-        Kind::Noop => kept::<Noop>(payload),
-    }
-}
-
-fn kept<J: Job + Serialize>(payload: &Value) -> Result<Value, serde_json::Error> {
-    serde_json::to_value(J::deserialize(payload)?)
 }
 
 fn of<'p, J: Job, P: Deserializer<'p>>(payload: P) -> About {

@@ -3,11 +3,10 @@
 mod about;
 pub mod audit;
 pub mod health;
-pub mod letter;
 pub mod listener;
 pub mod machine;
 pub mod noop;
 pub mod run;
 pub mod schedule;
 
-pub use about::{about, read};
+pub use about::about;

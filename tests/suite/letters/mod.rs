@@ -3,4 +3,3 @@
 mod groups;
 mod shape;
 pub(super) mod stage;
-mod sweeps;

@@ -49,8 +49,6 @@ kinds! {
     HostReconcile = "host.reconcile",
     /// Checks one machine's health.
     HealthCheck = "health.check",
-    /// Redrives or discards dead letters, as many as match.
-    LetterSweep = "letter.sweep",
     /// Does nothing: for benchmarks and for a look at the queue itself.
     Noop = "queue.noop",
 }
@@ -90,7 +88,7 @@ impl Kind {
             Self::RunNode | Self::RunAdvance | Self::RunWake => Home::Pool(Pool::Dag),
             Self::ListenerEvent | Self::ListenerAction | Self::ScheduleFire => Home::Pool(Pool::Events),
             Self::AuditFlush => Home::Pool(Pool::Audit),
-            Self::LetterSweep | Self::Noop => Home::Pool(Pool::Maintenance),
+            Self::Noop => Home::Pool(Pool::Maintenance),
             Self::MachineOperate => Home::Host(Class::Vm),
             // Beside the checks, so that no operation that takes long keeps the truth waiting.
             Self::HostReconcile | Self::HealthCheck => Home::Host(Class::Health),
@@ -110,7 +108,6 @@ impl Kind {
             | Self::ScheduleFire
             | Self::MachineOperate
             | Self::HealthCheck
-            | Self::LetterSweep
             | Self::Noop => false,
         }
     }
@@ -126,7 +123,6 @@ impl Kind {
             Self::AuditFlush => Some("let it end, for what it writes is owed"),
             Self::MachineOperate => Some("destroy the machine, or let the operation end"),
             Self::HealthCheck => Some("switch the machine's checks off"),
-            Self::LetterSweep => Some("cancel its sweep of dead letters"),
             Self::HostReconcile | Self::Noop => None,
         }
     }
@@ -145,25 +141,7 @@ impl Kind {
             | Self::AuditFlush
             | Self::HostReconcile
             | Self::HealthCheck
-            | Self::LetterSweep
             | Self::Noop => None,
-        }
-    }
-
-    /// Whether somebody may write the payload of a dead letter of this kind: its handler finds what it names within the
-    /// job's own tenant alone, and nothing in it is evidence.
-    pub const fn may_be_edited(self) -> bool {
-        match self {
-            Self::ListenerEvent | Self::ListenerAction | Self::Noop => true,
-            Self::RunNode
-            | Self::RunAdvance
-            | Self::RunWake
-            | Self::ScheduleFire
-            | Self::AuditFlush
-            | Self::MachineOperate
-            | Self::HostReconcile
-            | Self::HealthCheck
-            | Self::LetterSweep => false,
         }
     }
 

@@ -9,7 +9,6 @@ mod outcome;
 mod policy;
 mod pool;
 mod state;
-pub mod sweep;
 mod why;
 
 pub use about::About;

@@ -51,7 +51,7 @@ pub struct LetterGroups {
 pub enum Walk {
     /// From the newest before this one.
     Before(Option<i64>),
-    /// From the one with the lowest id after this one.
+    /// From the oldest after this one.
     After(i64),
 }
 
@@ -92,29 +92,6 @@ pub async fn find(
     .fetch_one(conn)
     .await?;
     Ok(Found { ids: row.ids, reached: row.reached })
-}
-
-/// How many dead letters there are of those that are asked for.
-///
-/// # Errors
-/// As [`page`].
-pub async fn count(conn: &mut PgConnection, tenant: Option<TenantId>, letters: &Letters) -> Result<i64> {
-    letters.check().map_err(|bad| Error::invalid(bad.to_string()))?;
-    let (mut count, mut from) = (0, None);
-    loop {
-        let found = find(conn, tenant, letters, Walk::Before(from), WINDOW).await?;
-        count += i64::try_from(found.ids.len()).unwrap_or(i64::MAX);
-        from = found.reached;
-        if from.is_none() {
-            break;
-        }
-    }
-    if count == 0
-        && let Some(kind) = &letters.kind
-    {
-        known(kind)?;
-    }
-    Ok(count)
 }
 
 /// A page of dead letters, the newest job first.
