@@ -19,6 +19,9 @@ pub(crate) const DEFAULT_PAGE: u64 = 20;
 /// What a field counts for that asks the database again, once for every row that it stands on.
 const LOOK_UP_COST: u64 = 10;
 
+/// What a field counts for that reads the errors of very many dead letters.
+const SEARCH_COST: u64 = 1_000;
+
 /// What `nextRuns` and `previewSchedule` count for when it is not said how many: as many times as they tell.
 pub(crate) const DEFAULT_RUNS: u64 = 5;
 
@@ -190,6 +193,9 @@ impl Ruler<'_> {
         let own = match name {
             // Each machine is looked for and asked.
             "powerMachines" => times,
+            // Up to a hundred thousand errors are read, or all that there are.
+            "deadLetterGroups" => SEARCH_COST,
+            "deadLetters" if field.get_argument("search").is_some() => SEARCH_COST,
             "actions" | "attempts" | "history" | "log" | "why" => LOOK_UP_COST,
             // Each time is sought.
             "nextRuns" | "previewSchedule" => 1 + self.size_of(field, "count").unwrap_or(DEFAULT_RUNS),
@@ -272,6 +278,15 @@ mod tests {
             serde_json::json!({}),
         )
         .unwrap();
+    }
+
+    #[test]
+    fn few_may_search_dead_letters_at_once() {
+        for field in ["deadLetterGroups { looked }", "deadLetters(search: \"x\") { edges { node { id } } }"] {
+            let many = |n: usize| (0..n).map(|i| format!(" f{i}: {field}")).collect::<String>();
+            judge(&format!("{{{}}}", many(4)), serde_json::json!({})).unwrap();
+            assert!(told(&format!("{{{}}}", many(5))).contains("5000"), "{field}");
+        }
     }
 
     #[test]
