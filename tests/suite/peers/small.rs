@@ -35,8 +35,12 @@ async fn jobs_that_the_benchmark_puts_in_are_drained_and_kept() {
 #[tokio::test]
 async fn the_start_of_a_handler_is_seen_after_the_call_that_put_its_job_in() {
     let _seen = tracing::subscriber::set_default(Spans);
+    // Where one subscriber is all that there is, whoever meets a span first decides for all threads whether it is wanted,
+    // and other tests have none. With a second one all subscribers are asked; what was decided before is decided anew.
+    let _second = tracing::Dispatch::new(Spans);
     let database = Database::new().await;
     let worker = Millrace::open(database.url(), Millrace::CONNECTIONS).await;
+    tracing::callsite::rebuild_interest_cache();
     let calls = tokio::spawn(calls(database.url().to_owned()));
     let began: BTreeMap<u64, u64> = worker.idle(10, wait::LIMIT, || ()).await.into_iter().collect();
     let calls = calls.await.unwrap();
