@@ -68,8 +68,7 @@ pub async fn feed(
     upto: Option<&Snapshot>,
 ) -> Result<Page> {
     let rows = sqlx::query!(
-        r#"select upto as "upto!", seq, at, tenant_id, topic, topic_id, department_id, name, data::text as data
-        from event_feed_v1($1, $2, $3, $4)"#,
+        "select upto, seq, at, tenant_id, topic, topic_id, department_id, name, data from event_feed_v2($1, $2, $3, $4)",
         after.as_str(),
         seq,
         upto.map(Snapshot::as_str),
@@ -77,8 +76,10 @@ pub async fn feed(
     )
     .fetch_all(conn)
     .await?;
-    let seen = rows.first().map(|row| row.upto.parse().map_err(Error::internal)).transpose()?;
-    let upto = seen.ok_or_else(|| Error::internal("the feed told of no snapshot"))?;
+    // The first row is no event, and tells up to where was looked.
+    let seen = rows.iter().find_map(|row| row.upto.as_deref());
+    let seen = seen.ok_or_else(|| Error::internal("the feed told of no snapshot"))?;
+    let upto = seen.parse().map_err(Error::internal)?;
     let mut events = Vec::new();
     for row in rows {
         let (Some(seq), Some(at), Some(tenant), Some(topic), Some(id), Some(name), Some(data)) =

@@ -5,7 +5,9 @@ use rules::machine::{Call, Errand, Seen};
 
 use crate::host::Hold;
 use crate::host::reason;
-use crate::hypervisor::{Boot, Class, Definition, DiskFormat, DiskOrder, Fault, HypervisorError, Mark};
+use crate::hypervisor::{
+    Boot, Class, Definition, DiskFormat, DiskOrder, Fault, HypervisorError, Mark, Observed,
+};
 
 /// What is seen of an operation's machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,8 +47,7 @@ pub(crate) enum Failed {
 /// Looks at the machine, and for the snapshot where the operation names one.
 pub(crate) async fn look(hold: &Hold, task: &Task) -> Result<Looked, Failed> {
     let seen = within(Errand::Look, hold.hypervisor().look(task.machine)).await?;
-    let marked = seen.mark.is_some_and(|mark| mark.generation >= task.generation);
-    let mut looked = Looked { seen: seen.state, reason: reason(&seen), snapshot_there: false, marked };
+    let mut looked = told(task, &seen);
     if let Some(id) = task.action.snapshot().filter(|_| looked.seen != Seen::Absent) {
         let all = within(Errand::Read, hold.hypervisor().snapshots(task.machine)).await?;
         looked.snapshot_there = all.iter().any(|snapshot| snapshot.id == Some(id));
@@ -54,29 +55,42 @@ pub(crate) async fn look(hold: &Hold, task: &Task) -> Result<Looked, Failed> {
     Ok(looked)
 }
 
-/// Makes one call. What it answers is dropped: the next look tells.
-pub(crate) async fn make(hold: &Hold, task: &Task, call: Call, disks: Disks) -> Result<(), Failed> {
+/// What is seen of a machine, but for snapshots.
+fn told(task: &Task, seen: &Observed) -> Looked {
+    let marked = seen.mark.is_some_and(|mark| mark.generation >= task.generation);
+    Looked { seen: seen.state, reason: reason(seen), snapshot_there: false, marked }
+}
+
+/// Makes one call. Where it looked again after it had acted, and no snapshot is to be looked for, what it saw is as good as
+/// another look and is returned.
+pub(crate) async fn make(
+    hold: &Hold,
+    task: &Task,
+    call: Call,
+    disks: Disks,
+) -> Result<Option<Looked>, Failed> {
     let (host, id, mark) = (hold.hypervisor(), task.machine, mark(task));
-    match call {
-        Call::Define => define(hold, task, disks).await,
-        Call::Start => within(Errand::Act, host.start(id, mark)).await.map(drop),
-        Call::AskToStop => within(Errand::Act, host.shut_down(id, mark)).await.map(drop),
-        Call::ForceOff => within(Errand::Act, host.force_off(id, mark)).await.map(drop),
-        Call::Suspend => within(Errand::Act, host.suspend(id, mark)).await.map(drop),
-        Call::Resume => within(Errand::Act, host.resume(id, mark)).await.map(drop),
-        Call::Reset => within(Errand::Act, host.reset(id, mark)).await.map(drop),
-        Call::Undefine => within(Errand::Act, host.undefine(id, mark)).await.map(drop),
-        Call::Mark => within(Errand::Act, host.leave_mark(id, mark)).await.map(drop),
+    let seen = match call {
+        Call::Define => define(hold, task, disks).await.map(|()| None),
+        Call::Start => within(Errand::Act, host.start(id, mark)).await.map(Some),
+        Call::AskToStop => within(Errand::Act, host.shut_down(id, mark)).await.map(Some),
+        Call::ForceOff => within(Errand::Act, host.force_off(id, mark)).await.map(Some),
+        Call::Suspend => within(Errand::Act, host.suspend(id, mark)).await.map(Some),
+        Call::Resume => within(Errand::Act, host.resume(id, mark)).await.map(Some),
+        Call::Reset => within(Errand::Act, host.reset(id, mark)).await.map(Some),
+        Call::Undefine => within(Errand::Act, host.undefine(id, mark)).await.map(Some),
+        Call::Mark => within(Errand::Act, host.leave_mark(id, mark)).await.map(Some),
         Call::SnapshotCreate(snapshot) => {
-            within(Errand::Copy, host.take_snapshot(id, snapshot, mark)).await.map(drop)
+            within(Errand::Copy, host.take_snapshot(id, snapshot, mark)).await.map(|_| None)
         }
         Call::SnapshotRevert(snapshot) => {
-            within(Errand::Copy, host.revert(id, snapshot, mark)).await.map(drop)
+            within(Errand::Copy, host.revert(id, snapshot, mark)).await.map(Some)
         }
         Call::SnapshotDelete(snapshot) => {
-            within(Errand::Copy, host.delete_snapshot(id, snapshot, mark)).await
+            within(Errand::Copy, host.delete_snapshot(id, snapshot, mark)).await.map(|()| None)
         }
-    }
+    }?;
+    Ok(seen.filter(|_| task.action.snapshot().is_none()).map(|seen| told(task, &seen)))
 }
 
 /// Deletes what a machine leaves behind that its host does not know any more.
@@ -90,7 +104,7 @@ pub(crate) async fn undo(hold: &Hold, task: &Task) -> Result<(), Failed> {
     let seen = within(Errand::Look, hold.hypervisor().look(task.machine)).await?;
     match seen.state {
         Seen::Absent => {}
-        Seen::Off | Seen::Crashed => make(hold, task, Call::Undefine, Disks::Find).await?,
+        Seen::Off | Seen::Crashed => make(hold, task, Call::Undefine, Disks::Find).await.map(drop)?,
         Seen::Unknown
         | Seen::Running
         | Seen::Blocked

@@ -1,7 +1,7 @@
 //! Handles `machine.operate`: observes, decides, acts and observes again until the operation has ended.
 //!
-//! Only the worker that holds the machine's host performs it. What a call answers is never trusted: the
-//! next look tells what came of it.
+//! Only the worker that holds the machine's host performs it. What a call answers is never trusted: what is
+//! seen after it tells what came of it.
 
 use std::time::{Duration, Instant};
 
@@ -110,10 +110,14 @@ impl Work<'_> {
         let mut asked_at = Instant::now();
         // Left once an attempt: a host that keeps no marks is not asked for ever.
         let mut marked = false;
+        let mut seen_after = None;
         for _ in 0..MAX_STEPS {
-            let looked = match call::look(self.hold, &self.task).await {
-                Ok(looked) => looked,
-                Err(failed) => return self.failed(failed).await,
+            let looked = match seen_after.take() {
+                Some(looked) => looked,
+                None => match call::look(self.hold, &self.task).await {
+                    Ok(looked) => looked,
+                    Err(failed) => return self.failed(failed).await,
+                },
             };
             let facts = Facts {
                 seen: looked.seen,
@@ -129,7 +133,8 @@ impl Work<'_> {
             };
             match plan(self.task.action, &facts) {
                 Step::Call(step) => match self.act(step).await? {
-                    Acted::On => {
+                    Acted::On(seen) => {
+                        seen_after = seen;
                         if step == Call::AskToStop {
                             asked_at = Instant::now();
                         }
@@ -180,8 +185,8 @@ impl Work<'_> {
         if is_first_start && !self.note(Stage::Acted).await? {
             return Ok(Acted::Handled(Handled::Outcome(Outcome::Released)));
         }
-        match call::make(self.hold, &self.task, step, disks).await {
-            Ok(()) => {}
+        let seen = match call::make(self.hold, &self.task, step, disks).await {
+            Ok(seen) => seen,
             // No guest was there.
             Err(Failed::Later(_) | Failed::Final(_))
                 if is_first_start && !self.note(Stage::Begun).await? =>
@@ -193,15 +198,15 @@ impl Work<'_> {
                 tracing::debug!(error, "the machine was not as it was seen");
                 self.waited += FIRST_WAIT;
                 tokio::time::sleep(FIRST_WAIT).await;
-                return Ok(Acted::On);
+                return Ok(Acted::On(None));
             }
             Err(failed) => return Ok(Acted::Failed(failed)),
-        }
+        };
         match step.stage() {
             Some(stage) if !self.note(stage).await? => {
                 Ok(Acted::Handled(Handled::Outcome(Outcome::Released)))
             }
-            Some(_) | None => Ok(Acted::On),
+            Some(_) | None => Ok(Acted::On(seen)),
         }
     }
 
@@ -312,8 +317,8 @@ impl Work<'_> {
 
 /// What came of a call.
 enum Acted {
-    /// Go on with the next look.
-    On,
+    /// Go on, with what was seen after the call if anybody looked.
+    On(Option<Looked>),
     /// The attempt is over.
     Handled(Handled),
     /// It failed.

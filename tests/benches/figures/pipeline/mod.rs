@@ -4,6 +4,7 @@
 mod caller;
 mod clocked;
 mod measure;
+mod phases;
 mod run;
 mod stage;
 

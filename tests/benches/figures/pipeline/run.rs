@@ -9,11 +9,13 @@ use jobs::db::PgPool;
 use rules::id::{MachineId, OperationId};
 use sqlx::Row;
 use tokio::sync::Mutex;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::JoinSet;
 
 use super::caller::Caller;
 use super::clocked::Act;
 use super::measure::Size;
+use super::phases::{self, Documents};
 use super::stage::Stage;
 use crate::machines::until;
 
@@ -132,31 +134,27 @@ pub(super) async fn throughput(stage: &Stage, size: &Size, way: Way) -> Column {
 
 /// How soon libvirt is called, at a rate that does not wait for answers.
 pub(super) async fn latency(stage: &Stage, size: &Size, rate: u32) {
-    let due: Arc<Mutex<HashMap<OperationId, Instant>>> = Arc::default();
+    let due: Arc<Mutex<Documents>> = Arc::default();
     let (count, every) = (rate as usize * size.span.as_secs() as usize, Duration::from_secs(1) / rate);
     // Each document changes something: what is so already needs no call of libvirt.
     let at_first = Arc::new(stage.are_on().await);
     let began = Instant::now() + LOOK_EVERY;
-    let next = Arc::new(AtomicUsize::new(0));
+    let beats = beat(began, every, count);
     let mut callers = JoinSet::new();
     // Enough of them that one is free when a document is due.
     for _ in 0..size.callers * 4 {
         let (headers, tenant) = (stage.admin.headers().to_vec(), stage.tenant.0.to_string());
-        let (next, due, machines) = (Arc::clone(&next), Arc::clone(&due), stage.machines.clone());
+        let (beats, due, machines) = (Arc::clone(&beats), Arc::clone(&due), stage.machines.clone());
         let (to, at_first) = (stage.door.address, Arc::clone(&at_first));
         callers.spawn(async move {
             let mut caller = Caller::connect(to, &headers, &tenant).await;
             loop {
-                let number = next.fetch_add(1, Ordering::Relaxed);
-                if number >= count {
-                    return;
-                }
-                let at = began + every * u32::try_from(number).unwrap();
-                tokio::time::sleep_until(at.into()).await;
+                let Some((number, at)) = beats.lock().await.recv().await else { return };
                 let (round, which) = (number / machines.len(), number % machines.len());
                 let on = at_first[which] != round.is_multiple_of(2);
                 let operations = caller.switch(&[machines[which]], on).await;
-                due.lock().await.extend(operations.into_iter().map(|operation| (operation, at)));
+                let answered = Instant::now();
+                due.lock().await.extend(operations.into_iter().map(|operation| (operation, (at, answered))));
             }
         });
     }
@@ -167,8 +165,9 @@ pub(super) async fn latency(stage: &Stage, size: &Size, rate: u32) {
     let due = due.lock().await;
     let acts = stage.ledger.acts();
     let took = |at: fn(&Act) -> Instant| {
-        let known =
-            acts.iter().filter_map(|act| Some((at(act) - *due.get(&act.operation)?).as_secs_f64() * 1_000.0));
+        let known = acts
+            .iter()
+            .filter_map(|act| Some((at(act) - due.get(&act.operation)?.0).as_secs_f64() * 1_000.0));
         let mut took: Vec<f64> = known.collect();
         took.sort_by(f64::total_cmp);
         took
@@ -185,7 +184,24 @@ pub(super) async fn latency(stage: &Stage, size: &Size, rate: u32) {
         at(&returned, 0.5),
         at(&returned, 0.99)
     );
+    phases::print(&stage.db, &due, &acts).await;
     stage.ledger.clear();
+}
+
+/// Tells the number of each document when it is due, and that moment. By a thread of its own: the runtime's clock goes by
+/// whole milliseconds, which would be counted as Millrace's.
+fn beat(began: Instant, every: Duration, count: usize) -> Arc<Mutex<UnboundedReceiver<(usize, Instant)>>> {
+    let (to, beats) = unbounded_channel();
+    std::thread::spawn(move || {
+        for number in 0..count {
+            let at = began + every * u32::try_from(number).unwrap();
+            std::thread::sleep(at.saturating_duration_since(Instant::now()));
+            if to.send((number, at)).is_err() {
+                return;
+            }
+        }
+    });
+    Arc::new(Mutex::new(beats))
 }
 
 type Moment = chrono::DateTime<chrono::Utc>;
