@@ -77,7 +77,7 @@ async fn look(app: &App, in_doubt: bool, ended: &CancellationToken) -> Result<()
     }
     let Some(after) = place.clone() else {
         *place =
-            Some(bounded(CALL_TIMEOUT, async { store::now(&mut *app.db.acquire().await?).await }).await?);
+            Some(bounded(CALL_TIMEOUT, async { store::lasting(&mut *app.db.acquire().await?).await }).await?);
         app.live.hub.moved();
         return Ok(());
     };

@@ -89,7 +89,7 @@ impl Hub {
             .map_err(|_| Error::new(Code::Unavailable, "the log of events cannot be read now; try again"))?;
         let from = match &*place {
             Some(from) => from.clone(),
-            None => place.insert(store::now(&mut *db.acquire().await?).await?).clone(),
+            None => place.insert(store::lasting(&mut *db.acquire().await?).await?).clone(),
         };
         let (to, news) = mpsc::channel(WAITING);
         let waits = Arc::new(());

@@ -57,7 +57,8 @@ pub struct Page {
 }
 
 /// What all tenants' events come to between two snapshots, from behind `seq` on; up to the present moment unless one
-/// is given. For the feed of a process, which tells each only to whom it may be told.
+/// is given. For the feed of a process, which tells each only to whom it may be told. The moment is one that lasts, as
+/// that of [`lasting`].
 ///
 /// # Errors
 /// Internal when what is stored does not read back; Unavailable when nobody answers.
@@ -68,7 +69,13 @@ pub async fn feed(
     upto: Option<&Snapshot>,
 ) -> Result<Page> {
     let rows = sqlx::query!(
-        "select upto, seq, at, tenant_id, topic, topic_id, department_id, name, data from event_feed_v2($1, $2, $3, $4)",
+        r#"with lasting as materialized (
+            select case when $3::text is null and (pg_current_wal_insert_lsn() > pg_current_wal_flush_lsn()
+                or current_setting('synchronous_standby_names') <> '')
+                then pg_logical_emit_message(true, 'millrace', '') end
+        )
+        select upto, seq, at, tenant_id, topic, topic_id, department_id, name, data
+        from lasting, event_feed_v2($1, $2, $3, $4)"#,
         after.as_str(),
         seq,
         upto.map(Snapshot::as_str),
@@ -101,7 +108,28 @@ pub async fn feed(
     Ok(Page { upto, events })
 }
 
-/// The present moment.
+/// The present moment, as one that lasts: a crash of the server forgets what committed without waiting for the disk, and
+/// gives the numbers of such transactions to others, whose events a place that shows them as over would hide for ever.
+/// Whoever commits here, and waits for the disk or a standby as every commit of an event does, waits for all that came
+/// before.
+///
+/// # Errors
+/// Unavailable when nobody answers.
+pub async fn lasting(conn: &mut PgConnection) -> Result<Snapshot> {
+    let row = sqlx::query!(
+        r#"with lasting as materialized (
+            select case when pg_current_wal_insert_lsn() > pg_current_wal_flush_lsn()
+                or current_setting('synchronous_standby_names') <> ''
+                then pg_logical_emit_message(true, 'millrace', '') end
+        )
+        select pg_current_snapshot()::text as "now!" from lasting"#
+    )
+    .fetch_one(conn)
+    .await?;
+    row.now.parse().map_err(Error::internal)
+}
+
+/// The present moment. It says what there is to see, and is no place to look from later: see [`lasting`].
 ///
 /// # Errors
 /// Unavailable when nobody answers.

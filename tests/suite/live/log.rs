@@ -9,7 +9,7 @@ use rules::event::{Cursor, Snapshot, Topic, TopicKind};
 use rules::id::TenantId;
 use rules::queue::Pool;
 use sqlx::Connection;
-use tests::{Database, Hands, wait};
+use tests::{Database, Hands, Postgres, fault, wait};
 use uuid::Uuid;
 
 /// A tenant, by hand.
@@ -88,6 +88,49 @@ async fn what_commits_late_is_told_late_and_once_and_never_skipped() {
     rename(&mut old, id, "a2").await;
     old.commit().await.unwrap();
     assert_eq!(names(&news(&mut reader, &mut place).await), ["x", "a1", "a2"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_of_the_server_hides_no_event_from_a_place_that_was_taken_before() {
+    let own = Postgres::own().await;
+    let database = Database::on(&own.postgres).await;
+    let mut keeper = sqlx::PgConnection::connect_with(own.postgres.keeper()).await.unwrap();
+    // Nobody but who waits for it brings to the disk what was written.
+    for statement in ["alter system set wal_writer_delay = '10s'", "select pg_reload_conf()"] {
+        sqlx::query(statement).execute(&mut keeper).await.unwrap();
+    }
+    let read = async || -> bool {
+        let mut fresh = database.connect().await;
+        sqlx::query_scalar("select current_setting('wal_writer_delay') = '10s'")
+            .fetch_one(&mut fresh)
+            .await
+            .unwrap()
+    };
+    wait::until("the setting is read", read).await;
+    let mut conn = database.connect().await;
+    let acme = tenant(&mut conn, "acme").await;
+    for by_feed in [true, false] {
+        let mut place = store::lasting(&mut conn).await.unwrap();
+        // Wake-ups: each draws a number, and a crash forgets that it did.
+        for _ in 0..20 {
+            let wakes =
+                "select pg_notify('x', '') from (select set_config('synchronous_commit', 'off', true)) s";
+            sqlx::query(wakes).execute(&mut conn).await.unwrap();
+        }
+        if by_feed {
+            assert_eq!(news(&mut conn, &mut place).await, []);
+        } else {
+            place = store::lasting(&mut conn).await.unwrap();
+        }
+        fault::kill_postgres(&own);
+        own.restart().await;
+        conn = database.connect().await;
+        let cursor = Cursor::whole(place.clone());
+        assert_eq!(store::kept(&mut conn, &cursor).await.unwrap(), Kept::All);
+        let name = format!("by feed: {by_feed}");
+        department(&mut conn, acme, &name).await;
+        assert_eq!(names(&news(&mut conn, &mut place).await), [name]);
+    }
 }
 
 #[tokio::test]
