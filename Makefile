@@ -49,6 +49,7 @@ test: setup ## the whole gate
 	@.ci/prometheus
 	@.ci/npm graphql-http graphql-http the audit of GraphQL over HTTP
 	@.ci/npm socketio socket.io-client the client of Socket.IO
+	@.ci/npm graphql-live graphql-ws the clients of GraphQL subscriptions
 	cargo fmt --all --check
 	.ci/sqlx check
 	cargo clippy $(ALL) --all-targets -- -D warnings

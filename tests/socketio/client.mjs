@@ -1,28 +1,40 @@
-// A client of Socket.IO in one room: prints what comes as lines of JSON, and whenever it is sent away goes to the next
-// of its addresses and joins the room again with the last cursor that it was given.
+// Clients of Socket.IO: print what comes as lines of JSON, and whenever they are sent away go to the next of the addresses
+// and join their rooms again, each with the last cursor that it was given.
 import { io } from 'socket.io-client';
 
-const { addresses, auth, room, tenant } = JSON.parse(process.argv[2]);
-const tell = (what, told) => console.log(JSON.stringify({ what, told }));
-let cursor;
-let at = 0;
+const { addresses, rooms, tenant, clients } = JSON.parse(process.argv[2]);
+const soon = () => new Promise((go) => setTimeout(go, 20 + 60 * Math.random()));
 
-const socket = io(addresses[0], { auth, transports: ['websocket'], reconnectionDelay: 20, reconnectionDelayMax: 100 });
-socket.on('connect', async () => {
-  const joined = await socket.emitWithAck('join', { room, tenant, cursor });
-  cursor ??= joined.data?.cursor;
-  tell('join', joined);
-});
-socket.onAny((name, envelope) => {
-  cursor = envelope.cursor ?? cursor;
-  tell(name, envelope);
-});
-socket.on('disconnect', (reason) => {
-  at = (at + 1) % addresses.length;
-  socket.io.uri = addresses[at];
-  tell('disconnect', reason);
-});
-socket.on('connect_error', (error) => {
-  tell('connect_error', error.message);
-  if (!socket.active) process.exit();
+clients.forEach(({ start, auth }, who) => {
+  const tell = (what, told) => console.log(JSON.stringify({ who, what, told }));
+  const cursors = {};
+  let at = start;
+  const address = () => `http://${addresses[at % addresses.length]}`;
+  const options = { auth, transports: ['websocket'], reconnectionDelay: 20, reconnectionDelayMax: 100, forceNew: true };
+  const socket = io(address(), options);
+  const elsewhere = () => {
+    at += 1;
+    socket.io.uri = address();
+  };
+  const join = async (room) => {
+    // Whoever loses the connection before the answer joins in `connect`.
+    const joined = await socket.emitWithAck('join', { room, tenant, cursor: cursors[room] }).catch(() => null);
+    if (!joined) return;
+    cursors[room] ??= joined.data?.cursor;
+    tell('join', joined);
+    if (joined.error?.code !== 'UNAVAILABLE') return;
+    await soon();
+    if (socket.connected) join(room);
+  };
+  socket.on('connect', () => rooms.forEach(join));
+  socket.onAny((name, envelope) => {
+    if (envelope.room) cursors[envelope.room] = envelope.cursor;
+    tell(name, envelope);
+  });
+  socket.on('disconnect', (reason) => {
+    elsewhere();
+    tell('disconnect', reason);
+  });
+  socket.io.on('reconnect_error', elsewhere);
+  socket.on('connect_error', (error) => tell('connect_error', error.message));
 });

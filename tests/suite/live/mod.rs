@@ -6,5 +6,6 @@ pub(crate) mod ends;
 mod limits;
 mod listen;
 mod log;
+mod nodes;
 mod npm;
 mod rooms;
