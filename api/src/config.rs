@@ -180,7 +180,7 @@ impl ApiConfig {
 
     /// Reads `BIND`, `PORT`, `JWT_SECRET`, `JWT_RETIRED`, `TOKEN_TTL_S`, `SESSION_TTL_S`, `FIREBASE_PROJECT`,
     /// `FIREBASE_CERTIFICATES`, `SETUP_TOKEN`, `GRAPHQL_INTROSPECTION`, `TRUSTED_PROXIES`,
-    /// `PERMISSION_WILDCARD`, `MODULES`, `MAX_CONNECTIONS`, `DRAIN_S`,
+    /// `PERMISSION_WILDCARD`, `MODULES`, `MAX_CONNECTIONS`, `MAX_LIVE_CONNECTIONS`, `DRAIN_S`,
     /// `CORS_ORIGINS`, `PERSISTED_DOCUMENTS`, `PERSISTED_DOCUMENTS_PATH` and the rate limits.
     pub fn read(reader: &mut Reader<'_>) -> Self {
         let ip = read_bind(reader);
@@ -209,6 +209,8 @@ impl ApiConfig {
         config.documents = Documents::read(reader);
         config.limits.connections =
             reader.number("MAX_CONNECTIONS", config.limits.connections, 1..=1_000_000);
+        config.limits.live_connections =
+            reader.number("MAX_LIVE_CONNECTIONS", config.limits.live_connections, 1..=1_000_000);
         config.limits.rates = RateLimits::read(reader);
         config.limits.drain = reader.seconds("DRAIN_S", config.limits.drain.as_secs(), 0..=600);
         config

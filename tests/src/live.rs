@@ -108,6 +108,17 @@ impl Talk {
         }
     }
 
+    /// The next text as it is, however long it takes to come; none at the end.
+    pub async fn text(&mut self) -> Option<String> {
+        loop {
+            match self.0.next().await {
+                Some(Ok(Message::Text(text))) => return Some(text.as_str().to_owned()),
+                Some(Ok(Message::Close(_)) | Err(_)) | None => return None,
+                Some(Ok(_)) => {}
+            }
+        }
+    }
+
     /// The event that an operation tells next.
     ///
     /// # Panics

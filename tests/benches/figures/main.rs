@@ -17,6 +17,7 @@ mod drain;
 mod enqueue;
 mod held;
 mod idle;
+mod live;
 mod machines;
 mod many;
 mod memory;
@@ -29,7 +30,7 @@ mod settings;
 use tests::{Database, Postgres};
 
 /// Every measured part, in order. A word on the command line picks those whose name holds it.
-const PARTS: [&str; 13] = [
+const PARTS: [&str; 14] = [
     "baseline",
     "idle",
     "enqueue",
@@ -42,6 +43,7 @@ const PARTS: [&str; 13] = [
     "held",
     "machines",
     "machines-pipeline",
+    "live",
     "recovery",
 ];
 
@@ -75,6 +77,7 @@ fn main() {
                 "machines-pipeline" => pipeline::measure(&database).await,
                 #[cfg(not(feature = "libvirt"))]
                 "machines-pipeline" => println!("Machines: not measured, for this build knows no libvirt.\n"),
+                "live" => live::measure(&database).await,
                 // Last, for it kills the server under them all.
                 "recovery" => recovery::measure(&own).await,
                 other => unreachable!("`{other}` is no part"),

@@ -75,10 +75,16 @@ async fn full(database: &Database) {
 
 /// What a process holds, as cells of a table.
 pub(crate) fn held(process: &Millrace) -> String {
+    let (resident, own) = mib(process);
+    format!("{resident:.1} | {own:.1}")
+}
+
+/// What a process holds in MiB, and what of it is not shared.
+pub(crate) fn mib(process: &Millrace) -> (f64, f64) {
     let rollup = std::fs::read_to_string(format!("/proc/{}/smaps_rollup", process.pid())).unwrap();
     let mib = |name: &str| -> f64 {
         let lines = rollup.lines().filter_map(|l| l.strip_prefix(name));
         lines.filter_map(|l| l.split_whitespace().next()?.parse::<f64>().ok()).sum::<f64>() / 1024.0
     };
-    format!("{:.1} | {:.1}", mib("Rss:"), mib("Private_Clean:") + mib("Private_Dirty:"))
+    (mib("Rss:"), mib("Private_Clean:") + mib("Private_Dirty:"))
 }
