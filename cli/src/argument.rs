@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use rules::id::{MachineId, ScheduleId, TenantId};
+use rules::id::{MachineId, ScheduleId, SweepId, TenantId};
 use rules::machine::{HostUri, Name};
 use rules::queue::State;
 use rules::schedule::PREVIEW_MAX;
@@ -53,6 +53,10 @@ pub(crate) fn tenant(text: &str) -> Result<TenantId, String> {
 
 pub(crate) fn schedule(text: &str) -> Result<ScheduleId, String> {
     id(text, "a schedule", "`millrace schedule list` shows ids")
+}
+
+pub(crate) fn sweep(text: &str) -> Result<SweepId, String> {
+    id(text, "a sweep of dead letters", "`millrace dlq sweeps` shows ids")
 }
 
 /// How many times a preview tells.

@@ -145,7 +145,7 @@ pub(crate) enum Job {
     /// host.reconcile and queue.noop, waiting or running; listener.event and listener.action while they wait, whose
     /// notice is then dropped or action skipped. The others are refused with what to do instead: cancel the run of
     /// run.node, run.advance and run.wake (the API's cancelRun), switch the schedule of schedule.fire off, destroy the machine of machine.operate, switch the
-    /// checks of health.check off; what audit.flush writes is owed.
+    /// checks of health.check off; stop the sweep of letter.sweep (`millrace dlq stop`); what audit.flush writes is owed.
     Cancel {
         /// Their ids
         #[arg(required = true, value_parser = argument::job)]

@@ -2,7 +2,7 @@
 //!
 //! Imports go downward only: `error, crash` ← `config, metrics, trace, shutdown` ← `db` ← `tenant, access, seal,
 //! lease, workflow, idempotency` ← `queue` ← `event` ← `payload` ← `awaited, firing` ← `host, department, machine` ← `health` ←
-//! `dag` ← `listener, schedule, audit, retention` ← `doctor`.
+//! `dag` ← `listener, schedule, audit, retention, sweep` ← `doctor`.
 
 pub mod access;
 pub mod audit;
@@ -29,6 +29,7 @@ pub mod retention;
 pub mod schedule;
 pub mod seal;
 pub mod shutdown;
+pub mod sweep;
 pub mod tenant;
 pub mod trace;
 pub mod workflow;

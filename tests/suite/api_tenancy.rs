@@ -17,7 +17,7 @@ pub(crate) fn graph() -> Value {
 }
 
 /// Every operation within a tenant, with the thing that it names by id.
-const OPERATIONS: [(&str, &str); 46] = [
+const OPERATIONS: [(&str, &str); 53] = [
     ("", "query($t: ID) { members(tenant: $t) { nodes { userId } } }"),
     ("", "query($t: ID) { apiKeys(tenant: $t) { nodes { id } } }"),
     ("", "query($t: ID) { workflows(tenant: $t) { nodes { id } } }"),
@@ -27,6 +27,16 @@ const OPERATIONS: [(&str, &str); 46] = [
     ("", "query($t: ID) { jobs(tenant: $t) { nodes { id } } }"),
     ("", "query($t: ID) { deadLetters(tenant: $t) { nodes { id } } }"),
     ("", "query($t: ID) { deadLetterGroups(tenant: $t) { looked } }"),
+    ("", "query($t: ID) { deadLetterCount(tenant: $t, letters: {}) { count } }"),
+    ("", "query($t: ID) { deadLetterSweeps(tenant: $t) { nodes { id } } }"),
+    ("sweep", "query($t: ID, $id: ID!) { deadLetterSweep(tenant: $t, id: $id) { id } }"),
+    ("sweep", "mutation($t: ID, $id: ID!) { cancelDeadLetterSweep(tenant: $t, id: $id) { id } }"),
+    (
+        "job",
+        "mutation($t: ID, $id: ID!) { redriveEditedDeadLetter(tenant: $t, id: $id, payload: {}) { id } }",
+    ),
+    ("", "mutation($t: ID) { redriveMatchingDeadLetters(tenant: $t, letters: {}) { id } }"),
+    ("", "mutation($t: ID) { discardMatchingDeadLetters(tenant: $t, letters: {}) { id } }"),
     ("workflow", "query($t: ID, $id: ID!) { workflow(tenant: $t, id: $id) { id } }"),
     ("run", "query($t: ID, $id: ID!) { run(tenant: $t, id: $id) { id log { nodes { seq } } } }"),
     ("listener", "query($t: ID, $id: ID!) { listener(tenant: $t, id: $id) { id } }"),
@@ -177,6 +187,9 @@ pub(crate) async fn belongings(database: &Database, admin: &Client, acme: &Value
     let member = "mutation($t: ID!) { addMember(tenant: $t, email: \"ada@example.org\") { userId } }";
     let member = admin.ok(member, json!({"t": acme})).await["addMember"]["userId"].clone();
     things.insert("user".into(), member);
+    let sweep = "mutation($t: ID!) { redriveMatchingDeadLetters(tenant: $t, letters: {}) { id } }";
+    let swept = admin.ok(sweep, json!({"t": acme})).await["redriveMatchingDeadLetters"]["id"].clone();
+    things.insert("sweep".into(), swept);
     things.insert("notice".into(), json!(heard(database, &things["listener"], acme).await));
     for (kind, id) in crate::api_machine::belongings(database, admin, acme).await {
         things.insert(kind.into(), id);
@@ -212,7 +225,7 @@ async fn census(database: &Database) -> String {
         'machines', (select jsonb_agg(jsonb_build_array(id, wanted, generation, department_id) order by id) from machine),
         'schedules', (select jsonb_agg(jsonb_build_array(id, version, disabled) order by id) from schedule), 'firings', (select count(*) from schedule_firing),
         'departments', (select jsonb_agg(name order by id) from department), 'operations', (select count(*) from machine_operation),
-        'notices', (select jsonb_agg(jsonb_build_array(id, replay, state) order by id) from notice))::text";
+        'sweeps', (select jsonb_agg(state order by id) from letter_sweep), 'notices', (select jsonb_agg(jsonb_build_array(id, replay, state) order by id) from notice))::text";
     sqlx::query_scalar(statement).fetch_one(&mut *database.desk().await).await.unwrap()
 }
 

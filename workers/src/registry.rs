@@ -6,7 +6,7 @@ use jobs::{Error, Result};
 use rules::queue::Kind;
 
 use crate::context::Context;
-use crate::handle::{Handled, audit, health, host, listener, machine, noop, run, schedule};
+use crate::handle::{Handled, audit, health, host, listener, machine, noop, run, schedule, sweep};
 
 /// A handler's call, on the heap: a future is as large as the largest of its branches, and moving what a
 /// workflow step may need around took a third of the time of a small job.
@@ -42,6 +42,7 @@ fn handler(kind: Kind) -> Option<Handler> {
         Kind::MachineOperate => |context, attempt| Box::pin(machine::operate(context, attempt)),
         Kind::HostReconcile => |context, attempt| Box::pin(host::reconcile(context, attempt)),
         Kind::HealthCheck => |context, attempt| Box::pin(health::check(context, attempt)),
+        Kind::LetterSweep => |context, attempt| Box::pin(sweep::sweep(context, attempt)),
         Kind::AuditFlush => |context, attempt| Box::pin(audit::flush_all(context, attempt)),
     };
     Some(handler)

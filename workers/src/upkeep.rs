@@ -110,5 +110,8 @@ async fn look_around(context: &Context) -> jobs::Result<()> {
     if left.runs {
         bounded(CALL_TIMEOUT, handle::upkeep(context)).await?;
     }
+    if left.sweeps {
+        bounded(CALL_TIMEOUT, handle::sweep::look_for_abandoned(context)).await?;
+    }
     Ok(())
 }

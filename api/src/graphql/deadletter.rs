@@ -1,10 +1,10 @@
 //! Dead letters: what could not be done, another try, or the decision against it.
 
-use async_graphql::connection::Connection;
-use async_graphql::{Context, ID, Object, Result, SimpleObject};
+use async_graphql::connection::{Connection, ConnectionNameType, EmptyFields};
+use async_graphql::{Context, ID, Object, OutputType, Result, SimpleObject};
 use chrono::{DateTime, Utc};
 use jobs::Listing;
-use jobs::queue::postgres::letters::{self, LetterGroup, LetterGroups};
+use jobs::queue::postgres::letters::{self, Bound, Leaf, LetterGroup, LetterGroups};
 use jobs::queue::postgres::{control, look};
 use rules::access::InTenant;
 use rules::queue::State;
@@ -99,6 +99,40 @@ impl From<LetterGroups> for DeadLetterGroups {
     }
 }
 
+/// How far a page of dead letters was looked for.
+#[derive(SimpleObject)]
+pub(crate) struct LookedFor {
+    /// Whether it was looked for all that were asked for; otherwise the page has fewer than it might, maybe none, and there
+    /// may be more.
+    complete: bool,
+    /// Where to go on if not, as `after`.
+    reached: Option<String>,
+}
+
+/// The name of the connection, whose fields are its own.
+pub(crate) struct LetterConnectionName;
+
+impl ConnectionNameType for LetterConnectionName {
+    fn type_name<T: OutputType>() -> String {
+        "DeadLetterConnection".to_owned()
+    }
+}
+
+type LetterConnection = Connection<String, Job, LookedFor, EmptyFields, LetterConnectionName>;
+
+/// The page of these letters, which goes on where it was looked no further.
+fn connection(page: &Page<i64>, leaf: Leaf) -> Result<LetterConnection, Fault> {
+    let plain = page.try_of(leaf.letters, |j| j.id, Job::try_from)?;
+    let looked = LookedFor {
+        complete: leaf.reached.is_none(),
+        reached: leaf.reached.map(|reached| page.cursor(&reached)),
+    };
+    let more = plain.has_next_page || leaf.reached.is_some();
+    let mut told = Connection::with_additional_fields(plain.has_previous_page, more, looked);
+    told.edges = plain.edges;
+    Ok(told)
+}
+
 /// What can be read of dead letters.
 #[derive(Default)]
 pub(crate) struct DeadLetterQuery;
@@ -109,7 +143,8 @@ pub(crate) struct DeadLetterMutation;
 
 #[Object]
 impl DeadLetterQuery {
-    /// Dead letters, newest job first.
+    /// Dead letters, newest job first. Where few of very many fit, a page ends after two seconds, or a million letters that were
+    /// looked at; `complete` tells so, and `reached` is where to go on.
     #[graphql(guard = "SignedIn")]
     #[expect(clippy::too_many_arguments, reason = "one for each that a caller may restrict it by")]
     async fn dead_letters(
@@ -125,13 +160,13 @@ impl DeadLetterQuery {
         #[graphql(desc = "Those that died before this time.")] until: Option<DateTime<Utc>>,
         first: Option<i32>,
         after: Option<String>,
-    ) -> Result<Connection<String, Job>, Fault> {
+    ) -> Result<LetterConnection, Fault> {
         let page = Page::<i64>::read("deadLetters", first, after.as_deref())?;
         let mut conn = app(ctx).db.acquire().await?;
         let tenant = enter_or_all(ctx, &mut conn, tenant.as_ref(), InTenant::Look).await?;
         let letters = Letters { kind, queue, fingerprint, search, since, until };
-        let rows = letters::page(&mut conn, tenant, &letters, page.after, page.limit()).await?;
-        page.try_of(rows, |j| j.id, Job::try_from)
+        let leaf = letters::page(&mut conn, tenant, &letters, page.after, page.limit(), Bound::USUAL).await?;
+        connection(&page, leaf)
     }
 
     /// Dead letters in groups of the same error, the largest group first: of the newest 100,000.
@@ -280,4 +315,24 @@ fn wake(ctx: &Context<'_>, mut pools: Vec<i32>) {
     pools.sort_unstable();
     pools.dedup();
     app(ctx).wake().pools(&pools);
+}
+
+#[cfg(test)]
+mod tests {
+    use jobs::db::Slice;
+
+    use super::*;
+
+    #[test]
+    fn a_page_that_was_cut_short_tells_where_to_go_on() {
+        let page = Page::<i64>::read("deadLetters", Some(2), None).unwrap();
+        let empty = |reached| {
+            connection(&page, Leaf { letters: Slice { rows: Vec::new(), cut: false }, reached }).unwrap()
+        };
+        let cut = empty(Some(7));
+        assert_eq!((cut.additional_fields.complete, cut.has_next_page), (false, true));
+        let on = Page::<i64>::read("deadLetters", None, cut.additional_fields.reached.as_deref());
+        assert_eq!(on.unwrap().after, Some(7));
+        assert_eq!((empty(None).additional_fields.complete, empty(None).has_next_page), (true, false));
+    }
 }

@@ -286,7 +286,7 @@ impl JobMutation {
     /// `listener.action` while it waits, and its notice is then dropped, or its action skipped. Of the other kinds
     /// somebody waits for the end, so they are refused with CONFLICT: for `run.node`, `run.advance` and `run.wake` there
     /// is `cancelRun`, for `schedule.fire` `setScheduleEnabled`, for `machine.operate` `destroyMachine`, for
-    /// `health.check` `setHealthCheck`; what `audit.flush` writes is owed.
+    /// `health.check` `setHealthCheck`, for `letter.sweep` `cancelDeadLetterSweep`; what `audit.flush` writes is owed.
     #[graphql(guard = "SignedIn")]
     async fn cancel_job(
         &self,

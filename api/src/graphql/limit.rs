@@ -194,7 +194,10 @@ impl Ruler<'_> {
             // Each machine is looked for and asked.
             "powerMachines" => times,
             // Up to a hundred thousand errors are read, or all that there are.
-            "deadLetterGroups" => SEARCH_COST,
+            "deadLetterGroups"
+            | "deadLetterCount"
+            | "redriveMatchingDeadLetters"
+            | "discardMatchingDeadLetters" => SEARCH_COST,
             "deadLetters" if field.get_argument("search").is_some() => SEARCH_COST,
             "actions" | "attempts" | "history" | "log" | "why" => LOOK_UP_COST,
             // Each time is sought.
@@ -282,7 +285,13 @@ mod tests {
 
     #[test]
     fn few_may_search_dead_letters_at_once() {
-        for field in ["deadLetterGroups { looked }", "deadLetters(search: \"x\") { edges { node { id } } }"] {
+        for field in [
+            "deadLetterGroups { looked }",
+            "deadLetters(search: \"x\") { edges { node { id } } }",
+            "deadLetterCount(letters: {}) { count }",
+            "redriveMatchingDeadLetters(letters: {}) { id }",
+            "discardMatchingDeadLetters(letters: {}) { id }",
+        ] {
             let many = |n: usize| (0..n).map(|i| format!(" f{i}: {field}")).collect::<String>();
             judge(&format!("{{{}}}", many(4)), serde_json::json!({})).unwrap();
             assert!(told(&format!("{{{}}}", many(5))).contains("5000"), "{field}");

@@ -38,6 +38,7 @@ mod session;
 mod shape;
 mod snapshot;
 mod spread;
+mod sweep;
 mod tenant;
 mod user;
 mod words;

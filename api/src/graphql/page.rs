@@ -50,6 +50,11 @@ impl<K: FromStr + Display> Page<K> {
         i64::try_from(self.first).unwrap_or(i64::MAX).saturating_add(1)
     }
 
+    /// The cursor of the place behind this key.
+    pub(crate) fn cursor(&self, key: &K) -> String {
+        cursor_of(self.list, key)
+    }
+
     /// The page of these rows, of which there may be one too many, or fewer where they are large.
     pub(crate) fn of<R, T: OutputType>(
         &self,

@@ -22,6 +22,7 @@ use super::run::{RunMutation, RunQuery};
 use super::schedule::{ScheduleMutation, ScheduleQuery};
 use super::session::{SessionMutation, SessionQuery};
 use super::snapshot::{SnapshotMutation, SnapshotQuery};
+use super::sweep::{SweepMutation, SweepQuery};
 use super::tenant::{TenantMutation, TenantQuery};
 use super::user::{UserMutation, UserQuery};
 use super::workflow::{WorkflowMutation, WorkflowQuery};
@@ -44,6 +45,7 @@ pub(crate) struct Query(
     JobQuery,
     QueueQuery,
     DeadLetterQuery,
+    SweepQuery,
     HostQuery,
     DepartmentQuery,
     MachineQuery,
@@ -70,6 +72,7 @@ pub(crate) struct Mutation(
     JobMutation,
     QueueMutation,
     DeadLetterMutation,
+    SweepMutation,
     HostMutation,
     DepartmentMutation,
     MachineMutation,

@@ -2,8 +2,9 @@
 
 use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
-use rules::id::TenantId;
+use rules::id::{SweepId, TenantId};
 use rules::queue::letter::Letters;
+use rules::queue::sweep::RATE_MAX;
 
 use crate::argument;
 use crate::command::Output;
@@ -58,10 +59,15 @@ pub(crate) enum Dlq {
         output: Output,
     },
     /// Give dead letters new attempts under their own ids
+    ///
+    /// With --all-matching all that match now get them, in the background: `millrace dlq sweep` shows how far that has
+    /// come, and `millrace dlq stop` ends it.
     Redrive {
         /// Their jobs' ids
-        #[arg(required = true, value_parser = argument::job)]
+        #[arg(required_unless_present = "all_matching", conflicts_with = "all_matching", value_parser = argument::job)]
         ids: Vec<i64>,
+        #[command(flatten)]
+        matching: Matching,
         /// How many new attempts each gets; its kind's own number when left out
         #[arg(long, value_parser = clap::value_parser!(u16).range(1..=100))]
         attempts: Option<u16>,
@@ -69,13 +75,60 @@ pub(crate) enum Dlq {
         output: Output,
     },
     /// Decide that dead letters are not to be done: they become cancelled jobs of the history
+    ///
+    /// With --all-matching all that match now, in the background.
     Discard {
         /// Their jobs' ids
-        #[arg(required = true, value_parser = argument::job)]
+        #[arg(required_unless_present = "all_matching", conflicts_with = "all_matching", value_parser = argument::job)]
         ids: Vec<i64>,
+        #[command(flatten)]
+        matching: Matching,
         #[command(flatten)]
         output: Output,
     },
+    /// The newest sweeps, which redrive or discard all dead letters that matched
+    Sweeps {
+        /// Only this tenant's, by id
+        #[arg(long, value_parser = argument::tenant)]
+        tenant: Option<TenantId>,
+        /// How many, at most 100
+        #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(i64).range(1..=100))]
+        limit: i64,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// One sweep: how far it has come
+    Sweep {
+        /// Its id
+        #[arg(value_parser = argument::sweep)]
+        id: SweepId,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// End a sweep before it is through; what it has taken stays taken
+    Stop {
+        /// Its id
+        #[arg(value_parser = argument::sweep)]
+        id: SweepId,
+        #[command(flatten)]
+        output: Output,
+    },
+}
+
+/// All that match, in place of single ones.
+#[derive(Debug, Args)]
+pub(crate) struct Matching {
+    /// All that match in place of single ones; with nothing else, all there are
+    #[arg(long)]
+    pub(crate) all_matching: bool,
+    #[command(flatten)]
+    pub(crate) which: Which,
+    /// Tell how many match and do nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// How many of all that match are taken in a second, at most [default: 100]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=i64::from(RATE_MAX)))]
+    pub(crate) rate: Option<u16>,
 }
 
 /// Which dead letters; what is left out restricts nothing.
@@ -105,6 +158,11 @@ pub(crate) struct Which {
 }
 
 impl Which {
+    /// Whether it restricts anything.
+    pub(crate) fn restricts(&self) -> bool {
+        self.tenant.is_some() || self.letters() != Letters::default()
+    }
+
     /// The same without the tenant.
     pub(crate) fn letters(&self) -> Letters {
         Letters {
@@ -126,6 +184,9 @@ impl Dlq {
             | Self::Groups { output, .. }
             | Self::Show { output, .. }
             | Self::Redrive { output, .. }
+            | Self::Sweeps { output, .. }
+            | Self::Sweep { output, .. }
+            | Self::Stop { output, .. }
             | Self::Discard { output, .. } => output,
         }
     }

@@ -2,6 +2,7 @@
 
 mod command;
 mod run;
+mod sweep;
 
 pub(crate) use command::Dlq;
 pub(crate) use run::run;

@@ -1,13 +1,14 @@
 //! `millrace dlq`: look at dead letters, give them new attempts, or decide against them.
 
 use jobs::db::{PgConnection, PgPool};
-use jobs::queue::postgres::letters::{self, GROUPED_MAX};
+use jobs::queue::postgres::letters::{self, Bound, GROUPED_MAX};
 use jobs::queue::postgres::look::JobView;
 use rules::id::{JobId, TenantId};
 use rules::queue::letter::{Letters, shape};
+use rules::queue::sweep::SweepAction;
 
-use super::Dlq;
-use super::command::Which;
+use super::command::{Matching, Which};
+use super::{Dlq, sweep};
 use crate::command::Output;
 use crate::table::{print, say, time};
 use crate::{job, known, settings};
@@ -26,12 +27,40 @@ pub(crate) async fn run(command: Dlq) -> anyhow::Result<()> {
             drop(conn);
             job::show(&db, JobId(id), output).await?;
         }
-        Dlq::Redrive { ids, attempts, output } => {
-            job::redrive(&db, &ids, attempts, output).await?;
+        Dlq::Redrive { ids, matching, attempts, output } => {
+            if matching.is_meant()? {
+                sweep::begin(&db, SweepAction::Redrive, &matching, attempts, output).await?;
+            } else {
+                job::redrive(&db, &ids, attempts, output).await?;
+            }
         }
-        Dlq::Discard { ids, output } => job::discard(&db, &ids, output).await?,
+        Dlq::Discard { ids, matching, output } => {
+            if matching.is_meant()? {
+                sweep::begin(&db, SweepAction::Discard, &matching, None, output).await?;
+            } else {
+                job::discard(&db, &ids, output).await?;
+            }
+        }
+        Dlq::Sweeps { tenant, limit, output } => sweep::list(&db, tenant, limit, output).await?,
+        Dlq::Sweep { id, output } => sweep::show(&db, id, output).await?,
+        Dlq::Stop { id, output } => sweep::stop(&db, id, output).await?,
     }
     Ok(())
+}
+
+impl Matching {
+    /// Whether all that match are meant.
+    ///
+    /// # Errors
+    /// Invalid where something that is said of all that match is said of single ones, which are named by their ids.
+    fn is_meant(&self) -> jobs::Result<bool> {
+        if !self.all_matching && (self.which.restricts() || self.dry_run || self.rate.is_some()) {
+            let told = "ids name the dead letters one by one; what restricts, `--dry-run` and `--rate` go with \
+                        `--all-matching` in their place";
+            return Err(jobs::Error::invalid(told));
+        }
+        Ok(self.all_matching)
+    }
 }
 
 async fn list(
@@ -62,12 +91,13 @@ async fn all_of(
     let mut all: Vec<JobView> = Vec::new();
     loop {
         let left = limit.saturating_sub(i64::try_from(all.len()).unwrap_or(i64::MAX));
-        let page = letters::page(conn, which.tenant, &letters, before, left).await?;
-        all.extend(page.rows);
-        if !page.cut {
-            return Ok(all);
-        }
-        before = all.last().map(|job| job.id);
+        let page = letters::page(conn, which.tenant, &letters, before, left, Bound::USUAL).await?;
+        all.extend(page.letters.rows);
+        before = match page.reached {
+            None if !page.letters.cut => return Ok(all),
+            None => all.last().map(|job| job.id),
+            reached => reached,
+        };
     }
 }
 

@@ -99,6 +99,10 @@ uuid_id!(
     SnapshotId
 );
 uuid_id!(
+    /// A sweep of dead letters: one action on all that match.
+    SweepId
+);
+uuid_id!(
     /// A worker process, drawn anew at each start: never a host or pod name, which come back.
     WorkerId
 );

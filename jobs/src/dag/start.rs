@@ -165,6 +165,7 @@ pub async fn job_died(conn: &mut PgConnection, kind: Kind, dead: &DeadJob) -> Re
         | Kind::MachineOperate
         | Kind::HostReconcile
         | Kind::HealthCheck
+        | Kind::LetterSweep
         | Kind::Noop => return Ok(Vec::new()),
     };
     tell(conn, run, tenant, &change).await

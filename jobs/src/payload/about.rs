@@ -21,7 +21,7 @@ pub fn about<'p, P: Deserializer<'p>>(kind: Kind, payload: P) -> About {
         Kind::HostReconcile => of::<HostReconcile, P>(payload),
         Kind::HealthCheck => of::<HealthCheck, P>(payload),
         // They name nothing, or have no payload of this version.
-        Kind::Noop | Kind::AuditFlush | Kind::ScheduleFire => About::default(),
+        Kind::Noop | Kind::AuditFlush | Kind::ScheduleFire | Kind::LetterSweep => About::default(),
     }
 }
 

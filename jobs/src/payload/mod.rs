@@ -3,6 +3,7 @@
 mod about;
 pub mod audit;
 pub mod health;
+pub mod letter;
 pub mod listener;
 pub mod machine;
 pub mod noop;

@@ -29,6 +29,9 @@ pub const FIRING_BATCH: i64 = 5_000;
 /// How many events one call removes at most.
 pub const EVENT_BATCH: i64 = 5_000;
 
+/// How many sweeps of dead letters one call removes at most.
+pub const SWEEP_BATCH: i64 = 1_000;
+
 /// How long a removal is remembered after the last of what it left behind, in seconds: a job that began
 /// before it may add to that for as long as a transaction may last.
 const REMOVAL_GRACE_S: i32 = 600;
@@ -176,6 +179,26 @@ pub async fn remove_firings(conn: &mut PgConnection, keep_days: i32) -> Result<u
             order by ended_at limit $2 for update skip locked))",
         keep_days,
         FIRING_BATCH
+    );
+    removed(removal.execute(conn)).await
+}
+
+/// Removes sweeps of dead letters that ended more than this many days ago, oldest first, and tells how many; with them those
+/// that failed as long ago and have no job by which they could go on.
+///
+/// # Errors
+/// Unavailable when nobody answers.
+pub async fn remove_sweeps(conn: &mut PgConnection, keep_days: i32) -> Result<u64> {
+    let removal = sqlx::query!(
+        "delete from letter_sweep where id = any(array(
+            select s.id from letter_sweep s
+            where s.asked_at < now() - $1::integer * interval '1 day'
+                and (s.ended_at < now() - $1::integer * interval '1 day' or s.state = 'FAILED'
+                    and not exists (select from job j where j.id = s.job_id)
+                    and not exists (select from job_dead d where d.job_id = s.job_id))
+            order by s.asked_at limit $2 for update skip locked))",
+        keep_days,
+        SWEEP_BATCH
     );
     removed(removal.execute(conn)).await
 }

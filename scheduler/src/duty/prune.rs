@@ -1,5 +1,5 @@
 //! Takes away what was outlived: uniqueness keys, workers that are gone, failed logins, idempotency keys, dead letters,
-//! notices, ended runs, letters to runs that are gone, ended operations on machines, machines that were
+//! sweeps of them, notices, ended runs, letters to runs that are gone, ended operations on machines, machines that were
 //! destroyed, what checks of them found, firings of schedules, events, what listeners left behind.
 
 use jobs::access::store::forget_logins;
@@ -8,9 +8,9 @@ use jobs::idempotency;
 use jobs::queue::postgres::prune::{BATCH, DEAD_LETTER_BATCH, dead_letters, unique_keys, workers};
 use jobs::retention::{
     EVENT_BATCH, FIRING_BATCH, HEALTH_BATCH, LEFT_BEHIND_BATCH, LETTER_BATCH, MACHINE_BATCH, NOTICE_BATCH,
-    OPERATION_BATCH, RUN_BATCH, allow_removal, forget_removals, remove_events, remove_firings,
+    OPERATION_BATCH, RUN_BATCH, SWEEP_BATCH, allow_removal, forget_removals, remove_events, remove_firings,
     remove_health_results, remove_left_behind, remove_letters, remove_machines, remove_notices,
-    remove_operations, remove_runs,
+    remove_operations, remove_runs, remove_sweeps,
 };
 use jobs::{Result, metrics};
 
@@ -32,6 +32,7 @@ enum Outlived {
     Logins,
     IdempotencyKeys,
     DeadLetters,
+    Sweeps,
     Notices,
     Runs,
     Letters,
@@ -44,14 +45,15 @@ enum Outlived {
 }
 
 impl Outlived {
-    /// Dead letters before the notices that they need, runs before the letters to them, operations before their
+    /// Dead letters before the sweeps and the notices that they need, runs before the letters to them, operations before their
     /// machines.
-    const ALL: [Self; 14] = [
+    const ALL: [Self; 15] = [
         Self::UniqueKeys,
         Self::Workers,
         Self::Logins,
         Self::IdempotencyKeys,
         Self::DeadLetters,
+        Self::Sweeps,
         Self::Notices,
         Self::Runs,
         Self::Letters,
@@ -71,6 +73,7 @@ impl Outlived {
             Self::Logins => "logins",
             Self::IdempotencyKeys => "idempotency_keys",
             Self::DeadLetters => "dead_letters",
+            Self::Sweeps => "sweeps",
             Self::Notices => "notices",
             Self::Runs => "runs",
             Self::Letters => "letters",
@@ -89,6 +92,7 @@ impl Outlived {
             Self::UniqueKeys | Self::Workers | Self::Logins => BATCH.unsigned_abs(),
             Self::IdempotencyKeys => idempotency::BATCH.unsigned_abs(),
             Self::DeadLetters => DEAD_LETTER_BATCH.unsigned_abs(),
+            Self::Sweeps => SWEEP_BATCH.unsigned_abs(),
             Self::Notices => NOTICE_BATCH.unsigned_abs(),
             Self::Runs => RUN_BATCH.unsigned_abs(),
             Self::Letters => LETTER_BATCH.unsigned_abs(),
@@ -111,6 +115,8 @@ impl Outlived {
                 Ok(idempotency::remove_old(conn).await? + idempotency::remove_excess(conn).await?)
             }
             Self::DeadLetters => dead_letters(conn, config.dead_letter_keep_days).await,
+            // As long as what they took: a sweep is told of nowhere else.
+            Self::Sweeps => remove_sweeps(conn, config.dead_letter_keep_days).await,
             Self::Notices => {
                 remove_notices(conn, config.notice_keep_days, config.dead_letter_keep_days).await
             }

@@ -2,7 +2,7 @@
 
 use jobs::db::PgConnection;
 use jobs::db::wall::{DbRole, enter_all};
-use jobs::queue::postgres::letters::{self, GROUPED_MAX};
+use jobs::queue::postgres::letters::{self, Bound, GROUPED_MAX};
 use rules::id::TenantId;
 use rules::queue::letter::{Letters, fingerprint};
 use serde_json::{Value, json};
@@ -139,7 +139,7 @@ async fn touched(conn: &mut PgConnection) -> i64 {
 }
 
 /// Does it as the API does, and tells the pages that it touched.
-async fn pages<T>(
+pub(super) async fn pages<T>(
     conn: &mut PgConnection,
     act: impl AsyncFnOnce(&mut PgConnection) -> jobs::Result<T>,
 ) -> (T, i64) {
@@ -172,9 +172,11 @@ async fn a_few_letters_are_found_among_a_hundred_thousand_without_walking_these(
                 (Some(BUSY), &rare, 3),
                 (None, &rare, 7),
             ] {
-                let (found, pages) =
-                    pages(&mut conn, async |c| letters::page(c, tenant, letters, None, 50).await).await;
-                assert_eq!(found.len(), wanted, "{tenant:?}");
+                let (found, pages) = pages(&mut conn, async |c| {
+                    letters::page(c, tenant, letters, None, 50, Bound::USUAL).await
+                })
+                .await;
+                assert_eq!(found.letters.len(), wanted, "{tenant:?}");
                 println!("{what}: {wanted} of {tenant:?}: {pages} pages");
                 assert!(pages < LIST_PAGES, "{what}: {tenant:?}: {pages} pages");
             }
@@ -194,7 +196,7 @@ async fn a_few_letters_are_found_among_a_hundred_thousand_without_walking_these(
     // A text is sought in all of them, some at a time.
     let text = Letters { search: Some("RARE WITH".into()), ..Letters::default() };
     let (found, pages) =
-        pages(&mut conn, async |c| letters::page(c, Some(BUSY), &text, None, 50).await).await;
-    assert_eq!(found.len(), 3);
+        pages(&mut conn, async |c| letters::page(c, Some(BUSY), &text, None, 50, Bound::USUAL).await).await;
+    assert_eq!(found.letters.len(), 3);
     println!("a text: {pages} pages");
 }

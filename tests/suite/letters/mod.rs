@@ -3,3 +3,5 @@
 mod groups;
 mod shape;
 pub(super) mod stage;
+mod sweep_steps;
+mod sweeps;

@@ -29,3 +29,7 @@ pub(crate) async fn letters(
     .await
     .unwrap();
 }
+
+pub(crate) async fn number(conn: &mut PgConnection, statement: &str) -> i64 {
+    sqlx::query_scalar(sqlx::AssertSqlSafe(statement.to_owned())).fetch_one(conn).await.unwrap()
+}

@@ -116,6 +116,7 @@ async fn marked(database: &Database, admin: &Client, acme: &Value) -> Map<String
         select id, tenant_id, 'STATE', 'WARNING', 'canary', '{}', now(), now(), 1 from machine where tenant_id = $1",
         "insert into health_result (machine_id, tenant_id, name, verdict, detail, figures, took_ms)
         select id, tenant_id, 'STATE', 'WARNING', 'canary', '{}', 1 from machine where tenant_id = $1",
+        "update letter_sweep set asked_by = 'canary', refusal = 'canary', error = 'canary', filter = '{\"search\": \"canary\"}' where tenant_id = $1",
         "with dead as (select * from job where tenant_id = $1 limit 1)
         insert into job_dead (job_id, created_at, pool_id, queue_id, priority, attempt, crashes, max_attempts, reason, kind, tenant_id, error, payload, attempts)
         select -id, created_at, pool_id, queue_id, priority, 1, 0, 3, 'failed', kind, tenant_id, 'canary', payload, '[]' from dead",
@@ -277,6 +278,7 @@ pub(crate) async fn no_operation_tells_a_byte_of_another_tenant() {
         "roles",
         "deadLetters",
         "deadLetterGroups",
+        "deadLetterSweeps",
     ] {
         let operation = operations.all.iter().find(|o| o.name == name).unwrap();
         let own = Map::from_iter([("tenant".to_owned(), acme.clone())]);

@@ -6,6 +6,7 @@ use jobs::firing;
 use jobs::machine::report::store::hold_of_jobs;
 use jobs::payload::about;
 use jobs::queue::{DeadJob, Enqueued};
+use jobs::sweep;
 use jobs::trace::TraceContext;
 use rules::queue::Kind;
 
@@ -27,6 +28,7 @@ pub(crate) async fn jobs_died(conn: &mut PgConnection, dead: &[DeadJob]) -> jobs
                 told.extend(machine::died(conn, kind, job).await?);
                 told.extend(health::died(conn, kind, job).await?);
                 firing::job_died(conn, kind, job).await?;
+                sweep::job_died(conn, kind, job).await?;
                 told.extend(start::job_died(conn, kind, job).await?);
             }
             // Only a later version can have enqueued it, and only a later one waits for it.

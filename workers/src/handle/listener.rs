@@ -244,6 +244,7 @@ pub(crate) async fn died(conn: &mut PgConnection, kind: Kind, dead: &DeadJob) ->
         | Kind::MachineOperate
         | Kind::HostReconcile
         | Kind::HealthCheck
+        | Kind::LetterSweep
         | Kind::Noop => Ok(()),
     }
 }

@@ -14,6 +14,7 @@ mod reading;
 pub(crate) mod run;
 pub(crate) mod schedule;
 mod script;
+pub(crate) mod sweep;
 mod task;
 
 pub(crate) use death::{before_deaths, jobs_died, tell_death};

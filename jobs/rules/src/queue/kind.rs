@@ -49,6 +49,8 @@ kinds! {
     HostReconcile = "host.reconcile",
     /// Checks one machine's health.
     HealthCheck = "health.check",
+    /// Redrives or discards dead letters, as many as match.
+    LetterSweep = "letter.sweep",
     /// Does nothing: for benchmarks and for a look at the queue itself.
     Noop = "queue.noop",
 }
@@ -88,7 +90,7 @@ impl Kind {
             Self::RunNode | Self::RunAdvance | Self::RunWake => Home::Pool(Pool::Dag),
             Self::ListenerEvent | Self::ListenerAction | Self::ScheduleFire => Home::Pool(Pool::Events),
             Self::AuditFlush => Home::Pool(Pool::Audit),
-            Self::Noop => Home::Pool(Pool::Maintenance),
+            Self::LetterSweep | Self::Noop => Home::Pool(Pool::Maintenance),
             Self::MachineOperate => Home::Host(Class::Vm),
             // Beside the checks, so that no operation that takes long keeps the truth waiting.
             Self::HostReconcile | Self::HealthCheck => Home::Host(Class::Health),
@@ -108,6 +110,7 @@ impl Kind {
             | Self::ScheduleFire
             | Self::MachineOperate
             | Self::HealthCheck
+            | Self::LetterSweep
             | Self::Noop => false,
         }
     }
@@ -123,6 +126,7 @@ impl Kind {
             Self::AuditFlush => Some("let it end, for what it writes is owed"),
             Self::MachineOperate => Some("destroy the machine, or let the operation end"),
             Self::HealthCheck => Some("switch the machine's checks off"),
+            Self::LetterSweep => Some("cancel its sweep of dead letters"),
             Self::HostReconcile | Self::Noop => None,
         }
     }
@@ -141,7 +145,27 @@ impl Kind {
             | Self::AuditFlush
             | Self::HostReconcile
             | Self::HealthCheck
+            | Self::LetterSweep
             | Self::Noop => None,
+        }
+    }
+
+    /// Why nobody may write the payload of a dead letter of this kind; none where they may. What a payload names is done
+    /// with the rights of whoever had it enqueued, and whoever may redrive need not have them.
+    pub const fn why_not_edited(self) -> Option<&'static str> {
+        match self {
+            Self::Noop => None,
+            Self::RunNode | Self::RunAdvance | Self::RunWake | Self::ScheduleFire => {
+                Some("it says for which run it is, and that needs the right to execute workflows")
+            }
+            Self::ListenerEvent | Self::ListenerAction => Some(
+                "it says which actions of a listener are done, and these are done with the listener's rights",
+            ),
+            Self::MachineOperate | Self::HostReconcile | Self::HealthCheck => {
+                Some("it says to which machine or host something is done, and that needs rights of its own")
+            }
+            Self::AuditFlush => Some("it is evidence"),
+            Self::LetterSweep => Some("it says which sweep it goes on with, and nothing else"),
         }
     }
 

@@ -19,6 +19,9 @@ pub const FINGERPRINT_DIGITS: usize = 16;
 /// The most characters of a text that is searched for.
 pub const SEARCH_CHARS_MAX: usize = 200;
 
+/// The most characters of the name of a kind or a queue that is asked for.
+pub const NAME_CHARS_MAX: usize = 100;
+
 /// What is replaced, one after the other. `error_shape_v1` in the database has the same, by whose rules a match is the
 /// longest one: so none of these may have two ways to match from one place.
 const REPLACED: [(&str, &str); 8] = [
@@ -85,6 +88,12 @@ pub enum BadLetters {
     /// No fingerprint.
     #[error("`fingerprint` is 16 digits from 0 to f, as the groups of dead letters have them")]
     Fingerprint,
+    /// A kind's name that is too short or too long.
+    #[error("`kind` has between 1 and {NAME_CHARS_MAX} characters, none of them NUL")]
+    Kind,
+    /// A queue's name that is too short or too long.
+    #[error("`queue` has between 1 and {NAME_CHARS_MAX} characters, none of them NUL")]
+    Queue,
     /// A text that is too short or too long, or that no error can hold.
     #[error("`search` has between 1 and {SEARCH_CHARS_MAX} characters, none of them NUL")]
     Search,
@@ -107,10 +116,15 @@ impl Letters {
         {
             return Err(BadLetters::Fingerprint);
         }
-        let fits =
-            |text: &String| (1..=SEARCH_CHARS_MAX).contains(&text.chars().count()) && !text.contains('\0');
-        if self.search.as_ref().is_some_and(|text| !fits(text)) {
-            return Err(BadLetters::Search);
+        for (text, most, bad) in [
+            (&self.kind, NAME_CHARS_MAX, BadLetters::Kind),
+            (&self.queue, NAME_CHARS_MAX, BadLetters::Queue),
+            (&self.search, SEARCH_CHARS_MAX, BadLetters::Search),
+        ] {
+            let fits = |text: &String| (1..=most).contains(&text.chars().count()) && !text.contains('\0');
+            if text.as_ref().is_some_and(|text| !fits(text)) {
+                return Err(bad);
+            }
         }
         if self.since.zip(self.until).is_some_and(|(since, until)| since >= until) {
             return Err(BadLetters::Times);
@@ -179,6 +193,10 @@ mod tests {
         assert_eq!(with(|l| l.search = Some(String::new())), Err(BadLetters::Search));
         assert_eq!(with(|l| l.search = Some("a\0".into())), Err(BadLetters::Search));
         assert_eq!(with(|l| l.search = Some("x".repeat(SEARCH_CHARS_MAX + 1))), Err(BadLetters::Search));
+        assert_eq!(with(|l| l.kind = Some("x".repeat(NAME_CHARS_MAX))), Ok(()));
+        assert_eq!(with(|l| l.kind = Some("x".repeat(NAME_CHARS_MAX + 1))), Err(BadLetters::Kind));
+        assert_eq!(with(|l| l.queue = Some("x".repeat(NAME_CHARS_MAX + 1))), Err(BadLetters::Queue));
+        assert_eq!(with(|l| l.queue = Some(String::new())), Err(BadLetters::Queue));
         assert_eq!(with(|l| l.until = l.since), Err(BadLetters::Times));
     }
 

@@ -9,6 +9,7 @@ mod outcome;
 mod policy;
 mod pool;
 mod state;
+pub mod sweep;
 mod why;
 
 pub use about::About;

@@ -43,6 +43,8 @@ impl Policy {
             Kind::MachineOperate => Self::new(10, 900, 1_000),
             Kind::HostReconcile => Self::new(2, 180, 1_000),
             Kind::HealthCheck => Self::new(3, 60, 5_000),
+            // It comes back after each shift of its work; these attempts are for what is undone, and for faults of ours.
+            Kind::LetterSweep => Self::new(20, 120, 1_000),
             Kind::Noop => Self::new(3, 30, 1_000),
         }
     }

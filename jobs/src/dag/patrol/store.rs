@@ -13,6 +13,8 @@ pub struct LeftBehind {
     pub leases: bool,
     /// Runs under way, such as wait for a word, or waiters of whichever run: the patrol and the sweep have something to look at.
     pub runs: bool,
+    /// Sweeps of dead letters that are under way and have no job.
+    pub sweeps: bool,
 }
 
 /// Looks whether anybody left something behind, so that an idle worker asks one thing and not five.
@@ -24,7 +26,9 @@ pub async fn left_behind(conn: &mut PgConnection) -> Result<LeftBehind> {
         LeftBehind,
         r#"select exists (select from job_lease where lease_until < now()) as "leases!",
             exists (select from run_inbox) or exists (select from run_waiter) or exists (select from run where status = 'RUNNING')
-                or exists (select from run where status = 'PENDING' and created_at < now() - interval '1 minute') as "runs!""#
+                or exists (select from run where status = 'PENDING' and created_at < now() - interval '1 minute') as "runs!",
+            exists (select from letter_sweep s where s.state = 'RUNNING' and not exists (select from job j where j.id = s.job_id))
+                as "sweeps!""#
     )
     .fetch_one(conn)
     .await?;

@@ -154,20 +154,28 @@ pub async fn redrive(conn: &mut PgConnection, id: JobId, attempts: u16) -> Resul
 /// # Errors
 /// NotFound when it is not among the dead.
 pub async fn discard(conn: &mut PgConnection, id: JobId) -> Result<()> {
+    if discard_all(conn, &[id.0]).await? == 1 {
+        return Ok(());
+    }
+    Err(Error::not_found(format!("job {id} is not among the dead letters")).listed_in(Listing::DeadLetters))
+}
+
+/// The same for those of these that are dead letters; tells how many were.
+///
+/// # Errors
+/// Unavailable when nobody answers.
+pub(crate) async fn discard_all(conn: &mut PgConnection, ids: &[i64]) -> Result<u64> {
     let done = sqlx::query!(
-        "with gone as (delete from job_dead where job_id = $1 returning *)
+        "with gone as (delete from job_dead where job_id = any($1) returning *)
         insert into job_history (job_id, created_at, run_ms, queue_id, priority, attempt, crashes, outcome, kind,
             tenant_id, trace_parent, payload, attempts)
         select job_id, created_at, 0, queue_id, priority, attempt, crashes, 4, kind, tenant_id, trace_parent, payload,
             attempts from gone",
-        id.0
+        ids
     )
     .execute(conn)
     .await?;
-    if done.rows_affected() == 1 {
-        return Ok(());
-    }
-    Err(Error::not_found(format!("job {id} is not among the dead letters")).listed_in(Listing::DeadLetters))
+    Ok(done.rows_affected())
 }
 
 /// Makes a job due now that waits for its next attempt, or was put off by its handler. Returns the pools to wake

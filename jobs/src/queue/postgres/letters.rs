@@ -1,8 +1,11 @@
 //! Dead letters by what ended them: found, searched, and counted in groups.
 
+use std::time::{Duration, Instant};
+
 use chrono::{DateTime, Utc};
 use rules::id::TenantId;
 use rules::kept;
+use rules::queue::Kind;
 use rules::queue::letter::Letters;
 use sqlx::PgConnection;
 
@@ -10,8 +13,8 @@ use super::look::{JobView, known};
 use crate::db::{MAX_FETCHED, Slice, slice};
 use crate::{Error, Result};
 
-/// The dead letters that one statement looks at: a search goes through all there are, so many at a time.
-const WINDOW: i32 = 10_000;
+/// The kind whose letters a sweep leaves out: that of its own job.
+const OF_SWEEPS: Kind = Kind::LetterSweep;
 
 /// The most dead letters that are counted in groups.
 pub const GROUPED_MAX: i32 = 100_000;
@@ -46,47 +49,86 @@ pub struct LetterGroups {
     pub complete: bool,
 }
 
-/// From where dead letters are walked, and which way.
+/// How far one call looks: a search goes through all dead letters there are.
 #[derive(Debug, Clone, Copy)]
-pub enum Walk {
-    /// From the newest before this one.
-    Before(Option<i64>),
-    /// From the oldest after this one.
-    After(i64),
+pub struct Bound {
+    /// How many one statement looks at.
+    pub window: i32,
+    /// How many statements there are at most.
+    pub windows: u32,
+    /// After how long none more is begun.
+    pub time: Duration,
+}
+
+impl Bound {
+    /// What a call may cost that somebody waits for: a million letters, and two seconds.
+    pub const USUAL: Self = Self { window: 10_000, windows: 100, time: Duration::from_secs(2) };
+
+    /// Whether so many statements since then are all.
+    fn is_reached(&self, windows: u32, since: Instant) -> bool {
+        windows >= self.windows || since.elapsed() >= self.time
+    }
 }
 
 /// Some of those that were asked for.
 #[derive(Debug, Clone, Default)]
 pub struct Found {
-    /// The ids of their jobs, in the order of the walk.
+    /// The ids of their jobs, in the order in which they were looked at.
     pub ids: Vec<i64>,
     /// Where to go on; none when there are no more.
     pub reached: Option<i64>,
 }
 
-/// Looks for dead letters among those that come next; with a tenant, only that tenant's. It may find none and there be
-/// more.
+/// How many there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+pub struct Counted {
+    /// How many were found.
+    pub count: i64,
+    /// Whether these are all; otherwise it was not looked any further.
+    pub complete: bool,
+}
+
+/// A page of dead letters.
+#[derive(Debug)]
+pub struct Leaf {
+    /// The letters, the newest job first.
+    pub letters: Slice<JobView>,
+    /// Up to where it was looked, where that is neither the end nor the last of the page.
+    pub reached: Option<i64>,
+}
+
+/// Looks for dead letters in the ascending order of their ids, from the one after `after`, among those that come next: at
+/// most `window`. Those of a sweep's own kind are left out. It may find none and there be more.
 ///
 /// # Errors
 /// Unavailable when nobody answers.
-pub async fn find(
+pub async fn find_up(
     conn: &mut PgConnection,
     tenant: Option<TenantId>,
     letters: &Letters,
-    walk: Walk,
+    after: i64,
+    window: i32,
     limit: i32,
 ) -> Result<Found> {
-    let (after, before) = match walk {
-        Walk::Before(before) => (None, before),
-        Walk::After(after) => (Some(after), None),
-    };
+    find(conn, tenant, letters, Some(OF_SWEEPS), (Some(after), None), (window, limit)).await
+}
+
+async fn find(
+    conn: &mut PgConnection,
+    tenant: Option<TenantId>,
+    letters: &Letters,
+    besides: Option<Kind>,
+    (after, before): (Option<i64>, Option<i64>),
+    (window, limit): (i32, i32),
+) -> Result<Found> {
     let row = sqlx::query!(
-        r#"select ids as "ids!", reached from letter_find_v1($1, $2, $3, $4, $5, $6)"#,
+        r#"select ids as "ids!", reached from letter_find_v2($1, $2, $3, $4, $5, $6, $7)"#,
         tenant.map(|t| t.0),
         serde_json::to_value(letters).map_err(Error::internal)?,
+        besides.map(Kind::as_str),
         after,
         before,
-        WINDOW,
+        window,
         limit
     )
     .fetch_one(conn)
@@ -94,7 +136,38 @@ pub async fn find(
     Ok(Found { ids: row.ids, reached: row.reached })
 }
 
-/// A page of dead letters, the newest job first.
+/// How many dead letters a sweep of those that are asked for would take, counted from the newest for as far as the bound
+/// allows.
+///
+/// # Errors
+/// As [`page`].
+pub async fn count(
+    conn: &mut PgConnection,
+    tenant: Option<TenantId>,
+    letters: &Letters,
+    bound: Bound,
+) -> Result<Counted> {
+    letters.check().map_err(|bad| Error::invalid(bad.to_string()))?;
+    let (mut count, mut from, mut windows, since) = (0, None, 0, Instant::now());
+    let complete = loop {
+        let sizes = (bound.window, bound.window);
+        let found = find(conn, tenant, letters, Some(OF_SWEEPS), (None, from), sizes).await?;
+        count += i64::try_from(found.ids.len()).unwrap_or(i64::MAX);
+        windows += 1;
+        from = found.reached;
+        if from.is_none() || bound.is_reached(windows, since) {
+            break from.is_none();
+        }
+    };
+    if count == 0
+        && let Some(kind) = &letters.kind
+    {
+        known(kind)?;
+    }
+    Ok(Counted { count, complete })
+}
+
+/// A page of dead letters, the newest job first, looked for as far as the bound allows.
 ///
 /// # Errors
 /// Invalid for what cannot be asked for, Unavailable when nobody answers.
@@ -104,23 +177,33 @@ pub async fn page(
     letters: &Letters,
     before: Option<i64>,
     limit: i64,
-) -> Result<Slice<JobView>> {
+    bound: Bound,
+) -> Result<Leaf> {
     letters.check().map_err(|bad| Error::invalid(bad.to_string()))?;
     let limit = usize::try_from(limit.clamp(1, MAX_FETCHED)).unwrap_or(1);
-    let (mut ids, mut from) = (Vec::new(), before);
+    let (mut ids, mut from, mut windows, since) = (Vec::new(), before, 0, Instant::now());
+    let mut reached = None;
     while ids.len() < limit {
+        if windows > 0 && bound.is_reached(windows, since) {
+            reached = from;
+            break;
+        }
         let left = i32::try_from(limit - ids.len()).unwrap_or(i32::MAX);
-        let found = find(conn, tenant, letters, Walk::Before(from), left).await?;
+        let found = find(conn, tenant, letters, None, (None, from), (bound.window, left)).await?;
+        windows += 1;
         ids.extend(found.ids);
-        let Some(reached) = found.reached else { break };
-        from = Some(reached);
+        let Some(next) = found.reached else { break };
+        from = Some(next);
     }
     if ids.is_empty()
         && let Some(kind) = &letters.kind
     {
         known(kind)?;
     }
-    rows(conn, &ids).await
+    let letters = rows(conn, &ids).await?;
+    // What was left out because it is large is the next page's.
+    let reached = reached.filter(|_| !letters.cut);
+    Ok(Leaf { letters, reached })
 }
 
 /// The groups of the dead letters that are asked for, the largest first. They are not searched by the text of their
