@@ -65,8 +65,9 @@ begin
 end $$;
 
 -- Redrives dead letters as job_redrive_v2 does each, with as many further attempts as stand beside it. Letters are locked in
--- the order of their ids, then all uniqueness keys in theirs, then all order keys in theirs, so that two at once wait for
--- each other and never in a circle.
+-- the order of their ids, then all uniqueness keys in theirs, then all order keys in theirs, as enqueueing does, so that two
+-- at once wait for each other and never in a circle. An acknowledgement takes order keys first: where it meets this in a circle,
+-- one of both is undone by Postgres and tried again.
 create function job_redrive_many_v1(p_ids bigint[], p_attempts smallint[])
 returns table (id bigint, became text, woken integer[])
 language plpgsql

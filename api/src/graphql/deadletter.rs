@@ -7,6 +7,7 @@ use jobs::Listing;
 use jobs::queue::postgres::letters::{self, Bound, Leaf, LetterGroup, LetterGroups};
 use jobs::queue::postgres::{control, look};
 use rules::access::InTenant;
+use rules::id::JobId;
 use rules::queue::State;
 use rules::queue::letter::{Letters, shape};
 
@@ -127,7 +128,8 @@ fn connection(page: &Page<i64>, leaf: Leaf) -> Result<LetterConnection, Fault> {
         complete: leaf.reached.is_none(),
         reached: leaf.reached.map(|reached| page.cursor(&reached)),
     };
-    let more = plain.has_next_page || leaf.reached.is_some();
+    // Of a page without any there is no cursor to go on from: who only follows those would begin anew, for ever.
+    let more = plain.has_next_page || leaf.reached.is_some() && !plain.edges.is_empty();
     let mut told = Connection::with_additional_fields(plain.has_previous_page, more, looked);
     told.edges = plain.edges;
     Ok(told)
@@ -229,8 +231,8 @@ impl DeadLetterMutation {
         let mut tx = audit::begin(ctx).await?;
         let tenant = enter_or_all(ctx, &mut tx, tenant.as_ref(), InTenant::Work).await?;
         let mut pools = Vec::new();
-        for id in &ids {
-            pools.extend(redrive(&mut tx, parse_job(id)?, tenant).await?);
+        for id in in_order(&ids)? {
+            pools.extend(redrive(&mut tx, id, tenant).await?);
         }
         tx.commit().await?;
         wake(ctx, pools);
@@ -249,8 +251,7 @@ impl DeadLetterMutation {
         bounded(&ids)?;
         let mut tx = audit::begin(ctx).await?;
         let tenant = enter_or_all(ctx, &mut tx, tenant.as_ref(), InTenant::Work).await?;
-        for id in &ids {
-            let id = parse_job(id)?;
+        for id in in_order(&ids)? {
             dead(&mut tx, id, tenant).await?;
             control::discard(&mut tx, id).await?;
         }
@@ -300,6 +301,13 @@ fn bounded(ids: &[ID]) -> Result<(), Fault> {
     Err(Fault::BadInput(told))
 }
 
+/// These jobs, by their ids: everybody locks more than one in that order.
+fn in_order(ids: &[ID]) -> Result<Vec<JobId>, Fault> {
+    let mut jobs = ids.iter().map(parse_job).collect::<Result<Vec<_>, _>>()?;
+    jobs.sort_unstable();
+    Ok(jobs)
+}
+
 /// Redrives one in a transaction of its own. Returns the pools to wake.
 async fn redrive_alone(ctx: &Context<'_>, tenant: Option<&ID>, id: &ID) -> Result<Vec<i32>, Fault> {
     let mut tx = audit::begin(ctx).await?;
@@ -330,7 +338,7 @@ mod tests {
             connection(&page, Leaf { letters: Slice { rows: Vec::new(), cut: false }, reached }).unwrap()
         };
         let cut = empty(Some(7));
-        assert_eq!((cut.additional_fields.complete, cut.has_next_page), (false, true));
+        assert_eq!((cut.additional_fields.complete, cut.has_next_page), (false, false));
         let on = Page::<i64>::read("deadLetters", None, cut.additional_fields.reached.as_deref());
         assert_eq!(on.unwrap().after, Some(7));
         assert_eq!((empty(None).additional_fields.complete, empty(None).has_next_page), (true, false));

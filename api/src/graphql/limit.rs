@@ -22,6 +22,9 @@ const LOOK_UP_COST: u64 = 10;
 /// What a field counts for that reads the errors of very many dead letters.
 const SEARCH_COST: u64 = 1_000;
 
+/// The arguments of `deadLetters` that may leave few of very many.
+const FILTERS: [&str; 5] = ["search", "kind", "queue", "since", "until"];
+
 /// What `nextRuns` and `previewSchedule` count for when it is not said how many: as many times as they tell.
 pub(crate) const DEFAULT_RUNS: u64 = 5;
 
@@ -198,7 +201,8 @@ impl Ruler<'_> {
             | "deadLetterCount"
             | "redriveMatchingDeadLetters"
             | "discardMatchingDeadLetters" => SEARCH_COST,
-            "deadLetters" if field.get_argument("search").is_some() => SEARCH_COST,
+            // So may they be where few of those that are walked over fit.
+            "deadLetters" if FILTERS.iter().any(|name| field.get_argument(name).is_some()) => SEARCH_COST,
             "actions" | "attempts" | "history" | "log" | "why" => LOOK_UP_COST,
             // Each time is sought.
             "nextRuns" | "previewSchedule" => 1 + self.size_of(field, "count").unwrap_or(DEFAULT_RUNS),

@@ -50,12 +50,7 @@ pub async fn ask(conn: &mut PgConnection, wish: Wish<'_>) -> Result<(SweepView, 
         )));
     }
     wish.letters.check().map_err(|bad| Error::invalid(bad.to_string()))?;
-    if store::open(conn, wish.tenant).await? >= OPEN_MAX {
-        let whose = if wish.tenant.is_some() { "the tenant" } else { "the installation" };
-        return Err(Error::exhausted(format!(
-            "{whose} has {OPEN_MAX} open sweeps of dead letters, which is the most; wait until one has ended, or stop one"
-        )));
-    }
+    has_room(conn, wish.tenant).await?;
     let mut letters = wish.letters;
     let now = store::now(conn).await?;
     letters.until = Some(letters.until.map_or(now, |until| until.min(now)));
@@ -65,6 +60,9 @@ pub async fn ask(conn: &mut PgConnection, wish: Wish<'_>) -> Result<(SweepView, 
     } else {
         Counted { count: 0, complete: true }
     };
+    // Only now: whoever counts at length keeps no other waiting.
+    store::begin_alone(conn, wish.tenant).await?;
+    has_room(conn, wish.tenant).await?;
     let id = Uuid::now_v7();
     let mut job =
         NewJob::of(&LetterSweep { sweep_id: SweepId(id) })?.trace(wish.trace_parent.map(str::to_owned));
@@ -72,6 +70,7 @@ pub async fn ask(conn: &mut PgConnection, wish: Wish<'_>) -> Result<(SweepView, 
         job = job.tenant(tenant);
     }
     let enqueued = enqueue(conn, &[job]).await?;
+    let job = enqueued.first().ok_or_else(|| Error::internal("a sweep's job was enqueued and has no id"))?.id;
     let sweep = SweepView {
         id,
         tenant_id: wish.tenant.map(|t| t.0),
@@ -80,7 +79,7 @@ pub async fn ask(conn: &mut PgConnection, wish: Wish<'_>) -> Result<(SweepView, 
         attempts: wish.attempts.and_then(|attempts| i16::try_from(attempts).ok()),
         rate: i16::try_from(wish.rate).unwrap_or(i16::MAX),
         state: SweepState::Running.as_str().to_owned(),
-        job_id: enqueued.first().map(|job| job.id.0).unwrap_or_default(),
+        job_id: job.0,
         matched: matched.count,
         matched_complete: matched.complete,
         reached: 0,
@@ -95,4 +94,15 @@ pub async fn ask(conn: &mut PgConnection, wish: Wish<'_>) -> Result<(SweepView, 
     };
     store::insert(conn, &sweep).await?;
     Ok((sweep, enqueued))
+}
+
+/// Refuses one more where as many are open as may be.
+async fn has_room(conn: &mut PgConnection, tenant: Option<TenantId>) -> Result<()> {
+    if store::open(conn, tenant).await? < OPEN_MAX {
+        return Ok(());
+    }
+    let whose = if tenant.is_some() { "the tenant" } else { "the installation" };
+    Err(Error::exhausted(format!(
+        "{whose} has {OPEN_MAX} open sweeps of dead letters, which is the most; wait until one has ended, or stop one"
+    )))
 }

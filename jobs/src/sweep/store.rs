@@ -82,18 +82,22 @@ pub(super) async fn now(conn: &mut PgConnection) -> Result<DateTime<Utc>> {
     Ok(sqlx::query_scalar!(r#"select now() as "now!""#).fetch_one(conn).await?)
 }
 
-/// How many are open of a tenant, or of all tenants at once. Whoever begins another waits until this one is committed.
-pub(super) async fn open(conn: &mut PgConnection, tenant: Option<TenantId>) -> Result<i64> {
-    let tenant = tenant.map(|t| t.0);
+/// Has whoever else begins a sweep of a tenant, or of all tenants at once, wait until this one is committed.
+pub(super) async fn begin_alone(conn: &mut PgConnection, tenant: Option<TenantId>) -> Result<()> {
     sqlx::query!(
         "select pg_advisory_xact_lock(hashtextextended(concat('letter_sweep ', $1::uuid), 0))",
-        tenant
+        tenant.map(|t| t.0)
     )
-    .fetch_one(&mut *conn)
+    .fetch_one(conn)
     .await?;
+    Ok(())
+}
+
+/// How many are open of a tenant, or of all tenants at once.
+pub(super) async fn open(conn: &mut PgConnection, tenant: Option<TenantId>) -> Result<i64> {
     let open = sqlx::query_scalar!(
         r#"select count(*) as "open!" from letter_sweep where tenant_id is not distinct from $1 and ended_at is null"#,
-        tenant
+        tenant.map(|t| t.0)
     )
     .fetch_one(conn)
     .await?;
@@ -260,7 +264,9 @@ pub(super) async fn fail_abandoned(conn: &mut PgConnection) -> Result<Vec<Uuid>>
             'its job ' || s.job_id || ' is gone; stop this sweep, and begin one anew for what is left')
         where s.id = any(array(
             select o.id from letter_sweep o
-            where o.state = 'RUNNING' and not exists (select from job j where j.id = o.job_id) limit $1 for update skip locked))
+            where not exists (select from job j where j.id = o.job_id)
+                and (o.state = 'RUNNING' or o.state = 'FAILED' and o.error not like '% is gone; %'
+                    and not exists (select from job_dead d where d.job_id = o.job_id)) limit $1 for update skip locked))
         returning s.id",
         ABANDONED_BATCH
     )

@@ -132,9 +132,12 @@ pub fn turn(rate: u16, pace: Pace) -> Turn {
     }
 }
 
+/// The fewest dead letters that a batch looks at: a slow sweep of few among very many would take a commit for each step.
+const WINDOW_MIN: i32 = 500;
+
 /// How many dead letters a batch of at most so many looks at: few fit where the filter is narrow, and a batch stays short.
 pub fn window(most: u16) -> i32 {
-    i32::from(most).saturating_mul(10)
+    i32::from(most).saturating_mul(10).max(WINDOW_MIN)
 }
 
 #[cfg(test)]
@@ -189,6 +192,6 @@ mod tests {
     fn a_clock_that_went_back_holds_nothing_up() {
         let turn = turn(7, Pace { since: None, taken: 7 });
         assert_eq!(turn, Turn::Take { most: 7, before: None });
-        assert_eq!(window(7), 70);
+        assert_eq!((window(7), window(70)), (500, 700));
     }
 }
