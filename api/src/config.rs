@@ -113,6 +113,8 @@ pub struct Limits {
     /// How often the client of a WebSocket is asked whether it is there. One that has said nothing for two of these is
     /// gone.
     pub live_breath: Duration,
+    /// How long whoever has as many events waiting as may wait can take to take them in.
+    pub live_take_in: Duration,
     /// WebSockets of this process. Others are told to come back.
     pub live_connections: usize,
     /// Streams of events of this process, which hold connections that requests need, too.
@@ -148,6 +150,7 @@ impl Default for Limits {
             rates: RateLimits::default(),
             live_init: Duration::from_secs(10),
             live_breath: Duration::from_secs(20),
+            live_take_in: Duration::from_secs(10),
             live_connections: 4096,
             live_streams: 512,
             live_connections_each: 100,

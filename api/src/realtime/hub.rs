@@ -18,9 +18,6 @@ use super::line::{Line, Parting};
 /// Events that wait for one subscription. Whose next does not fit looks back for it once these are taken in.
 const WAITING: usize = 256;
 
-/// How long taking them in may last then, before whoever hears them is too slow.
-const TAKE_IN_LIMIT: Duration = Duration::from_secs(10);
-
 /// How long somebody who begins to listen may wait for the feed's place in the log.
 const PLACE_LIMIT: Duration = Duration::from_secs(10);
 
@@ -42,6 +39,8 @@ pub(super) struct Hub {
     /// Told when there is a reason to look at the log.
     news: Notify,
     ears: Arc<Mutex<Ears>>,
+    /// How long taking in what waits may last when more comes, before whoever hears it is too slow.
+    take_in: Duration,
 }
 
 #[derive(Default)]
@@ -59,6 +58,7 @@ struct Listening {
     to: mpsc::Sender<Arc<News>>,
     /// Gone when all that waited was taken in, or nobody hears any more.
     waits: Weak<()>,
+    take_in: Duration,
 }
 
 /// Where one hears; listening ends when it is dropped.
@@ -71,6 +71,11 @@ pub(super) struct Ear {
 }
 
 impl Hub {
+    /// With so long a time to take in what waits.
+    pub(super) fn new(take_in: Duration) -> Self {
+        Self { take_in, ..Self::default() }
+    }
+
     /// Listens to a topic, and tells from where on: what is visible in the snapshot is not heard, and all else is. It
     /// shows all that `shown` does, so that nobody hears again what another process has told them.
     ///
@@ -97,7 +102,8 @@ impl Hub {
         let no = ears.next;
         ears.next += 1;
         let (line, weak) = (Arc::clone(line), Arc::downgrade(&waits));
-        let listening = Listening { no, tenant, kind: topic.kind, line, to, waits: weak };
+        let listening =
+            Listening { no, tenant, kind: topic.kind, line, to, waits: weak, take_in: self.take_in };
         ears.of.entry(topic.id).or_default().push(listening);
         drop(ears);
         Ok((Ear { news, topic, no, ears: Arc::clone(&self.ears), waits: Some(waits) }, from))
@@ -156,9 +162,9 @@ impl Hub {
 impl Listening {
     /// Ends its connection when it does not take in what waits for it within the time for it.
     fn wait_for_it(&self) {
-        let (waits, line) = (Weak::clone(&self.waits), Arc::downgrade(&self.line));
+        let (waits, line, limit) = (Weak::clone(&self.waits), Arc::downgrade(&self.line), self.take_in);
         tokio::spawn(async move {
-            tokio::time::sleep(TAKE_IN_LIMIT).await;
+            tokio::time::sleep(limit).await;
             if let (Some(_), Some(line)) = (waits.upgrade(), line.upgrade()) {
                 line.end(Parting::Slow);
             }

@@ -35,7 +35,7 @@ impl Live {
     /// Room for so many WebSockets and streams.
     pub(crate) fn new(limits: &Limits) -> Self {
         Self {
-            hub: Hub::default(),
+            hub: Hub::new(limits.live_take_in),
             seats: Seats::default(),
             tasks: TaskTracker::new(),
             library: library(limits),

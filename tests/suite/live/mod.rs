@@ -9,3 +9,4 @@ mod log;
 mod nodes;
 mod npm;
 mod rooms;
+mod unread;
