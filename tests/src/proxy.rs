@@ -1,5 +1,7 @@
 //! A line to the database that is cut, falls silent, is slow or leads elsewhere, as a test wants it.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use sqlx::postgres::PgConnectOptions;
@@ -41,6 +43,7 @@ struct Line {
 pub struct Proxy {
     url: String,
     line: watch::Sender<Line>,
+    asked: Arc<AtomicU64>,
     running: JoinHandle<()>,
 }
 
@@ -55,20 +58,26 @@ impl Proxy {
         let port = listener.local_addr().expect("an address").port();
         let url = wire::url_through(&server, port);
         let line = watch::Sender::new(Line { mode: Mode::Open, cuts: 0, server });
-        let sender = line.clone();
+        let (sender, asked) = (line.clone(), Arc::<AtomicU64>::default());
+        let count = Arc::clone(&asked);
         let running = tokio::spawn(async move {
             let mut serving = JoinSet::new();
             while let Ok((client, _)) = listener.accept().await {
-                serving.spawn(serve(client, sender.subscribe()));
+                serving.spawn(serve(client, sender.subscribe(), Arc::clone(&count)));
                 while serving.try_join_next().is_some() {}
             }
         });
-        Self { url, line, running }
+        Self { url, line, asked, running }
     }
 
     /// The URL that leads through it.
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// How many statements were asked for through it.
+    pub fn asked(&self) -> u64 {
+        self.asked.load(Ordering::Relaxed)
     }
 
     /// Makes the line so.
@@ -101,7 +110,7 @@ impl Drop for Proxy {
 }
 
 /// Serves one client until either side ends, or the line breaks.
-async fn serve(mut client: TcpStream, mut line: watch::Receiver<Line>) {
+async fn serve(mut client: TcpStream, mut line: watch::Receiver<Line>, asked: Arc<AtomicU64>) {
     let Ok(born) = line.wait_for(|line| line.mode != Mode::Frozen).await.map(|line| line.clone()) else {
         return;
     };
@@ -114,8 +123,8 @@ async fn serve(mut client: TcpStream, mut line: watch::Receiver<Line>) {
     let (mut from_client, mut to_client) = client.split();
     let (asks, answers) = (line.clone(), line.clone());
     let fell_silent = tokio::select! {
-        () = pump(&mut from_client, &mut to_server, asks, true) => false,
-        () = pump(&mut from_server, &mut to_client, answers, false) => false,
+        () = pump(&mut from_client, &mut to_server, asks, Some(&asked)) => false,
+        () = pump(&mut from_server, &mut to_client, answers, None) => false,
         broken = line.wait_for(|now| now.cuts != born.cuts || now.mode == Mode::HalfOpen) => {
             broken.is_ok_and(|now| now.mode == Mode::HalfOpen)
         }
@@ -136,9 +145,9 @@ async fn pump(
     from: &mut (impl AsyncRead + Unpin),
     to: &mut (impl AsyncWrite + Unpin),
     mut line: watch::Receiver<Line>,
-    slows: bool,
+    asked: Option<&AtomicU64>,
 ) {
-    let mut chunk = vec![0; CHUNK];
+    let (mut chunk, mut statements) = (vec![0; CHUNK], wire::Asked::default());
     loop {
         let read = match from.read(&mut chunk).await {
             Ok(0) | Err(_) => return,
@@ -147,8 +156,11 @@ async fn pump(
         let Ok(mode) = line.wait_for(|line| line.mode != Mode::Frozen).await.map(|line| line.mode) else {
             return;
         };
-        if let (Mode::Slow(by), true) = (mode, slows) {
-            tokio::time::sleep(by).await;
+        if let Some(asked) = asked {
+            asked.fetch_add(statements.count(&chunk[..read]), Ordering::Relaxed);
+            if let Mode::Slow(by) = mode {
+                tokio::time::sleep(by).await;
+            }
         }
         if to.write_all(&chunk[..read]).await.is_err() {
             return;

@@ -1,4 +1,4 @@
-//! Either side of a connection to a test's database, and the way to its server.
+//! Either side of a connection to a test's database, what is asked over it, and the way to its server.
 
 use std::io;
 
@@ -28,4 +28,39 @@ pub(crate) async fn connect(server: &PgConnectOptions) -> io::Result<Side> {
 pub(crate) fn url_through(server: &PgConnectOptions, port: u16) -> String {
     let name = server.get_database().expect("a database");
     format!("postgres://{}@127.0.0.1:{port}/{name}?sslmode=disable", server.get_username())
+}
+
+/// Counts the statements that a client has executed, by the messages that it sends: those with parameters or prepared, and
+/// not the words that begin, end and set.
+#[derive(Debug, Default)]
+pub(crate) struct Asked {
+    /// Whether the first message, which has no letter, has begun.
+    greeted: bool,
+    head: Vec<u8>,
+    /// What is left of the message.
+    rest: usize,
+}
+
+impl Asked {
+    /// How many begin within these bytes.
+    pub(crate) fn count(&mut self, mut bytes: &[u8]) -> u64 {
+        let mut count = 0;
+        while let Some((first, others)) = bytes.split_first() {
+            if self.rest > 0 {
+                let skipped = self.rest.min(bytes.len());
+                self.rest -= skipped;
+                bytes = &bytes[skipped..];
+                continue;
+            }
+            self.head.push(*first);
+            bytes = others;
+            let letter = usize::from(self.greeted);
+            let Ok(length) = <[u8; 4]>::try_from(&self.head[letter.min(self.head.len())..]) else { continue };
+            count += u64::from(self.greeted && self.head[0] == b'E');
+            self.rest = usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX).saturating_sub(4);
+            self.greeted = true;
+            self.head.clear();
+        }
+        count
+    }
 }

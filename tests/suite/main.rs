@@ -60,6 +60,7 @@ mod rescue;
 mod schedule;
 mod scheduler;
 mod settings;
+mod statements;
 mod tidy;
 mod trace;
 mod unique;

@@ -13,6 +13,7 @@ use axum::http::{HeaderMap, Response, StatusCode, header, request};
 use serde_json::{Map, Value, json};
 
 use super::accept::{Media, STREAM, is_json, negotiate};
+use super::gather::gathered;
 use super::idempotency::{self, Begun, Held, Mark};
 use super::params::Params;
 use super::prepare::{Prepared, prepare};
@@ -124,7 +125,7 @@ async fn execute(
         request = request.data(mark);
     }
     let begun = Instant::now();
-    let response = app.schema.execute(request).await;
+    let response = gathered(app.schema.execute(request)).await;
     jobs::metrics::graphql_operation(label, field, response.errors.is_empty(), begun.elapsed());
     response
 }

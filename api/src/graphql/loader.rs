@@ -9,7 +9,6 @@ use std::sync::Arc;
 
 use async_graphql::Context;
 use async_graphql::dataloader::{DataLoader, Loader};
-use async_graphql::futures_util::future::BoxFuture;
 use chrono::{DateTime, Utc};
 use jobs::awaited::{self, NodeWaits};
 use jobs::dag::log::{self, Line};
@@ -22,9 +21,9 @@ use rules::access::{Overall, Principal, overall};
 use rules::id::{FiringId, JobId, NoticeId, RunId, ScheduleId, TenantId};
 use rules::queue::Why;
 use sqlx::pool::PoolConnection;
-use tracing::Instrument;
 use uuid::Uuid;
 
+use super::gather::soon;
 use crate::error::Fault;
 use crate::state::App;
 
@@ -71,10 +70,7 @@ pub(super) struct LookUp {
 /// Looks up for whoever asks.
 pub(super) fn loader(app: &App, principal: Option<&Principal>) -> DataLoader<LookUp> {
     let operates = principal.is_some_and(|principal| overall(principal, Overall::Operate).is_ok());
-    // What is looked up stands in the log under the request that asks for it.
-    DataLoader::new(LookUp { app: app.clone(), operates }, |work: BoxFuture<'static, ()>| {
-        tokio::spawn(work.in_current_span())
-    })
+    DataLoader::new(LookUp { app: app.clone(), operates }, soon)
 }
 
 /// Looks up what belongs to a row, together with that of the rows beside it.

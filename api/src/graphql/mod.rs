@@ -9,6 +9,7 @@ mod disk_space;
 mod documents;
 mod event;
 mod fit;
+mod gather;
 mod handle;
 mod health;
 mod health_view;
