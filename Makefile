@@ -12,7 +12,7 @@ ALL := --workspace --locked
 MILLRACE := $(or $(CARGO_TARGET_DIR),target)/debug/millrace
 
 # Most tests wait, for a lease, a process or a database: more of them at once than cores end the gate sooner.
-export RUST_TEST_THREADS ?= 6
+export RUST_TEST_THREADS ?= 5
 
 .PHONY: help setup build up demo down reset test check check-slim bench bench-peers faults chaos sqlx
 
