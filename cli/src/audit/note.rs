@@ -3,7 +3,7 @@
 use chrono::Utc;
 use jobs::audit::store::take_in;
 use jobs::db::PgConnection;
-use rules::audit::{Entry, INSTALLATION, Outcome, arguments};
+use rules::audit::{Entry, INSTALLATION};
 use rules::id::TenantId;
 use serde_json::Value;
 
@@ -22,17 +22,6 @@ pub(crate) async fn note(
     operation: &str,
     given: &Value,
 ) -> jobs::Result<()> {
-    let entry = Entry {
-        tenant: tenant.unwrap_or(INSTALLATION),
-        at: Utc::now(),
-        actor: operator(),
-        operation: operation.to_owned(),
-        arguments: given.as_object().map_or_else(|| "{}".to_owned(), arguments),
-        outcome: Outcome::Accepted,
-        code: None,
-        took_ms: 0,
-        address: None,
-        request_id: None,
-    };
+    let entry = Entry::done(tenant.unwrap_or(INSTALLATION), Utc::now(), operator(), operation, given);
     take_in(conn, &[entry]).await
 }

@@ -1,11 +1,11 @@
 //! Ends a sweep, or says why it does not go on; the audit is told what it came to.
 
 use chrono::Utc;
-use rules::audit::{Entry, INSTALLATION, Outcome, arguments};
+use rules::audit::{Entry, INSTALLATION, arguments};
 use rules::id::{SweepId, TenantId};
 use rules::queue::Kind;
 use rules::queue::sweep::SweepState;
-use serde_json::json;
+use serde_json::{Value, json};
 use sqlx::PgConnection;
 
 use super::store::{self, SweepView};
@@ -40,6 +40,7 @@ pub async fn cancel(
     }
     store::stop(conn, id, SweepState::Cancelled, None, Some(by)).await?;
     let told = came_to(&sweep, SweepState::Cancelled);
+    let told = told.as_object().map_or_else(|| "{}".to_owned(), arguments);
     let entry =
         Note { actor: by, operation: ENDED, arguments: &told, took_ms: 0, address: None, request_id: None };
     note(conn, &entry).await?;
@@ -49,27 +50,17 @@ pub async fn cancel(
 /// Ends one that is through. Its worker sees all tenants, and so says itself in whose audit that stands.
 pub(super) async fn done(conn: &mut PgConnection, sweep: &SweepView) -> Result<()> {
     store::stop(conn, SweepId(sweep.id), SweepState::Done, None, None).await?;
-    let entry = Entry {
-        tenant: sweep.tenant_id.map_or(INSTALLATION, TenantId),
-        at: Utc::now(),
-        actor: sweep.asked_by.clone(),
-        operation: ENDED.to_owned(),
-        arguments: came_to(sweep, SweepState::Done),
-        outcome: Outcome::Accepted,
-        code: None,
-        took_ms: 0,
-        address: None,
-        request_id: None,
-    };
+    let tenant = sweep.tenant_id.map_or(INSTALLATION, TenantId);
+    let given = came_to(sweep, SweepState::Done);
+    let entry = Entry::done(tenant, Utc::now(), sweep.asked_by.clone(), ENDED, &given);
     take_in(conn, &[entry]).await
 }
 
-fn came_to(sweep: &SweepView, state: SweepState) -> String {
-    let told = json!({
+fn came_to(sweep: &SweepView, state: SweepState) -> Value {
+    json!({
         "sweep": sweep.id, "action": sweep.action, "letters": sweep.letters, "state": state.as_str(),
         "matched": sweep.matched, "done": sweep.done, "refused": sweep.refused,
-    });
-    told.as_object().map_or_else(|| "{}".to_owned(), arguments)
+    })
 }
 
 /// Says with a sweep that its job died, so that it does not go on until that is redriven.

@@ -7,7 +7,7 @@ use jobs::Result;
 use jobs::audit::store::take_in;
 use jobs::db::PgConnection;
 use jobs::machine::listing::store::{self, Foreign, Recorded};
-use rules::audit::{Entry, Outcome, arguments};
+use rules::audit::Entry;
 use rules::id::OperationId;
 use rules::machine::{Errand, LISTING_ENDS, Seen};
 use serde_json::json;
@@ -151,17 +151,6 @@ fn say(hold: &Hold, foreign: &Foreign, removed: &str) {
 async fn audit(conn: &mut PgConnection, hold: &Hold, foreign: &Foreign, removed: &str) -> Result<()> {
     let (machine, host, reason) = (foreign.machine, &hold.config.name, reason(foreign));
     let given = json!({ "machine": machine.0, "host": host, "removed": removed, "reason": reason });
-    let entry = Entry {
-        tenant: foreign.tenant,
-        at: Utc::now(),
-        actor: format!("host:{host}"),
-        operation: OPERATION.to_owned(),
-        arguments: given.as_object().map_or_else(|| "{}".to_owned(), arguments),
-        outcome: Outcome::Accepted,
-        code: None,
-        took_ms: 0,
-        address: None,
-        request_id: None,
-    };
+    let entry = Entry::done(foreign.tenant, Utc::now(), format!("host:{host}"), OPERATION, &given);
     take_in(conn, &[entry]).await
 }

@@ -5,8 +5,10 @@ use std::str::FromStr;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use uuid::Uuid;
 
+use super::arguments;
 use crate::id::TenantId;
 
 /// Stands for the installation, which has a chain of its own like any tenant.
@@ -57,6 +59,25 @@ pub struct Entry {
     pub address: Option<String>,
     /// The id that the answer carried.
     pub request_id: Option<String>,
+}
+
+impl Entry {
+    /// That something was done which no request asked for: by a command, a worker or a job. What it was done with is an
+    /// object; anything else is told as an empty one.
+    pub fn done(tenant: TenantId, at: DateTime<Utc>, actor: String, operation: &str, given: &Value) -> Self {
+        Self {
+            tenant,
+            at,
+            actor,
+            operation: operation.to_owned(),
+            arguments: given.as_object().map_or_else(|| "{}".to_owned(), arguments),
+            outcome: Outcome::Accepted,
+            code: None,
+            took_ms: 0,
+            address: None,
+            request_id: None,
+        }
+    }
 }
 
 impl Outcome {
